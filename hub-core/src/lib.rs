@@ -1,0 +1,14 @@
+//! The message, the session, the wire and the store that CloudHub, EdgeHub and metaServer share.
+
+pub mod api;
+pub mod codec;
+pub mod message;
+pub mod node;
+pub mod object;
+pub mod registry;
+pub mod scope;
+pub mod selector;
+pub mod service;
+pub mod session;
+pub mod store;
+pub mod transport;

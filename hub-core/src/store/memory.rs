@@ -1,0 +1,6 @@
+//! stub
+#![allow(missing_docs, dead_code)]
+#[derive(Debug)]
+pub struct MemoryStore;
+#[derive(Debug)]
+pub struct StoreLimits;

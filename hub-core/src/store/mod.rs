@@ -1,0 +1,117 @@
+//! What a node holds of its cluster: objects, their history, and what must still reach the cloud.
+//!
+//! [`ObjectStore`] and [`Journal`] are the two traits; [`MemoryStore`] and [`MemoryJournal`] implement them in memory. EdgeHub's
+//! SQLite store keeps a `MemoryStore` in front and a log behind; CloudHub's embedded cluster does the same.
+//! The metaServer reads through `ObjectStore` only, so it serves either.
+
+mod journal;
+mod memory;
+mod watch;
+mod watch_log;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+pub use journal::{Journal, JournalEntry, JournalId, JournalLimits, MemoryJournal};
+pub use memory::{MemoryStore, StoreLimits};
+pub use watch::Watch;
+pub use watch_log::{Compacted, Event, EventKind, LogLimits, WatchLog};
+
+use crate::object::{GroupVersionResource, Object, ObjectKey, ResourceVersion, Revision};
+use crate::scope::Scope;
+
+/// One object in a store, with our own revision of it. Shared by all readers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The object as the cloud has it.
+    pub object: Object,
+    /// When it came to be what it is, in this store's own time.
+    pub revision: Revision,
+    /// The body as local clients see it: `metadata.resourceVersion` is the revision. Ready to be written to a socket.
+    pub served: Bytes,
+}
+
+/// A step of a store from one state to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The object is now this. Ignored when the store already passed that version of the same uid.
+    Put(Object),
+    /// The object is gone. Ignored when the store holds another uid, or a newer version than `version`.
+    Delete {
+        /// Which.
+        key: ObjectKey,
+        /// Which incarnation; None for any.
+        uid: Option<Arc<str>>,
+        /// The version that the deletion has, where the sender knows it.
+        version: Option<ResourceVersion>,
+    },
+    /// Somebody wants this scope held from now on.
+    Want(Scope),
+    /// All of a wanted scope is here; until the next outage what is missing does not exist.
+    Complete(Scope),
+    /// Nobody wants the scope any more.
+    Drop(Scope),
+}
+
+/// How much of a scope a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// Nobody asked for it: what is here of it is here by chance.
+    Absent,
+    /// Wanted, not yet complete.
+    Loading,
+    /// Complete: what is not here does not exist, or did not when the cloud was last heard.
+    Complete,
+}
+
+/// A collection at one instant.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The instant. A [`watch`](ObjectStore::watch) from here misses nothing.
+    pub revision: Revision,
+    /// The objects, ordered by namespace and name.
+    pub objects: Vec<Arc<Stored>>,
+}
+
+/// The change is not durable. The disk's move: it must not be acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk refused: full, damaged or gone.
+    #[error("the store could not write: {0}")]
+    Disk(String),
+    /// A limit of the store's configuration is reached.
+    #[error("the store is full: {0}")]
+    Full(&'static str),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The objects that a node, or an embedded cluster, holds. Reads never wait for a disk.
+pub trait ObjectStore: Send + Sync + 'static {
+    /// The newest revision. Never 0.
+    fn revision(&self) -> Revision;
+
+    /// One object.
+    fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>>;
+
+    /// A collection, or one namespace of it.
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Listing;
+
+    /// The changes of a collection after a revision. Fails when they are no longer kept.
+    fn watch(&self, resource: &GroupVersionResource, after: Revision) -> Result<Watch, Compacted>;
+
+    /// The collections that hold at least one object.
+    fn resources(&self) -> Vec<GroupVersionResource>;
+
+    /// How much of a scope is here.
+    fn coverage(&self, scope: &Scope) -> Coverage;
+
+    /// The scopes that are wanted, each with whether it is complete.
+    fn scopes(&self) -> Vec<(Scope, Coverage)>;
+
+    /// Applies changes in order, all or none, and resolves once they are durable. Readers and watches see them no later.
+    fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>>;
+}

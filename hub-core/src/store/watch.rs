@@ -1,0 +1,4 @@
+//! stub
+#![allow(missing_docs, dead_code)]
+#[derive(Debug)]
+pub struct Watch;
