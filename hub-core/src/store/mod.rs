@@ -20,6 +20,7 @@ pub use watch::Watch;
 pub use watch_log::{Compacted, Event, EventKind, LogLimits, WatchLog};
 
 use crate::object::{GroupVersionResource, Object, ObjectKey, ResourceVersion, Revision};
+use crate::registry::Registry;
 use crate::scope::Scope;
 
 /// One object in a store, with our own revision of it. Shared by all readers.
@@ -111,6 +112,12 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// The scopes that are wanted, each with whether it is complete.
     fn scopes(&self) -> Vec<(Scope, Coverage)>;
+
+    /// Changes whenever [`scopes`](Self::scopes) does.
+    fn scopes_changed(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// The kinds known here: the built-in ones and those of the CustomResourceDefinitions in the store, kept up to date by it.
+    fn registry(&self) -> &Registry;
 
     /// Applies changes in order, all or none, and resolves once they are durable. Readers and watches see them no later.
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>>;
