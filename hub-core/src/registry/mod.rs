@@ -2,7 +2,14 @@
 //!
 //! Kind, plural and scope always come from here, never from rules about strings (law 8).
 
+mod builtin;
+mod definition;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::object::{GroupVersionResource, InvalidObject};
 
@@ -13,6 +20,8 @@ pub struct ResourceKind {
     pub resource: GroupVersionResource,
     /// `Pod`, …
     pub kind: Arc<str>,
+    /// The kind of a list of them. Of a CustomResourceDefinition where that names one, else the kind and `List`.
+    pub list_kind: Arc<str>,
     /// `pod`, …
     pub singular: Arc<str>,
     /// Whether its objects live in namespaces.
@@ -46,49 +55,255 @@ pub struct Subresource {
     pub verbs: Vec<Arc<str>>,
 }
 
-/// The kinds known at the moment. Cheap to clone; all clones see the same kinds.
-#[derive(Debug, Clone)]
-pub struct Registry {}
+/// The kinds known at the moment. Cheap to clone; all clones see the same kinds. Looking up takes no lock.
+#[derive(Clone)]
+pub struct Registry {
+    kinds: Arc<ArcSwap<Kinds>>,
+}
 
-#[expect(unused_variables, reason = "signatures first")]
 impl Registry {
     /// The built-in kinds of Kubernetes.
     pub fn builtin() -> Self {
-        todo!()
+        Self {
+            kinds: Arc::new(ArcSwap::from_pointee(Kinds::new(BTreeMap::new(), 1))),
+        }
     }
 
     /// The kind that lives in a collection.
     pub fn by_resource(&self, resource: &GroupVersionResource) -> Option<Arc<ResourceKind>> {
-        todo!()
+        self.kinds.load().by_resource.get(resource).cloned()
     }
 
     /// The kind with this `apiVersion` (`v1`, `apps/v1`) and `kind`.
     pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<Arc<ResourceKind>> {
-        todo!()
+        self.kinds.load().by_kind.get(api_version)?.get(kind).cloned()
     }
 
     /// The kinds whose name in lower case is this, as route resources name them (`configmap`, `ciliumnode`).
     pub fn by_lower_kind(&self, lower_kind: &str) -> Vec<Arc<ResourceKind>> {
-        todo!()
+        let kinds = self.kinds.load();
+        kinds.by_lower_kind.get(lower_kind).cloned().unwrap_or_default()
     }
 
     /// All kinds: built-in ones in the order a real API server lists them, then custom ones by group.
     pub fn all(&self) -> Vec<Arc<ResourceKind>> {
-        todo!()
+        self.kinds.load().all.clone()
     }
 
     /// Learns the kinds of a CustomResourceDefinition (its JSON), or forgets those it no longer serves.
+    ///
+    /// A definition can never replace a built-in kind. One that does not read as a definition changes nothing.
     pub fn apply_definition(&self, body: &[u8]) -> Result<(), InvalidObject> {
-        todo!()
+        let (name, kinds) = definition::parse(body)?;
+        self.change(|definitions| definitions.insert(name.clone(), kinds.clone()));
+        Ok(())
     }
 
     /// Forgets the kinds of a deleted CustomResourceDefinition.
     pub fn remove_definition(&self, name: &str) {
-        todo!()
+        self.change(|definitions| definitions.remove(name));
     }
 
     /// Grows by one with every change, for caches of discovery documents.
     pub fn generation(&self) -> u64 {
-        todo!()
+        self.kinds.load().generation
+    }
+
+    fn change<T>(&self, mut change: impl FnMut(&mut Definitions) -> T) {
+        self.kinds.rcu(|old| {
+            let mut definitions = old.definitions.clone();
+            change(&mut definitions);
+            if definitions == old.definitions {
+                return Arc::clone(old);
+            }
+            Arc::new(Kinds::new(definitions, old.generation + 1))
+        });
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.kinds.load();
+        write!(f, "Registry({} kinds)", kinds.all.len())
+    }
+}
+
+/// CustomResourceDefinitions by name, each with the kinds of its served versions.
+type Definitions = BTreeMap<Arc<str>, Vec<Arc<ResourceKind>>>;
+
+/// One state of the registry, with its indexes. Replaced as a whole.
+struct Kinds {
+    definitions: Definitions,
+    all: Vec<Arc<ResourceKind>>,
+    by_resource: HashMap<GroupVersionResource, Arc<ResourceKind>>,
+    by_kind: HashMap<String, HashMap<Arc<str>, Arc<ResourceKind>>>,
+    by_lower_kind: HashMap<String, Vec<Arc<ResourceKind>>>,
+    generation: u64,
+}
+
+impl Kinds {
+    fn new(definitions: Definitions, generation: u64) -> Self {
+        let mut custom: Vec<_> = definitions.values().flatten().cloned().collect();
+        custom.sort_by(|a, b| {
+            let (a, b) = (&a.resource, &b.resource);
+            let version =
+                || definition::version_priority(&b.version).cmp(&definition::version_priority(&a.version));
+            a.group
+                .cmp(&b.group)
+                .then_with(version)
+                .then_with(|| a.resource.cmp(&b.resource))
+        });
+        let mut kinds = Self {
+            definitions,
+            all: Vec::new(),
+            by_resource: HashMap::new(),
+            by_kind: HashMap::new(),
+            by_lower_kind: HashMap::new(),
+            generation,
+        };
+        for kind in builtin::KINDS.iter().chain(&custom) {
+            kinds.add(kind);
+        }
+        kinds
+    }
+
+    /// The first one wins, so that no definition hides a built-in kind.
+    fn add(&mut self, kind: &Arc<ResourceKind>) {
+        if self.by_resource.contains_key(&kind.resource) {
+            return;
+        }
+        self.by_resource.insert(kind.resource.clone(), Arc::clone(kind));
+        self.by_kind
+            .entry(kind.resource.api_version())
+            .or_default()
+            .entry(kind.kind.clone())
+            .or_insert_with(|| Arc::clone(kind));
+        self.by_lower_kind
+            .entry(kind.kind.to_lowercase())
+            .or_default()
+            .push(Arc::clone(kind));
+        self.all.push(Arc::clone(kind));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDGETS: &str = r#"{"kind":"CustomResourceDefinition","metadata":{"name":"widgets.demo.example.com"},
+        "spec":{"group":"demo.example.com","scope":"Namespaced",
+        "names":{"plural":"widgets","kind":"Widget","listKind":"WidgetCollection","shortNames":["wd"],"categories":["all"]},
+        "versions":[
+        {"name":"v1","served":true,"storage":true,"subresources":{"status":{},"scale":{"specReplicasPath":".spec.replicas"}},
+         "additionalPrinterColumns":[{"name":"Size","type":"integer","jsonPath":".spec.size"}],
+         "selectableFields":[{"jsonPath":".spec.color"}]},
+        {"name":"v1alpha1","served":false},{"name":"v2beta1","served":true}]}}"#;
+
+    fn widgets(version: &str) -> GroupVersionResource {
+        GroupVersionResource::new("demo.example.com", version, "widgets")
+    }
+
+    #[test]
+    fn the_built_in_kinds_are_those_of_discovery() {
+        let registry = Registry::builtin();
+        let pods = registry.by_resource(&GroupVersionResource::core("pods")).unwrap();
+        assert_eq!(
+            (&*pods.kind, &*pods.singular, pods.namespaced, &*pods.list_kind),
+            ("Pod", "pod", true, "PodList")
+        );
+        assert_eq!(pods.short_names, ["po".into()]);
+        assert!(
+            pods.subresources
+                .iter()
+                .any(|s| &*s.name == "status" && s.group_version.is_none())
+        );
+        let eviction = pods.subresources.iter().find(|s| &*s.name == "eviction").unwrap();
+        assert_eq!(eviction.group_version, Some(("policy".into(), "v1".into())));
+        assert!(pods.selectable_fields.contains(&"spec.nodeName".into()));
+        let policy = registry.by_kind("networking.k8s.io/v1", "NetworkPolicy").unwrap();
+        assert_eq!(&*policy.resource.resource, "networkpolicies");
+        assert_eq!(
+            &*registry.by_kind("v1", "Endpoints").unwrap().resource.resource,
+            "endpoints"
+        );
+        assert_eq!(registry.by_lower_kind("event").len(), 2, "core and events.k8s.io");
+        assert!(
+            registry.by_lower_kind("networkpolicys").is_empty()
+                && registry.by_kind("v1", "Deployment").is_none()
+        );
+        let all = registry.all();
+        assert_eq!(
+            (all.len(), &*all[0].kind, &*all[17].kind),
+            (68, "Binding", "APIService")
+        );
+        assert!(
+            all.iter()
+                .all(|kind| !kind.custom && !kind.singular.is_empty() && !kind.verbs.is_empty())
+        );
+    }
+
+    #[test]
+    fn a_definition_brings_its_served_versions_and_takes_them_away() {
+        let registry = Registry::builtin();
+        let other = registry.clone();
+        registry.apply_definition(WIDGETS.as_bytes()).unwrap();
+        let kind = other.by_resource(&widgets("v1")).unwrap();
+        assert_eq!(
+            (&*kind.kind, &*kind.singular, &*kind.list_kind),
+            ("Widget", "widget", "WidgetCollection")
+        );
+        assert!(kind.custom && kind.namespaced);
+        assert_eq!(
+            kind.subresources.iter().map(|s| &*s.name).collect::<Vec<_>>(),
+            ["status", "scale"]
+        );
+        assert_eq!(kind.selectable_fields, ["spec.color".into()]);
+        assert!(kind.columns.as_deref().unwrap().contains(".spec.size"));
+        assert!(other.by_resource(&widgets("v1alpha1")).is_none());
+        assert_eq!(registry.generation(), 2);
+        registry.apply_definition(WIDGETS.as_bytes()).unwrap();
+        assert_eq!(registry.generation(), 2, "the same again is no change");
+        let versions: Vec<_> = registry.all()[68..]
+            .iter()
+            .map(|k| k.resource.version.to_string())
+            .collect();
+        assert_eq!(versions, ["v1", "v2beta1"], "stable versions first");
+
+        registry
+            .apply_definition(WIDGETS.replace("\"served\":true", "\"served\":false").as_bytes())
+            .unwrap();
+        assert!(other.by_resource(&widgets("v1")).is_none());
+        registry.apply_definition(WIDGETS.as_bytes()).unwrap();
+        registry.remove_definition("widgets.demo.example.com");
+        assert!(other.by_resource(&widgets("v1")).is_none() && registry.all().len() == 68);
+        assert!(registry.by_lower_kind("widget").is_empty());
+    }
+
+    #[test]
+    fn odd_definitions_change_nothing_and_do_not_panic() {
+        let registry = Registry::builtin();
+        for odd in [
+            "",
+            "[]",
+            "null",
+            "{}",
+            r#"{"metadata":{"name":"a"}}"#,
+            r#"{"metadata":{"name":"a"},"spec":{}}"#,
+            r#"{"metadata":{"name":7},"spec":{"group":"g"}}"#,
+            r#"{"metadata":{"name":""},"spec":{"group":"g","scope":"Cluster","names":{"plural":"p","kind":"K"},"versions":[]}}"#,
+            r#"{"metadata":{"name":"p.g"},"spec":{"group":"g","scope":"Elsewhere","names":{"plural":"p","kind":"K"},"versions":[]}}"#,
+            r#"{"metadata":{"name":"p.g"},"spec":{"group":"g","scope":"Cluster","names":{"plural":"","kind":"K"},"versions":[]}}"#,
+        ] {
+            assert!(registry.apply_definition(odd.as_bytes()).is_err(), "{odd}");
+        }
+        let hostile = r#"{"metadata":{"name":"pods."},"spec":{"group":"","scope":"Cluster",
+            "names":{"plural":"pods","kind":"Pod","shortNames":null},"versions":[{"name":"v1","served":true,"subresources":null}]}}"#;
+        let _ = registry.apply_definition(hostile.as_bytes());
+        registry.remove_definition("nobody");
+        let pods = registry.by_resource(&GroupVersionResource::core("pods")).unwrap();
+        assert!(
+            !pods.custom && pods.namespaced,
+            "no definition hides a built-in kind"
+        );
     }
 }
