@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The cloud half of the edge tunnel.
+
+pub mod cluster;

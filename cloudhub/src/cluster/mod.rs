@@ -1,0 +1,73 @@
+//! The Kubernetes that the cloud half speaks for.
+//!
+//! [`Cluster`] is the only door: the hub watches scopes, reads objects by name, and executes requests on behalf of its nodes.
+//! `EmbeddedCluster` is a durable cluster in this process, for those who have no other.
+//!
+//! ```text
+//!  downstream ── watch(scope) ──►┐            ┌── EmbeddedCluster (SQLite)
+//!  upstream ──── execute(req) ──►│ Cluster  ──┤
+//!  queries ───── get(key) ──────►┘            └── a real API server
+//! ```
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use hub_core::api::{ApiRequest, ApiResponse, Status, UpstreamError};
+use hub_core::object::{Object, ObjectKey};
+use hub_core::registry::Registry;
+use hub_core::scope::Scope;
+
+/// A Kubernetes cluster, as far as the hub needs one.
+pub trait Cluster: Send + Sync + 'static {
+    /// What is in a scope now, then [`Synced`](ClusterEvent::Synced), then what changes, until the stream is dropped.
+    ///
+    /// The stream heals itself: where changes may have been missed it begins again with
+    /// [`Restarted`](ClusterEvent::Restarted). It ends only after [`Refused`](ClusterEvent::Refused), or with the cluster.
+    /// Bodies are shared: a thousand watches of one object hold one copy of it.
+    fn watch(&self, scope: Scope) -> BoxStream<'static, ClusterEvent>;
+
+    /// One object, as new as the cluster has it. None when it does not exist.
+    fn get(&self, key: ObjectKey) -> BoxFuture<'static, Result<Option<Object>, ClusterError>>;
+
+    /// Executes any request but a watch as `request.user`. A failure that the cluster reports is an answer; an error means that no
+    /// answer is known.
+    fn execute(&self, request: ApiRequest) -> BoxFuture<'static, Result<ApiResponse, UpstreamError>>;
+
+    /// The kinds that the cluster has, kept up to date by it.
+    fn registry(&self) -> &Registry;
+}
+
+/// A step of a [watch](Cluster::watch).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterEvent {
+    /// The object is in the scope, and now looks like this.
+    Applied {
+        /// The object.
+        object: Object,
+        /// The body it had before, where the cluster knows it; for sending differences.
+        previous: Option<Bytes>,
+    },
+    /// The object is gone, or does not match the scope any more.
+    Deleted {
+        /// Its last state, with the version that the deletion has.
+        object: Object,
+    },
+    /// Changes may have been missed. All objects of the scope follow, then [`Synced`](Self::Synced); what was not named between
+    /// the two is gone.
+    Restarted,
+    /// All objects of the scope have been named.
+    Synced,
+    /// The cluster will not have this watch: the scope makes no sense, or is forbidden. The end of the stream.
+    Refused(Status),
+}
+
+/// The object could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// The cluster cannot be reached. Its move: try again later.
+    #[error("the cluster cannot be reached: {0}")]
+    Unreachable(String),
+    /// The cluster refuses. The caller's move.
+    #[error("the cluster refused: {}", .0.message)]
+    Refused(Status),
+}
