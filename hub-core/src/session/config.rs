@@ -82,3 +82,20 @@ pub enum KeepaliveConfig {
         silence_max: Duration,
     },
 }
+
+impl KeepaliveConfig {
+    /// The pause between two signs of life of this end, if it gives any.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Send { interval, .. } => Some((*interval).max(Duration::from_millis(1))),
+            Self::Expect { .. } => None,
+        }
+    }
+
+    /// The silence of the peer that means it is gone.
+    pub(super) fn silence_max(&self) -> Duration {
+        match self {
+            Self::Send { silence_max, .. } | Self::Expect { silence_max } => *silence_max,
+        }
+    }
+}

@@ -14,8 +14,16 @@
 //!                    poll_event                        ─── poll_timeout ─────►
 //! ```
 
+mod calls;
 mod config;
+mod held;
+mod inbox;
+mod keepalive;
+mod outbox;
+mod slot;
+mod stamp;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +31,14 @@ use bytes::Bytes;
 
 pub use config::{KeepaliveConfig, SessionConfig};
 
-use crate::message::{Message, MessageId};
-use crate::transport::Outbound;
+use calls::Calls;
+use inbox::{Arrival, Handling, Inbox};
+use keepalive::{Keepalive, Sign};
+use outbox::Outbox;
+use stamp::Stamp;
+
+use crate::message::{Content, Message, MessageId, Operation, Route, needs_ack};
+use crate::transport::{Capabilities, Outbound};
 
 /// Which outgoing messages go first. Bulk can never make a healthy node look dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +96,10 @@ pub struct CallId(pub u64);
 
 /// How a call ended.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most ends are answers, and each is read once"
+)]
 pub enum CallEnd {
     /// With this answer, which may be an `error` message.
     Answered(Message),
@@ -137,112 +155,365 @@ pub struct Depth {
 /// One end of a conversation. See the [module](self).
 #[derive(Debug)]
 pub struct Session {
-    config: SessionConfig,
+    config: Arc<SessionConfig>,
+    stamp: Stamp,
+    link: Option<Link>,
+    outbox: Outbox,
+    inbox: Inbox,
+    calls: Calls,
+    /// Acknowledgements, refusals and answers to control messages, for this connection only: a copy asks for them again.
+    notes: VecDeque<Message>,
+    events: VecDeque<Event>,
 }
 
-#[expect(unused_variables, reason = "signatures first")]
+/// The connection that is attached.
+#[derive(Debug)]
+struct Link {
+    capabilities: Capabilities,
+    keepalive: Keepalive,
+}
+
+/// How long an asker waits for an answer: KubeEdge's `remoteQueryTimeout` (tunnel specification §4.5).
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 impl Session {
     /// A session without a connection. `seed` makes its message ids: give each session its own random one.
-    pub fn new(config: SessionConfig, seed: u64) -> Self {
-        todo!()
+    /// Sessions may share one config: pass an `Arc`.
+    pub fn new(config: impl Into<Arc<SessionConfig>>, seed: u64) -> Self {
+        Self {
+            config: config.into(),
+            stamp: Stamp::new(seed),
+            link: None,
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
+            calls: Calls::default(),
+            notes: VecDeque::new(),
+            events: VecDeque::new(),
+        }
     }
 
     // --- getters
 
     /// Whether a connection is attached.
     pub fn is_attached(&self) -> bool {
-        todo!()
+        self.link.is_some()
     }
 
     /// What it holds.
     pub fn depth(&self) -> Depth {
-        todo!()
+        Depth {
+            queued: self.outbox.queued(),
+            in_flight: self.outbox.in_flight(),
+            calls: self.calls.len(),
+            handling: self.inbox.len(),
+        }
     }
 
     /// Whether nothing is queued, in flight, called or being handled.
     pub fn is_settled(&self) -> bool {
-        todo!()
+        self.outbox.is_empty() && self.depth() == Depth::default() && self.notes.is_empty()
     }
 
     // --- the wire speaks
 
     /// A connection is there. Everything unacknowledged is sent (again) on it, in its old order.
     /// `wall_ms` is the Unix time in milliseconds at `now`, for the timestamps of messages.
-    pub fn attach(&mut self, capabilities: crate::transport::Capabilities, wall_ms: i64, now: Instant) {
-        todo!()
+    ///
+    /// A connection that is attached already gives way to the new one.
+    pub fn attach(&mut self, capabilities: Capabilities, wall_ms: i64, now: Instant) {
+        self.outbox.detach();
+        self.notes = VecDeque::new();
+        self.stamp.set_wall(wall_ms, now);
+        let stock = capabilities == Capabilities::NONE;
+        self.link = Some(Link {
+            capabilities,
+            keepalive: Keepalive::new(&self.config.keepalive, stock, now),
+        });
     }
 
     /// The connection is gone. Nothing is lost; calls end as timed out at their own deadlines.
-    pub fn detach(&mut self, now: Instant) {
-        todo!()
+    pub fn detach(&mut self, _now: Instant) {
+        self.link = None;
+        self.notes = VecDeque::new();
+        self.outbox.detach();
+        self.calls.detach(&mut self.events);
     }
 
     /// A message came.
     pub fn handle_message(&mut self, message: Message, now: Instant) {
-        todo!()
+        self.heard(now);
+        if let Some(parent) = message.header.parent_id.clone() {
+            self.handle_reply(&parent, message, now);
+            return;
+        }
+        match message.route.operation {
+            Operation::Keepalive => {}
+            Operation::Config | Operation::Ping | Operation::Pong => {
+                self.note(message.response(Content::string("ack")), now);
+            }
+            _ => self.handle_arrival(message, now),
+        }
+    }
+
+    /// A message came whose content cannot be made: it is a difference to what is not here. The peer is told and sends
+    /// the whole, unless the message is a copy of one that was made before.
+    pub fn refuse(&mut self, message: Message, reason: &str, now: Instant) {
+        self.heard(now);
+        if !message.is_reply() && self.inbox.knows(&message.header.id) {
+            self.handle_arrival(message, now);
+        } else {
+            self.note(message.error(reason), now);
+        }
     }
 
     /// A frame came, whatever it was: the peer is alive.
     pub fn heard(&mut self, now: Instant) {
-        todo!()
+        if let Some(link) = &mut self.link {
+            link.keepalive.heard(now);
+            self.inbox.forget_old(self.stamp.wall_since(), now);
+        }
     }
 
     /// The instant of [`poll_timeout`](Self::poll_timeout) has come. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.outbox.handle_timeout(&mut self.events, now);
+        self.calls.handle_timeout(&mut self.events, now);
+        if let Some(link) = &mut self.link
+            && link.keepalive.handle_timeout(&self.config.keepalive, now)
+        {
+            self.events.push_back(Event::Silent);
+        }
     }
 
     // --- the hub speaks
 
     /// Queues a message.
     pub fn send(&mut self, outgoing: Outgoing, now: Instant) -> Result<(), Full> {
-        todo!()
+        self.outbox.send(outgoing, false, self.config.slots_max, now)
     }
 
-    /// Takes back what is queued or in flight under a key.
+    /// Takes back what is queued or in flight under a key, and forgets what was delivered under it: the next message
+    /// of this key is sent whatever its version.
     pub fn cancel(&mut self, key: &str) {
-        todo!()
+        self.outbox.cancel(key);
     }
 
     /// The peer is known to hold exactly this content under this key, so that the next version can be a difference.
     pub fn assume_held(&mut self, key: &str, version: Option<u64>, content: &Bytes) {
-        todo!()
+        let limit = self.config.bases_max;
+        self.outbox
+            .held
+            .remember(&key.into(), version, Some(content), limit);
+    }
+
+    /// The peer may have lost what it acknowledged, such as with its disk: every version counts as new again.
+    pub fn forget_held(&mut self) {
+        self.outbox.held.forget_all();
     }
 
     /// Asks, once, and reports the answer or its absence as [`Event::CallEnded`].
-    pub fn call(&mut self, message: Message, lane: Lane, deadline: Instant, now: Instant) -> CallId {
-        todo!()
+    pub fn call(&mut self, mut message: Message, lane: Lane, deadline: Instant, now: Instant) -> CallId {
+        let call = self.calls.name();
+        self.stamp.fill(&mut message, now);
+        let room = self.calls.len() < self.config.calls_max && !self.calls.contains(&message.header.id);
+        if room && self.is_attached() {
+            self.calls.start(call, message, lane, deadline);
+        } else {
+            self.events.push_back(Event::CallEnded(call, CallEnd::NotSent));
+        }
+        call
     }
 
     /// The handler of an inbound message succeeded and has nothing to say: acknowledge, if the peer wants that.
     pub fn ack(&mut self, id: &MessageId, now: Instant) {
-        todo!()
+        if let Some(handling) = self.inbox.finish(id) {
+            self.acknowledge(&handling, now);
+            let limit = self.config.remembered_max;
+            self.inbox.remember(id.clone(), None, limit, now);
+        }
     }
 
     /// The handler failed: the peer is told why, and a resent copy will be handled anew.
     pub fn nack(&mut self, id: &MessageId, reason: &str, now: Instant) {
-        todo!()
+        if let Some(handling) = self.inbox.finish(id) {
+            self.note(handling.message.error(reason), now);
+        }
     }
 
     /// The handler's answer to a request. Whether the peer acknowledges it is decided by its class.
-    pub fn reply(&mut self, id: &MessageId, answer: Message, lane: Lane, now: Instant) {
-        todo!()
+    ///
+    /// Answers are wanted for 60 s. Where even the room that is kept for them is full, this one is dropped as if its
+    /// handler had failed, and the asker asks again.
+    pub fn reply(&mut self, id: &MessageId, mut answer: Message, lane: Lane, now: Instant) {
+        if self.inbox.finish(id).is_none() {
+            return;
+        }
+        answer.header.parent_id.get_or_insert_with(|| id.clone());
+        self.stamp.fill(&mut answer, now);
+        if self.send_answer(id, answer.clone(), lane, now).is_ok() {
+            let limit = self.config.remembered_max;
+            self.inbox.remember(id.clone(), Some(answer), limit, now);
+        }
     }
 
     // --- what comes out
 
     /// The next frame for the wire, if one is due. None while detached.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Outbound> {
-        todo!()
+        let link = self.link.as_mut()?;
+        match link.keepalive.transmit() {
+            Some(Sign::Ping) => return Some(Outbound::Ping),
+            Some(Sign::Message) => return Some(whole(self.keepalive_message(now))),
+            None => {}
+        }
+        if let Some(note) = self.notes.pop_front() {
+            if self.notes.is_empty() {
+                self.notes = VecDeque::new();
+            }
+            return Some(whole(note));
+        }
+        let queued = self.outbox.next_lane(self.config.window);
+        if let Some(asked) = self.calls.next_lane()
+            && queued.is_none_or(|queued| asked <= queued)
+        {
+            return self.calls.transmit().map(whole);
+        }
+        let (message, base) = self.outbox.transmit(
+            &self.config,
+            link.capabilities.zstd,
+            &mut self.stamp,
+            &mut self.events,
+            now,
+        )?;
+        Some(Outbound::Message { message, base })
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        let keepalive = self
+            .link
+            .as_ref()
+            .and_then(|link| link.keepalive.deadline(&self.config.keepalive));
+        [self.outbox.deadline(), self.calls.deadline(), keepalive]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next event, if there is one.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    // --- inside
+
+    fn handle_reply(&mut self, parent: &MessageId, reply: Message, now: Instant) {
+        // Whatever it answers, a copy of a call's answer and an orphan included: else the peer sends it for ever (L5).
+        let owed = self.config.acknowledges && needs_ack(&reply);
+        let owed = owed.then(|| Handling::of(reply.clone()));
+        let events = &mut self.events;
+        if !self.outbox.settle(parent, &reply, &self.config, events, now) {
+            // An orphan concerns nobody: late, or a copy.
+            let _orphan = self.calls.answer(parent, reply, events);
+        }
+        if let Some(handling) = owed {
+            self.acknowledge(&handling, now);
+        }
+    }
+
+    fn handle_arrival(&mut self, message: Message, now: Instant) {
+        match self.inbox.arrive(message) {
+            Arrival::New(message) => self.events.push_back(Event::Inbound(message)),
+            Arrival::Handling => {}
+            Arrival::Acknowledged(handling) => self.acknowledge(&handling, now),
+            Arrival::Answered(answer, handling) => {
+                // Where there is no room, the next copy gets the answer. It is as urgent as an asker who asks again.
+                let _ = self.send_answer(&handling.message.header.id, answer, Lane::Urgent, now);
+            }
+        }
+    }
+
+    /// Queues the answer to the message `id`, if it is not queued or in flight already. There is always room for the
+    /// answers of as many handlers as may run, however many objects wait.
+    fn send_answer(&mut self, id: &MessageId, answer: Message, lane: Lane, now: Instant) -> Result<(), Full> {
+        let key = format!("answer/{id}");
+        if self.outbox.contains(&key) {
+            return Ok(());
+        }
+        let delivery = if needs_ack(&answer) && !self.config.acknowledges {
+            Delivery::AckedWithin(ANSWER_WITHIN)
+        } else {
+            Delivery::Once(ANSWER_WITHIN)
+        };
+        let outgoing = Outgoing {
+            key: key.into(),
+            version: None,
+            lane,
+            delivery,
+            message: answer,
+            previous: None,
+        };
+        let room = self.config.slots_max.saturating_add(self.config.handling_max);
+        self.outbox.send(outgoing, true, room, now)
+    }
+
+    fn acknowledge(&mut self, handling: &Handling, now: Instant) {
+        let Some(link) = &self.link else { return };
+        let reply = handling.message.is_reply();
+        let wanted = match (link.capabilities.ack, self.config.acknowledges) {
+            (true, _) if !reply => true,
+            (_, acknowledges) => acknowledges && handling.needs_ack,
+        };
+        if !wanted {
+            return;
+        }
+        if link.capabilities.bincode {
+            self.push_note(compact_ack(&handling.message));
+        } else {
+            self.note(handling.message.response(Content::ok()), now);
+        }
+    }
+
+    fn note(&mut self, mut message: Message, now: Instant) {
+        self.stamp.fill(&mut message, now);
+        self.push_note(message);
+    }
+
+    /// A peer that sends copies and does not read gets no more notes than this; the next copy asks for them again.
+    fn push_note(&mut self, message: Message) {
+        let limit = self
+            .config
+            .handling_max
+            .saturating_add(self.config.remembered_max);
+        if self.link.is_some() && self.notes.len() < limit {
+            self.notes.push_back(message);
+        }
+    }
+
+    fn keepalive_message(&mut self, now: Instant) -> Message {
+        let route = Route::new("websocket", "resource", Operation::Keepalive, "node");
+        let mut message = Message::new(route, Content::string("ping"));
+        self.stamp.fill(&mut message, now);
+        message
     }
 }
+
+fn whole(message: Message) -> Outbound {
+    Outbound::Message { message, base: None }
+}
+
+/// An acknowledgement with nothing but the id of what it acknowledges; bincode packs this shape into 17 bytes.
+fn compact_ack(message: &Message) -> Message {
+    let nobody = Arc::<str>::default();
+    let route = Route::new(nobody.clone(), nobody.clone(), Operation::Response, nobody);
+    let mut ack = Message::new(route, Content::ok());
+    ack.header.parent_id = Some(message.header.id.clone());
+    ack
+}
+
+#[cfg(test)]
+mod tests;

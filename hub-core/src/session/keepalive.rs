@@ -1,0 +1,72 @@
+//! Signs of life: when to give them, and when the peer has given none for too long.
+
+use std::time::Instant;
+
+use super::KeepaliveConfig;
+
+/// Watches one connection. Made anew with each.
+#[derive(Debug)]
+pub(super) struct Keepalive {
+    heard: Instant,
+    /// When to give the next sign of life; None where the peer is the one who gives them.
+    next: Option<Instant>,
+    /// Whether the peer is KubeEdge's, which knows life only by its own message.
+    stock: bool,
+    message_due: bool,
+    ping_due: bool,
+    told: bool,
+}
+
+/// A sign of life to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// KubeEdge's keepalive message (tunnel specification §4.1).
+    Message,
+    /// A ping of the transport.
+    Ping,
+}
+
+impl Keepalive {
+    pub(super) fn new(config: &KeepaliveConfig, stock: bool, now: Instant) -> Self {
+        let interval = config.interval();
+        Self {
+            heard: now,
+            next: interval.map(|interval| now + interval),
+            stock,
+            message_due: interval.is_some() && stock,
+            ping_due: interval.is_some() && !stock,
+            told: false,
+        }
+    }
+
+    /// A frame came.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = self.heard.max(now);
+    }
+
+    pub(super) fn deadline(&self, config: &KeepaliveConfig) -> Option<Instant> {
+        let death = (!self.told).then(|| self.heard + config.silence_max());
+        [self.next, death].into_iter().flatten().min()
+    }
+
+    /// Returns true, once, when the peer was not heard for too long.
+    pub(super) fn handle_timeout(&mut self, config: &KeepaliveConfig, now: Instant) -> bool {
+        if let (Some(next), Some(interval)) = (self.next, config.interval())
+            && next <= now
+        {
+            self.next = Some(now + interval);
+            self.message_due = self.stock;
+            self.ping_due = true;
+        }
+        let silent = !self.told && self.heard + config.silence_max() <= now;
+        self.told |= silent;
+        silent
+    }
+
+    pub(super) fn transmit(&mut self) -> Option<Sign> {
+        if std::mem::take(&mut self.message_due) {
+            return Some(Sign::Message);
+        }
+        std::mem::take(&mut self.ping_due).then_some(Sign::Ping)
+    }
+}
