@@ -5,7 +5,12 @@
 //! The metaServer reads through `ObjectStore` only, so it serves either.
 
 mod journal;
+mod journal_table;
 mod memory;
+mod splice;
+mod stage;
+mod state;
+mod tombstones;
 mod watch;
 mod watch_log;
 
@@ -14,8 +19,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-pub use journal::{Journal, JournalEntry, JournalId, JournalLimits, MemoryJournal};
-pub use memory::{MemoryStore, StoreLimits};
+pub use journal::{
+    Draft, Journal, JournalDepth, JournalEntry, JournalError, JournalId, JournalLimits, MemoryJournal,
+};
+pub use journal_table::{Appended, JournalTable};
+pub use memory::{MemoryStore, Restored, RevisionSource, StoreLimits};
+pub use splice::with_resource_version;
+pub use stage::{Staged, Write};
 pub use watch::Watch;
 pub use watch_log::{Compacted, Event, EventKind, LogLimits, WatchLog};
 

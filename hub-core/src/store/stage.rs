@@ -1,0 +1,347 @@
+//! Changes that are worked out but not yet visible: what a durable store writes to its disk in between.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::memory::RevisionSource;
+use super::splice::with_resource_version;
+use super::state::{Shared, size};
+use super::{Change, Coverage, StoreError, Stored};
+use crate::object::{Object, ObjectKey, ResourceVersion, Revision};
+use crate::scope::Scope;
+
+/// One thing to be made durable. Changes that the store ignores make none.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// The object is now this.
+    Put {
+        /// The new state.
+        stored: Arc<Stored>,
+        /// The old one.
+        previous: Option<Arc<Stored>>,
+    },
+    /// The object is gone.
+    Delete {
+        /// Its last state, with the revision of the deletion.
+        stored: Arc<Stored>,
+        /// That state with its own revision.
+        previous: Arc<Stored>,
+    },
+    /// This incarnation is gone at this version, and must not come back by a late copy.
+    Bury {
+        /// Which.
+        uid: Arc<str>,
+        /// The version that it had passed.
+        version: u64,
+    },
+    /// A scope is now held so, or no longer wanted.
+    Scope {
+        /// Which.
+        scope: Scope,
+        /// None when nobody wants it any more.
+        coverage: Option<Coverage>,
+    },
+}
+
+/// The next changes of a [`MemoryStore`](super::MemoryStore). There is one at a time; dropped, nothing has happened.
+///
+/// ```text
+/// store.stage() ── change(…) … change(…) ── writes() to the disk ──► commit()   visible, all at one instant
+///                                                             └────► drop       as if nothing had been
+/// ```
+#[derive(Debug)]
+pub struct Staged<'a> {
+    shared: &'a Shared,
+    _writer: MutexGuard<'a, ()>,
+    writes: Vec<Write>,
+    ahead: Ahead,
+}
+
+/// The state as it will be, as far as it differs.
+#[derive(Debug, Default)]
+struct Ahead {
+    revision: Revision,
+    objects: HashMap<ObjectKey, Option<Arc<Stored>>>,
+    buried: HashMap<Arc<str>, u64>,
+    scopes: HashMap<Scope, Option<Coverage>>,
+    objects_added: isize,
+    bytes_added: isize,
+    scopes_added: isize,
+}
+
+impl<'a> Staged<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        let writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = Ahead {
+            revision: shared.read().revision,
+            ..Ahead::default()
+        };
+        Self {
+            shared,
+            _writer: writer,
+            writes: Vec::new(),
+            ahead,
+        }
+    }
+
+    /// Adds changes, all or none, and returns the revision at their end. Fails only with [`StoreError::Full`].
+    pub fn change(&mut self, changes: Vec<Change>) -> Result<Revision, StoreError> {
+        let (mark, revision) = (self.writes.len(), self.ahead.revision);
+        for change in changes {
+            if let Err(error) = self.one(change) {
+                let writes: Vec<_> = self.writes.drain(..).take(mark).collect();
+                self.ahead = Ahead::default();
+                for write in writes {
+                    self.write(write);
+                }
+                self.ahead.revision = revision;
+                return Err(error);
+            }
+        }
+        Ok(self.ahead.revision)
+    }
+
+    /// What has to be made durable before [`commit`](Self::commit), in order.
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
+    /// The revision of the newest change.
+    pub fn revision(&self) -> Revision {
+        self.ahead.revision
+    }
+
+    /// Makes everything visible and wakes the watches.
+    pub fn commit(self) -> Revision {
+        for write in &self.writes {
+            self.learn(write);
+        }
+        self.shared.publish(&self.writes, self.ahead.revision);
+        self.ahead.revision
+    }
+
+    fn one(&mut self, change: Change) -> Result<(), StoreError> {
+        match change {
+            Change::Put(object) => self.put(object)?,
+            Change::Delete { key, uid, version } => self.delete(&key, uid, version.as_ref()),
+            Change::Want(scope) => {
+                if self.coverage(&scope).is_none() {
+                    self.scope(scope, Some(Coverage::Loading));
+                }
+            }
+            Change::Complete(scope) => {
+                // Nobody wants it any more: the word is late.
+                if self.coverage(&scope) == Some(Coverage::Loading) {
+                    self.scope(scope, Some(Coverage::Complete));
+                }
+            }
+            Change::Drop(scope) => {
+                if self.coverage(&scope).is_some() {
+                    self.scope(scope, None);
+                }
+            }
+        }
+        self.check_limits()
+    }
+
+    fn put(&mut self, object: Object) -> Result<(), StoreError> {
+        let version = object.version.number();
+        let buried = self.buried(&object.uid);
+        if version.is_some_and(|version| buried.is_some_and(|buried| version <= buried)) {
+            return Ok(());
+        }
+        let mut previous = self.get(&object.key);
+        if let Some(old) = &previous {
+            if same_incarnation(&old.object.uid, &object.uid) {
+                let passed = match (version, old.object.version.number()) {
+                    (Some(new), Some(old)) => new <= old,
+                    _ => old.object.version == object.version && old.object.body == object.body,
+                };
+                if passed {
+                    return Ok(());
+                }
+            } else if self.shared.source == RevisionSource::Own {
+                // Another uid under the same name proves that the old object was deleted.
+                let old = old.clone();
+                self.remove(old, None);
+                previous = None;
+            }
+        }
+        let Some(revision) = self.next_revision(version) else {
+            return Ok(());
+        };
+        let served = self.served(&object, revision);
+        let stored = Arc::new(Stored {
+            object,
+            revision,
+            served,
+        });
+        self.write(Write::Put { stored, previous });
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &ObjectKey, uid: Option<Arc<str>>, version: Option<&ResourceVersion>) {
+        let version = version.and_then(ResourceVersion::number);
+        let old = self.get(key).filter(|old| {
+            uid.as_ref()
+                .is_none_or(|uid| same_incarnation(&old.object.uid, uid))
+        });
+        match (old, uid) {
+            (Some(old), _) => {
+                let passed = match (version, old.object.version.number()) {
+                    (Some(deleted), Some(held)) => deleted < held,
+                    _ => false,
+                };
+                if !passed {
+                    self.remove(old, version);
+                }
+            }
+            // It was never here, or another one took its place: a late copy of it must not come after.
+            (None, Some(uid)) => self.bury(uid, version),
+            (None, None) => {}
+        }
+    }
+
+    fn remove(&mut self, old: Arc<Stored>, version: Option<u64>) {
+        let Some(revision) = self.next_revision(version) else {
+            return;
+        };
+        let (uid, held) = (old.object.uid.clone(), old.object.version.number());
+        let stored = Arc::new(Stored {
+            object: old.object.clone(),
+            revision,
+            served: with_resource_version(&old.object.body, revision.0),
+        });
+        self.write(Write::Delete {
+            stored,
+            previous: old,
+        });
+        self.bury(uid, version.max(held));
+    }
+
+    fn bury(&mut self, uid: Arc<str>, version: Option<u64>) {
+        if let Some(version) = version.filter(|_| !uid.is_empty())
+            && self.buried(&uid).is_none_or(|known| known < version)
+        {
+            self.write(Write::Bury { uid, version });
+        }
+    }
+
+    fn scope(&mut self, scope: Scope, coverage: Option<Coverage>) {
+        self.write(Write::Scope { scope, coverage });
+    }
+
+    fn next_revision(&self, version: Option<u64>) -> Option<Revision> {
+        let next = self.ahead.revision.next();
+        match self.shared.source {
+            RevisionSource::Own => Some(next),
+            RevisionSource::Version => version.map(Revision).filter(|given| *given >= next),
+        }
+    }
+
+    fn served(&self, object: &Object, revision: Revision) -> bytes::Bytes {
+        match self.shared.source {
+            RevisionSource::Own => with_resource_version(&object.body, revision.0),
+            // The body says it already.
+            RevisionSource::Version => object.body.clone(),
+        }
+    }
+
+    /// Notes a write, and what follows from it for later changes.
+    fn write(&mut self, write: Write) {
+        let ahead = &mut self.ahead;
+        match &write {
+            Write::Put { stored, previous } => {
+                ahead.revision = stored.revision;
+                ahead.bytes_added += size(stored) as isize;
+                match previous {
+                    Some(previous) => ahead.bytes_added -= size(previous) as isize,
+                    None => ahead.objects_added += 1,
+                }
+                draft
+                    .objects
+                    .insert(stored.object.key.clone(), Some(stored.clone()));
+            }
+            Write::Delete { stored, previous } => {
+                ahead.revision = stored.revision;
+                ahead.objects_added -= 1;
+                ahead.bytes_added -= size(previous) as isize;
+                ahead.objects.insert(stored.object.key.clone(), None);
+            }
+            Write::Bury { uid, version } => {
+                ahead.buried.insert(uid.clone(), *version);
+            }
+            Write::Scope { scope, coverage } => {
+                let known = match ahead.scopes.insert(scope.clone(), *coverage) {
+                    Some(known) => known,
+                    None => self.shared.read().scopes.get(scope).copied(),
+                };
+                ahead.scopes_added += isize::from(coverage.is_some()) - isize::from(known.is_some());
+            }
+        }
+        self.writes.push(write);
+    }
+
+    fn check_limits(&self) -> Result<(), StoreError> {
+        let (state, limits, ahead) = (self.shared.read(), &self.shared.limits, &self.ahead);
+        let over = |held: usize, added: isize, max: usize| {
+            added > 0 && held.checked_add_signed(added).is_none_or(|total| total > max)
+        };
+        if over(state.objects, ahead.objects_added, limits.objects_max) {
+            return Err(StoreError::Full("objects_max"));
+        }
+        if over(state.bytes, ahead.bytes_added, limits.bytes_max) {
+            return Err(StoreError::Full("bytes_max"));
+        }
+        if over(state.scopes.len(), ahead.scopes_added, limits.scopes_max) {
+            return Err(StoreError::Full("scopes_max"));
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
+        match self.ahead.objects.get(key) {
+            Some(drafted) => drafted.clone(),
+            None => self.shared.read().get(key).cloned(),
+        }
+    }
+
+    fn buried(&self, uid: &str) -> Option<u64> {
+        let drafted = self.ahead.buried.get(uid).copied();
+        drafted.or_else(|| self.shared.read().tombstones.version(uid))
+    }
+
+    fn coverage(&self, scope: &Scope) -> Option<Coverage> {
+        match self.ahead.scopes.get(scope) {
+            Some(drafted) => *drafted,
+            None => self.shared.read().scopes.get(scope).copied(),
+        }
+    }
+
+    /// Keeps the registry up with the definitions of custom kinds.
+    fn learn(&self, write: &Write) {
+        match write {
+            Write::Put { stored, .. } if is_definition(&stored.object.key) => {
+                if let Err(error) = self.shared.registry.apply_definition(&stored.object.body) {
+                    tracing::warn!(name = &*stored.object.key.name, %error, "a CustomResourceDefinition cannot be read");
+                }
+            }
+            Write::Delete { stored, .. } if is_definition(&stored.object.key) => {
+                self.shared.registry.remove_definition(&stored.object.key.name);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An empty uid is unknown, and may be any.
+fn same_incarnation(a: &str, b: &str) -> bool {
+    a == b || a.is_empty() || b.is_empty()
+}
+
+/// Whether the object defines custom kinds.
+pub(super) fn is_definition(key: &ObjectKey) -> bool {
+    &*key.resource.group == "apiextensions.k8s.io"
+        && &*key.resource.version == "v1"
+        && &*key.resource.resource == "customresourcedefinitions"
+}
