@@ -11,4 +11,6 @@ pub mod selector;
 pub mod service;
 pub mod session;
 pub mod store;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod transport;

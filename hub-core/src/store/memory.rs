@@ -236,3 +236,186 @@ impl ObjectStore for MemoryStore {
         futures::future::ready(self.apply_now(changes)).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EventKind;
+    use crate::testing::store::{config_map, config_maps, keeps_its_promises};
+
+    fn fresh(limits: StoreLimits) -> MemoryStore {
+        MemoryStore::new(limits, Registry::builtin())
+    }
+
+    fn put(name: &str, version: &str) -> Change {
+        Change::Put(config_map(name, name, version, ""))
+    }
+
+    #[tokio::test]
+    async fn a_store_in_memory_keeps_all_promises() {
+        keeps_its_promises(|| fresh(StoreLimits::default())).await;
+    }
+
+    #[test]
+    fn a_batch_over_a_limit_is_refused_as_a_whole_and_takes_nothing_from_others() {
+        let limits = StoreLimits {
+            objects_max: 2,
+            ..StoreLimits::default()
+        };
+        let store = fresh(limits);
+        let mut staged = store.stage();
+        let at = staged.change(vec![put("a", "1")]).unwrap();
+        let refused = staged.change(vec![put("a", "2"), put("b", "1"), put("c", "1")]);
+        assert!(matches!(refused, Err(StoreError::Full("objects_max"))));
+        assert_eq!(staged.revision(), at);
+        staged.change(vec![put("b", "7")]).unwrap();
+        assert_eq!(staged.writes().len(), 2);
+        staged.commit();
+        let versions: Vec<_> = store
+            .list(&config_maps(), None)
+            .objects
+            .iter()
+            .map(|s| s.object.version.clone())
+            .collect();
+        assert_eq!(versions, ["1".into(), "7".into()]);
+        let full = fresh(StoreLimits {
+            bytes_max: 10,
+            ..limits
+        })
+        .apply_now(vec![put("a", "1")]);
+        assert!(matches!(full, Err(StoreError::Full("bytes_max"))));
+        let wanted = Change::Want(Scope::all(config_maps()));
+        let full = fresh(StoreLimits {
+            scopes_max: 0,
+            ..limits
+        })
+        .apply_now(vec![wanted]);
+        assert!(matches!(full, Err(StoreError::Full("scopes_max"))));
+    }
+
+    #[test]
+    fn what_is_staged_and_dropped_never_was() {
+        let store = fresh(StoreLimits::default());
+        let before = store.revision();
+        store.stage().change(vec![put("a", "1")]).unwrap();
+        assert_eq!((store.revision(), store.len()), (before, 0));
+        assert_eq!(store.apply_now(vec![put("a", "1")]).unwrap(), before.next());
+    }
+
+    #[tokio::test]
+    async fn a_cluster_s_store_takes_its_revisions_from_the_versions() {
+        let nothing = Restored {
+            revision: Revision(5),
+            objects: vec![],
+            scopes: vec![],
+            tombstones: vec![],
+        };
+        let store = MemoryStore::restore(
+            StoreLimits::default(),
+            Registry::builtin(),
+            RevisionSource::Version,
+            nothing,
+        );
+        assert_eq!(store.apply_now(vec![put("a", "9")]).unwrap(), Revision(9));
+        let stored = store.get(&config_map("a", "a", "9", "").key).unwrap();
+        assert_eq!(
+            (stored.revision, &stored.served),
+            (Revision(9), &stored.object.body)
+        );
+        assert_eq!(
+            store.apply_now(vec![put("b", "9"), put("c", "x")]).unwrap(),
+            Revision(9)
+        );
+        let delete = Change::Delete {
+            key: stored.object.key.clone(),
+            uid: None,
+            version: Some("12".into()),
+        };
+        assert_eq!(store.apply_now(vec![delete]).unwrap(), Revision(12));
+        let mut watch = store.watch(&config_maps(), Revision(9)).unwrap();
+        let event = watch.next().await.unwrap();
+        assert_eq!((event.kind, event.revision), (EventKind::Deleted, Revision(12)));
+        assert!(
+            event
+                .stored
+                .served
+                .windows(22)
+                .any(|w| w == br#""resourceVersion":"12""#)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_restored_store_goes_on_and_its_history_begins_there() {
+        let store = fresh(StoreLimits::default());
+        store
+            .apply_now(vec![
+                put("a", "7"),
+                put("b", "8"),
+                Change::Want(Scope::all(config_maps())),
+            ])
+            .unwrap();
+        let restored = Restored {
+            revision: Revision(100),
+            objects: store
+                .objects()
+                .iter()
+                .map(|s| (s.object.clone(), s.revision))
+                .collect(),
+            scopes: store.scopes(),
+            tombstones: vec![("gone".into(), 5)],
+        };
+        let again = MemoryStore::restore(
+            StoreLimits::default(),
+            Registry::builtin(),
+            RevisionSource::Own,
+            restored,
+        );
+        assert_eq!(
+            again.list(&config_maps(), None).objects,
+            store.list(&config_maps(), None).objects
+        );
+        assert_eq!(again.scopes(), store.scopes());
+        assert_eq!(again.revision(), Revision(100));
+        assert_eq!(
+            again.watch(&config_maps(), Revision(99)).unwrap_err().oldest,
+            Revision(100)
+        );
+        assert_eq!(
+            again
+                .apply_now(vec![Change::Put(config_map("g", "gone", "5", ""))])
+                .unwrap(),
+            Revision(100)
+        );
+        assert_eq!(again.apply_now(vec![put("a", "8")]).unwrap(), Revision(101));
+    }
+
+    #[tokio::test]
+    async fn a_slow_watcher_is_told_that_it_missed_something_and_nobody_else_is() {
+        let log = LogLimits {
+            events_max: 2,
+            bytes_max: usize::MAX,
+        };
+        let store = fresh(StoreLimits {
+            log,
+            ..StoreLimits::default()
+        });
+        let start = store.revision();
+        let mut slow = store.watch(&config_maps(), start).unwrap();
+        let mut quick = store.watch(&config_maps(), start).unwrap();
+        for version in 1..=3 {
+            store.apply_now(vec![put("a", &version.to_string())]).unwrap();
+            assert!(quick.next().await.is_ok());
+        }
+        assert_eq!(slow.next().await.unwrap_err().oldest, start.next());
+    }
+
+    #[test]
+    fn collections_that_were_only_watched_do_not_pile_up() {
+        let store = fresh(StoreLimits::default());
+        for n in 0..100 {
+            let made_up = GroupVersionResource::core(&format!("things{n}"));
+            drop(store.watch(&made_up, store.revision()).unwrap());
+        }
+        assert!(store.shared.read().collections.len() <= 2);
+    }
+}

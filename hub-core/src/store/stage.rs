@@ -258,7 +258,7 @@ impl<'a> Staged<'a> {
                     Some(previous) => ahead.bytes_added -= size(previous) as isize,
                     None => ahead.objects_added += 1,
                 }
-                draft
+                ahead
                     .objects
                     .insert(stored.object.key.clone(), Some(stored.clone()));
             }
@@ -301,19 +301,19 @@ impl<'a> Staged<'a> {
 
     fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
         match self.ahead.objects.get(key) {
-            Some(drafted) => drafted.clone(),
+            Some(known) => known.clone(),
             None => self.shared.read().get(key).cloned(),
         }
     }
 
     fn buried(&self, uid: &str) -> Option<u64> {
-        let drafted = self.ahead.buried.get(uid).copied();
-        drafted.or_else(|| self.shared.read().tombstones.version(uid))
+        let known = self.ahead.buried.get(uid).copied();
+        known.or_else(|| self.shared.read().tombstones.version(uid))
     }
 
     fn coverage(&self, scope: &Scope) -> Option<Coverage> {
         match self.ahead.scopes.get(scope) {
-            Some(drafted) => *drafted,
+            Some(known) => *known,
             None => self.shared.read().scopes.get(scope).copied(),
         }
     }

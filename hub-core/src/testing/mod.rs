@@ -1,0 +1,3 @@
+//! What our tests are made of, and yours may be: conformance suites, and worlds with a bad wire.
+
+pub mod store;
