@@ -8,7 +8,10 @@ use serde_json::Value;
 
 /// Messages of the odd clients (recording 17) that are no messages on purpose.
 fn is_odd(payload: &str) -> bool {
-    serde_json::Deserializer::from_str(payload).into_iter::<Value>().next().is_none_or(|first| first.is_err())
+    serde_json::Deserializer::from_str(payload)
+        .into_iter::<Value>()
+        .next()
+        .is_none_or(|first| first.is_err())
 }
 
 fn payloads() -> Vec<(String, String)> {
@@ -58,16 +61,27 @@ fn every_recorded_message_is_written_again_as_the_same_document() {
         }
         // What bare test clients sent may differ in layout; the document may not.
         let first = |text: &str| {
-            serde_json::Deserializer::from_str(text).into_iter::<Value>().next().unwrap().unwrap()
+            serde_json::Deserializer::from_str(text)
+                .into_iter::<Value>()
+                .next()
+                .unwrap()
+                .unwrap()
         };
         if name.starts_with("17-") {
             let (sent, again) = (first(&payload), first(back));
-            assert_eq!(again["content"], *sent.get("content").unwrap_or(&Value::Null), "{payload}");
+            assert_eq!(
+                again["content"],
+                *sent.get("content").unwrap_or(&Value::Null),
+                "{payload}"
+            );
         } else {
             assert_eq!(first(back), first(&payload), "{name}");
         }
     }
-    assert!(identical * 100 > all * 97, "{identical} of {all} were written byte for byte");
+    assert!(
+        identical * 100 > all * 97,
+        "{identical} of {all} were written byte for byte"
+    );
 }
 
 #[test]
@@ -78,7 +92,11 @@ fn every_recorded_operation_has_a_name() {
             continue;
         }
         let message = decode(&json, payload.into());
-        assert!(!matches!(message.route.operation, Operation::Other(_)), "{name}: {:?}", message.route);
+        assert!(
+            !matches!(message.route.operation, Operation::Other(_)),
+            "{name}: {:?}",
+            message.route
+        );
     }
 }
 

@@ -36,11 +36,16 @@ pub(super) fn encode(
     }
 
     let content = message.content.bytes();
-    let too_large = |size| EncodeError::TooLarge { size, limit: limits.message_max };
+    let too_large = |size| EncodeError::TooLarge {
+        size,
+        limit: limits.message_max,
+    };
     if content.len() > limits.message_max {
         return Err(too_large(content.len()));
     }
-    let packed = (zstd && content.len() >= limits.compress_min).then(|| pack(content, base)).flatten();
+    let packed = (zstd && content.len() >= limits.compress_min)
+        .then(|| pack(content, base))
+        .flatten();
     let (tag, body) = match &packed {
         None => (TAG_PLAIN, content),
         Some(packed) if base.is_none() => (TAG_ZSTD, packed),
@@ -51,7 +56,11 @@ pub(super) fn encode(
         id: Id::from(&message.header.id),
         parent_id: message.header.parent_id.as_ref().map(Id::from),
         timestamp_ms: message.header.timestamp_ms,
-        resource_version: message.header.resource_version.as_ref().map(|v| Version::from(v.as_str())),
+        resource_version: message
+            .header
+            .resource_version
+            .as_ref()
+            .map(|v| Version::from(v.as_str())),
         sync: message.header.sync,
         kind: Word::from(&*message.header.kind),
         source: Word::from(&*message.route.source),
@@ -81,15 +90,21 @@ pub(super) fn decode(frame: Bytes, limits: &CodecLimits) -> Result<Received, Dec
     let bad = DecodeError::Binary;
     let tag = *frame.first().ok_or(bad("an empty frame"))?;
     if tag == TAG_ACK {
-        let parent = frame[1..].try_into().map_err(|_| bad("an acknowledgement of the wrong length"))?;
+        let parent = frame[1..]
+            .try_into()
+            .map_err(|_| bad("an acknowledgement of the wrong length"))?;
         return Ok(Received::Whole(acknowledgement(parent)));
     }
     if !matches!(tag, TAG_PLAIN | TAG_ZSTD | TAG_PATCH) {
         return Err(bad("an unknown tag"));
     }
-    let length = frame.get(1..ENVELOPE_AT).ok_or(bad("a frame without an envelope"))?;
+    let length = frame
+        .get(1..ENVELOPE_AT)
+        .ok_or(bad("a frame without an envelope"))?;
     let content_at = ENVELOPE_AT + usize::from(u16::from_le_bytes([length[0], length[1]]));
-    let envelope = frame.get(ENVELOPE_AT..content_at).ok_or(bad("a truncated envelope"))?;
+    let envelope = frame
+        .get(ENVELOPE_AT..content_at)
+        .ok_or(bad("a truncated envelope"))?;
     let (envelope, read): (Envelope<'_>, usize) =
         bincode::borrow_decode_from_slice(envelope, CONFIG).map_err(|_| bad("a malformed envelope"))?;
     if ENVELOPE_AT + read != content_at {
@@ -97,7 +112,10 @@ pub(super) fn decode(frame: Bytes, limits: &CodecLimits) -> Result<Received, Dec
     }
     let size = usize::try_from(envelope.size).unwrap_or(usize::MAX);
     if size > limits.message_max {
-        return Err(DecodeError::TooLarge { size, limit: limits.message_max });
+        return Err(DecodeError::TooLarge {
+            size,
+            limit: limits.message_max,
+        });
     }
     let base = envelope.base;
     let mut message = envelope.into_message()?;
@@ -108,7 +126,16 @@ pub(super) fn decode(frame: Bytes, limits: &CodecLimits) -> Result<Received, Dec
             let content = unpack(&body, None, size).ok_or(bad("a damaged zstd frame"))?;
             message.content = Content::from_json(content);
         }
-        _ => return Ok(Received::Patched(message, Patch { base, size, frame: body })),
+        _ => {
+            return Ok(Received::Patched(
+                message,
+                Patch {
+                    base,
+                    size,
+                    frame: body,
+                },
+            ));
+        }
     }
     Ok(Received::Whole(message))
 }
@@ -164,7 +191,11 @@ impl Envelope<'_> {
             operation: self.operation.text()?.into(),
             resource: (&*self.resource).into(),
         };
-        Ok(Message { header, route, content: Content::null() })
+        Ok(Message {
+            header,
+            route,
+            content: Content::null(),
+        })
     }
 }
 
@@ -227,18 +258,45 @@ impl<'a> Word<'a> {
     fn text(self) -> Result<&'a str, DecodeError> {
         match self {
             Self::Text(text) => Ok(text),
-            Self::Known(at) => {
-                WORDS.get(usize::from(at)).copied().ok_or(DecodeError::Binary("an unknown word"))
-            }
+            Self::Known(at) => WORDS
+                .get(usize::from(at))
+                .copied()
+                .ok_or(DecodeError::Binary("an unknown word")),
         }
     }
 }
 
 /// Part of the format: append, never reorder.
 const WORDS: &[&str] = &[
-    "", "resource", "meta", "twin", "user", "hub", "func", "edgecontroller", "dynamiccontroller", "devicecontroller",
-    "policycontroller", "synccontroller", "cloudhub", "edged", "metaserver", "metamanager", "websocket", "edgehub",
-    "insert", "update", "delete", "query", "patch", "response", "error", "null", "applicationResponse", "keepalive", "get",
+    "",
+    "resource",
+    "meta",
+    "twin",
+    "user",
+    "hub",
+    "func",
+    "edgecontroller",
+    "dynamiccontroller",
+    "devicecontroller",
+    "policycontroller",
+    "synccontroller",
+    "cloudhub",
+    "edged",
+    "metaserver",
+    "metamanager",
+    "websocket",
+    "edgehub",
+    "insert",
+    "update",
+    "delete",
+    "query",
+    "patch",
+    "response",
+    "error",
+    "null",
+    "applicationResponse",
+    "keepalive",
+    "get",
 ];
 
 const TAG_ACK: u8 = 0;
@@ -255,12 +313,20 @@ const CONFIG: Configuration<LittleEndian, Varint, Limit<ENVELOPE_MAX>> =
 mod tests {
     use super::*;
 
-    const LIMITS: CodecLimits = CodecLimits { message_max: 1 << 20, compress_min: 200 };
+    const LIMITS: CodecLimits = CodecLimits {
+        message_max: 1 << 20,
+        compress_min: 200,
+    };
 
     fn pod_push() -> Message {
         let body = format!(r#"{{"kind":"Pod","spec":"{}"}}"#, "container ".repeat(50));
         let mut message = Message::new(
-            Route::new("edgecontroller", "resource", Operation::Insert, "default/pod/web-0"),
+            Route::new(
+                "edgecontroller",
+                "resource",
+                Operation::Insert,
+                "default/pod/web-0",
+            ),
             Content::from_json(body.into()),
         );
         message.header.id = MessageId::from_random([7; 16]);
@@ -305,7 +371,9 @@ mod tests {
         let base = Bytes::from([b"x", message.content.bytes().as_ref()].concat());
         let frame = encode(&message, Some(&base), true, &LIMITS).unwrap();
         assert!(frame.len() < 120, "{}", frame.len());
-        let Received::Patched(back, patch) = decode(frame, &LIMITS).unwrap() else { panic!("a difference") };
+        let Received::Patched(back, patch) = decode(frame, &LIMITS).unwrap() else {
+            panic!("a difference")
+        };
         assert_eq!(patch.apply(&base).unwrap(), *message.content.bytes());
         assert_eq!((back.header, back.route), (message.header, message.route));
     }
@@ -313,11 +381,17 @@ mod tests {
     #[test]
     fn lengths_are_checked_before_anything_is_allocated() {
         let mut message = pod_push();
-        let tight = CodecLimits { message_max: 300, compress_min: 200 };
+        let tight = CodecLimits {
+            message_max: 300,
+            compress_min: 200,
+        };
         let frame = encode(&message, None, true, &LIMITS).unwrap();
         assert!(matches!(decode(frame, &tight), Err(DecodeError::TooLarge { .. })));
         message.route.resource = "x".repeat(20_000).into();
-        assert!(matches!(encode(&message, None, true, &LIMITS), Err(EncodeError::TooLarge { .. })));
+        assert!(matches!(
+            encode(&message, None, true, &LIMITS),
+            Err(EncodeError::TooLarge { .. })
+        ));
     }
 
     #[test]

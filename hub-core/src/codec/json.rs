@@ -15,10 +15,17 @@ use super::{CodecLimits, DecodeError, EncodeError};
 use crate::message::{Content, Header, Message, MessageId, Operation, Route};
 
 pub(super) fn encode(message: &Message, limits: &CodecLimits) -> Result<Bytes, EncodeError> {
-    let Message { header, route, content } = message;
+    let Message {
+        header,
+        route,
+        content,
+    } = message;
     let content = content.bytes();
     if content.len() > limits.message_max {
-        return Err(EncodeError::TooLarge { size: content.len(), limit: limits.message_max });
+        return Err(EncodeError::TooLarge {
+            size: content.len(),
+            limit: limits.message_max,
+        });
     }
     if serde_json::from_slice::<IgnoredAny>(content).is_err() {
         return Err(EncodeError::NotJson);
@@ -32,7 +39,11 @@ pub(super) fn encode(message: &Message, limits: &CodecLimits) -> Result<Bytes, E
     }
     out.extend_from_slice(b",\"timestamp\":");
     out.extend_from_slice(header.timestamp_ms.to_string().as_bytes());
-    text_field(&mut out, "resourceversion", header.resource_version.as_ref().map_or("", |v| v.as_str()));
+    text_field(
+        &mut out,
+        "resourceversion",
+        header.resource_version.as_ref().map_or("", |v| v.as_str()),
+    );
     if header.sync {
         out.extend_from_slice(b",\"sync\":true");
     }
@@ -53,7 +64,10 @@ pub(super) fn encode(message: &Message, limits: &CodecLimits) -> Result<Bytes, E
     escape_html(&mut out, content);
     out.extend_from_slice(b"}\n");
     if out.len() > limits.message_max {
-        return Err(EncodeError::TooLarge { size: out.len(), limit: limits.message_max });
+        return Err(EncodeError::TooLarge {
+            size: out.len(),
+            limit: limits.message_max,
+        });
     }
     Ok(out.into())
 }
@@ -67,8 +81,21 @@ pub(super) fn decode(frame: Bytes) -> Result<Message, DecodeError> {
     // `end` is not called: KubeEdge ignores what follows the first value.
     let document = Document::deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(error)?;
 
-    let HeaderFields { id, parent_id, timestamp_ms, resource_version, sync, kind } = document.header;
-    let RouteFields { source, destination, group, operation, resource } = document.route;
+    let HeaderFields {
+        id,
+        parent_id,
+        timestamp_ms,
+        resource_version,
+        sync,
+        kind,
+    } = document.header;
+    let RouteFields {
+        source,
+        destination,
+        group,
+        operation,
+        resource,
+    } = document.route;
     let some = |text: Cow<'_, str>| (!text.is_empty()).then(|| text.into_owned());
     Ok(Message {
         header: Header {
@@ -212,7 +239,13 @@ macro_rules! field {
     )+};
 }
 
-field!(i64, bool, HeaderFields<'de>, RouteFields<'de>, Option<&'de RawValue>);
+field!(
+    i64,
+    bool,
+    HeaderFields<'de>,
+    RouteFields<'de>,
+    Option<&'de RawValue>
+);
 
 impl<'de> Deserialize<'de> for Field<Cow<'de, str>> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -232,24 +265,46 @@ mod tests {
 
     #[test]
     fn what_go_wrote_is_written_again_byte_for_byte() {
-        round_trip("{\"header\":{\"msg_id\":\"f9c7ef19-81d4-4a1f-b149-a08d4647724d\",\"timestamp\":1795325356182},\"route\":{\"source\":\"websocket\",\"group\":\"resource\",\"operation\":\"keepalive\",\"resource\":\"node\"},\"content\":\"ping\"}\n");
-        round_trip("{\"header\":{\"msg_id\":\"\",\"parent_msg_id\":\"x\",\"timestamp\":-1,\"resourceversion\":\"7\",\"sync\":true,\"type\":\"t\"},\"route\":{},\"content\":{\"a\":\"\\u003c\\u2028\"}}\n");
-        round_trip("{\"header\":{\"msg_id\":\"a\",\"timestamp\":0},\"route\":{\"destination\":\"d\"},\"content\":null}\n");
+        round_trip(
+            "{\"header\":{\"msg_id\":\"f9c7ef19-81d4-4a1f-b149-a08d4647724d\",\"timestamp\":1795325356182},\"route\":{\"source\":\"websocket\",\"group\":\"resource\",\"operation\":\"keepalive\",\"resource\":\"node\"},\"content\":\"ping\"}\n",
+        );
+        round_trip(
+            "{\"header\":{\"msg_id\":\"\",\"parent_msg_id\":\"x\",\"timestamp\":-1,\"resourceversion\":\"7\",\"sync\":true,\"type\":\"t\"},\"route\":{},\"content\":{\"a\":\"\\u003c\\u2028\"}}\n",
+        );
+        round_trip(
+            "{\"header\":{\"msg_id\":\"a\",\"timestamp\":0},\"route\":{\"destination\":\"d\"},\"content\":null}\n",
+        );
     }
 
     #[test]
     fn names_match_in_any_case_and_what_follows_the_document_is_ignored() {
         let odd = r#" {"Content":"c","ROUTE":{"Operation":"insert","x":[{}]},"new":{},"header":{"MSG_ID":"a","timestamp":null}} {"#;
         let message = decode(odd.into()).unwrap();
-        assert_eq!((message.header.id.to_string(), message.route.operation), ("a".into(), Operation::Insert));
+        assert_eq!(
+            (message.header.id.to_string(), message.route.operation),
+            ("a".into(), Operation::Insert)
+        );
         assert_eq!(message.content, Content::string("c"));
     }
 
     #[test]
     fn a_missing_content_is_null_and_a_missing_document_an_error() {
         assert!(decode("{}".into()).unwrap().content.is_null());
-        assert!(decode(r#"{"header":null,"content":null}"#.into()).unwrap().content.is_null());
-        for bad in ["", " \n", "[]", "{", "\"a\"", r#"{"header":{"msg_id":7}}"#, r#"{"content":}"#] {
+        assert!(
+            decode(r#"{"header":null,"content":null}"#.into())
+                .unwrap()
+                .content
+                .is_null()
+        );
+        for bad in [
+            "",
+            " \n",
+            "[]",
+            "{",
+            "\"a\"",
+            r#"{"header":{"msg_id":7}}"#,
+            r#"{"content":}"#,
+        ] {
             assert!(decode(Bytes::copy_from_slice(bad.as_bytes())).is_err(), "{bad}");
         }
     }
@@ -266,7 +321,10 @@ mod tests {
             Route::new("s", "g", Operation::Insert, "r"),
             Content::from_json(Bytes::from_static(b"{\"a\":")),
         );
-        assert_eq!(encode(&message, &CodecLimits::default()), Err(EncodeError::NotJson));
+        assert_eq!(
+            encode(&message, &CodecLimits::default()),
+            Err(EncodeError::NotJson)
+        );
     }
 
     #[test]
@@ -276,6 +334,9 @@ mod tests {
             Content::from_json(Bytes::from("{\"a\":\"x && y\u{2029}\"}")),
         );
         let text = String::from_utf8(encode(&message, &CodecLimits::default()).unwrap().into()).unwrap();
-        assert!(text.contains("\\u003c") && text.contains("x \\u0026\\u0026 y\\u2029"), "{text}");
+        assert!(
+            text.contains("\\u003c") && text.contains("x \\u0026\\u0026 y\\u2029"),
+            "{text}"
+        );
     }
 }

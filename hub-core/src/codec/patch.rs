@@ -49,7 +49,10 @@ pub fn content_hash(content: &[u8]) -> u64 {
 /// The content as a zstd frame, against `base` if there is one. None where that would not be smaller.
 pub(super) fn pack(content: &Bytes, base: Option<&Bytes>) -> Option<Bytes> {
     MEMO.with_borrow_mut(|memo| {
-        if let Some(known) = memo.iter().find(|m| same(&m.content, content) && same_base(&m.base, base)) {
+        if let Some(known) = memo
+            .iter()
+            .find(|m| same(&m.content, content) && same_base(&m.base, base))
+        {
             return known.packed.clone();
         }
         let packed = compress(content, base.map(|b| b.as_ref())).filter(|p| p.len() < content.len());
@@ -57,7 +60,11 @@ pub(super) fn pack(content: &Bytes, base: Option<&Bytes>) -> Option<Bytes> {
             if memo.len() == MEMO_MAX {
                 memo.pop_front();
             }
-            memo.push_back(Memo { content: content.clone(), base: base.cloned(), packed: packed.clone() });
+            memo.push_back(Memo {
+                content: content.clone(),
+                base: base.cloned(),
+                packed: packed.clone(),
+            });
         }
         packed
     })
@@ -80,7 +87,9 @@ fn compress(content: &[u8], base: Option<&[u8]>) -> Option<Bytes> {
     context.set_parameter(CParameter::CompressionLevel(LEVEL)).ok()?;
     // The size travels in the envelope; the checksum proves a difference.
     context.set_parameter(CParameter::ContentSizeFlag(false)).ok()?;
-    context.set_parameter(CParameter::ChecksumFlag(base.is_some())).ok()?;
+    context
+        .set_parameter(CParameter::ChecksumFlag(base.is_some()))
+        .ok()?;
     if let Some(base) = base {
         context.ref_prefix(base).ok()?;
     }
@@ -124,7 +133,9 @@ mod tests {
     use super::*;
 
     fn pod(version: u32) -> Bytes {
-        let env: String = (0..60).map(|i| format!(r#"{{"name":"V{i}","value":"{}"}},"#, i * 7919)).collect();
+        let env: String = (0..60)
+            .map(|i| format!(r#"{{"name":"V{i}","value":"{}"}},"#, i * 7919))
+            .collect();
         format!(r#"{{"metadata":{{"resourceVersion":"{version}"}},"env":[{env}0]}}"#).into()
     }
 
@@ -133,15 +144,22 @@ mod tests {
         let (old, new) = (pod(1), pod(2));
         let frame = pack(&new, Some(&old)).unwrap();
         assert!(frame.len() < 60, "{} bytes", frame.len());
-        let patch = Patch { base: content_hash(&old), size: new.len(), frame };
+        let patch = Patch {
+            base: content_hash(&old),
+            size: new.len(),
+            frame,
+        };
         assert_eq!(patch.apply(&old).unwrap(), new);
     }
 
     #[test]
     fn a_difference_to_something_else_is_refused() {
         let (old, new) = (pod(1), pod(2));
-        let mut patch =
-            Patch { base: content_hash(&old), size: new.len(), frame: pack(&new, Some(&old)).unwrap() };
+        let mut patch = Patch {
+            base: content_hash(&old),
+            size: new.len(),
+            frame: pack(&new, Some(&old)).unwrap(),
+        };
         assert_eq!(patch.apply(b"other"), Err(PatchError::Base));
         let foreign = vec![b'x'; old.len()];
         patch.base = content_hash(&foreign);
@@ -160,7 +178,9 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_stays_as_it_is() {
-        let noise: Vec<u8> = (0..20u64).flat_map(|i| content_hash(&i.to_le_bytes()).to_le_bytes()).collect();
+        let noise: Vec<u8> = (0..20u64)
+            .flat_map(|i| content_hash(&i.to_le_bytes()).to_le_bytes())
+            .collect();
         assert_eq!(pack(&noise.into(), None), None);
     }
 }

@@ -203,3 +203,44 @@ impl Journal for MemoryJournal {
 fn codec() -> Codec {
     Codec::new(Capabilities::NONE, CodecLimits::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Content, Route};
+
+    #[tokio::test]
+    async fn a_message_comes_out_as_it_went_in() {
+        let mut message = Message::new(
+            Route::new("edged", "meta", "update".into(), "default/podstatus/web"),
+            Content::from_json(Bytes::from_static(br#"{"phase":"Running"}"#)),
+        );
+        message.header.id = crate::message::MessageId::random();
+        let journal = MemoryJournal::new(JournalLimits::default());
+        let changed = journal.changed();
+        let draft = Draft::new("podstatus/web", Lane::Own, &message, 1).unwrap();
+        let id = journal.append(draft).await.unwrap();
+        assert!(changed.has_changed().unwrap());
+        let first = journal.first(9);
+        assert_eq!((first.len(), first[0].id), (1, id));
+        assert_eq!(first[0].message().unwrap(), message);
+        assert!(journal.remove(id).await.unwrap());
+        assert!(!journal.remove(id).await.unwrap());
+        assert_eq!(journal.depth(), JournalDepth::default());
+    }
+
+    #[test]
+    fn an_unreadable_entry_is_an_error_and_no_panic() {
+        let draft = Draft {
+            key: "k".into(),
+            lane: Lane::Own,
+            frame: Bytes::from_static(b"{"),
+            created_ms: 0,
+        };
+        let entry = JournalEntry {
+            id: JournalId(1),
+            draft,
+        };
+        assert!(entry.message().is_err());
+    }
+}

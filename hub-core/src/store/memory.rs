@@ -418,4 +418,37 @@ mod tests {
         }
         assert!(store.shared.read().collections.len() <= 2);
     }
+
+    #[test]
+    fn custom_kinds_come_and_go_with_their_definitions() {
+        let body = br#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"widgets.example.com","uid":"d","resourceVersion":"1"},"spec":{"group":"example.com","names":{"kind":"Widget","listKind":"WidgetList","plural":"widgets","singular":"widget"},"scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true}]},"status":{"conditions":[{"type":"Established","status":"True"}]}}"#;
+        let definitions =
+            GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        let definition = Object::from_body(definitions, body.as_slice().into()).unwrap();
+        let widgets = GroupVersionResource::new("example.com", "v1", "widgets");
+        let store = fresh(StoreLimits::default());
+        store.apply_now(vec![Change::Put(definition.clone())]).unwrap();
+        assert_eq!(&*store.registry().by_resource(&widgets).unwrap().kind, "Widget");
+
+        let restored = Restored {
+            revision: store.revision(),
+            objects: vec![(definition.clone(), store.revision())],
+            scopes: vec![],
+            tombstones: vec![],
+        };
+        let again = MemoryStore::restore(
+            StoreLimits::default(),
+            Registry::builtin(),
+            RevisionSource::Own,
+            restored,
+        );
+        assert!(again.registry().by_resource(&widgets).is_some());
+        let delete = Change::Delete {
+            key: definition.key,
+            uid: None,
+            version: None,
+        };
+        again.apply_now(vec![delete]).unwrap();
+        assert!(again.registry().by_resource(&widgets).is_none());
+    }
 }
