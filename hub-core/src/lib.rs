@@ -1,7 +1,12 @@
 //! The message, the session, the wire and the store that CloudHub, EdgeHub and metaServer share.
 
 pub mod api;
+pub mod backoff;
+pub mod catch_up;
+pub mod clock;
 pub mod codec;
+pub mod driver;
+pub mod handle;
 pub mod message;
 pub mod node;
 pub mod object;

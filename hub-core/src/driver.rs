@@ -1,0 +1,431 @@
+//! The one task that owns a session: it moves frames, runs handlers beside itself, and keeps the deadlines.
+//!
+//! The loop transmits what is due, waits for one of a finished handler, a command, a frame or a deadline, and applies it
+//! without awaiting. Handlers run beside the loop and come back as an action, so a slow disk never delays a keepalive. While
+//! handlers are at their limit the socket is not read: that is the back-pressure.
+//!
+//! The session outlives its connections: [`SessionHandle::attach`] may hand in the next connection before the last one is gone.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::stream::FuturesUnordered;
+use futures::{Sink, SinkExt, Stream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+use tower::ServiceExt;
+
+use crate::clock::{Clock, SystemClock};
+use crate::handle::{Command, SessionHandle};
+use crate::message::{Content, Message, MessageId, Operation};
+use crate::node::NodeId;
+use crate::service::{Handler, Outcome, Reply, Request};
+use crate::session::{CallEnd, CallId, Event, Outgoing, Session, SessionConfig};
+use crate::transport::{
+    Capabilities, CloseReason, Inbound, Outbound, Peer, Received, Transport, TransportError,
+};
+
+/// What the owner of a session learns from its driver. Called from the driver's task: must return at once.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn notice(&self, notice: Notice<'_>);
+
+    /// The content that this end holds of the object a message is about, exactly as the peer sent it, so that a difference
+    /// can be applied.
+    fn held(&self, message: &Message) -> Option<Bytes> {
+        let _ = message;
+        None
+    }
+}
+
+/// What happened in a session.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// A connection is attached.
+    Attached(&'a Peer),
+    /// The connection is gone.
+    Detached(&'a DetachReason),
+    /// The peer settled this key at this version.
+    Delivered(Arc<str>, Option<u64>),
+    /// A message was given up: its time was over.
+    Expired(Arc<str>),
+    /// The peer refuses a message; it will be tried again.
+    Refused(Arc<str>, String),
+    /// The outbox is full: here is a message that was [pushed](SessionHandle::push).
+    Overflow(Box<Outgoing>),
+}
+
+/// Why a connection is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachReason {
+    /// The link failed, or the peer broke the protocol.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The peer closed it.
+    #[error("closed by the peer: {0:?}")]
+    Closed(CloseReason),
+    /// Nothing was heard for too long.
+    #[error("nothing heard for too long")]
+    Silence,
+    /// The peer does not take what we send.
+    #[error("the peer takes nothing any more")]
+    WriteDeadline,
+    /// A newer connection took over.
+    #[error("a newer connection took over")]
+    Superseded,
+    /// The session was stopped.
+    #[error("stopped: {0:?}")]
+    Stopped(CloseReason),
+}
+
+/// The limits of a driver, beside those of its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverConfig {
+    /// The session's limits.
+    pub session: Arc<SessionConfig>,
+    /// How long the peer may take nothing while we have something to send (KubeEdge `writeDeadline`).
+    pub write_deadline: Duration,
+    /// Commands that may wait for the driver.
+    pub commands_max: usize,
+}
+
+impl DriverConfig {
+    /// With KubeEdge's write deadline of 15 s.
+    pub fn new(session: SessionConfig) -> Self {
+        Self { session: session.into(), write_deadline: Duration::from_secs(15), commands_max: 128 }
+    }
+}
+
+/// Owns one session. [`run`](Driver::run) it in a task.
+pub struct Driver {
+    node: NodeId,
+    session: Session,
+    config: Arc<DriverConfig>,
+    handler: Arc<Handler>,
+    observer: Arc<dyn Observer>,
+    commands: mpsc::Receiver<Box<Command>>,
+    link: Option<Link>,
+    handling: FuturesUnordered<Pin<Box<dyn Future<Output = (MessageId, Outcome)> + Send>>>,
+    calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
+}
+
+/// The attached connection.
+struct Link {
+    transport: Box<dyn Transport>,
+    capabilities: Capabilities,
+    /// A frame that the transport had no room for yet.
+    waiting: Option<Outbound>,
+    /// Whether fed frames wait for a flush.
+    dirty: bool,
+    /// Since when the peer takes nothing.
+    stuck_since: Option<Instant>,
+}
+
+enum Action {
+    Command(Option<Box<Command>>),
+    Handled(MessageId, Outcome),
+    Inbound(Option<Result<Inbound, TransportError>>),
+    Writable,
+    WriteFailed(TransportError),
+    Deadline,
+}
+
+impl Driver {
+    /// A driver without a connection, and the handle to it. `seed` should be random and its own.
+    pub fn new(
+        node: NodeId,
+        config: Arc<DriverConfig>,
+        handler: Arc<Handler>,
+        observer: Arc<dyn Observer>,
+        seed: u64,
+    ) -> (Self, SessionHandle) {
+        let (handle, commands) = SessionHandle::new(config.commands_max);
+        let driver = Self {
+            node,
+            session: Session::new(config.session.clone(), seed),
+            config,
+            handler,
+            observer,
+            commands,
+            link: None,
+            handling: FuturesUnordered::new(),
+            calls: HashMap::new(),
+        };
+        (driver, handle)
+    }
+
+    /// Runs until the session is stopped or, without a connection, its last handle is gone.
+    pub async fn run(mut self) {
+        let mut sleep = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut armed: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            self.transmit(now);
+            self.deliver_events(now);
+            // A deadline that moved away is met early and set anew then: cheaper than setting the timer for every frame.
+            if let Some(deadline) = self.next_deadline()
+                && armed.is_none_or(|armed| deadline < armed)
+            {
+                sleep.as_mut().reset(deadline.into());
+                armed = Some(deadline);
+            }
+            let action = std::future::poll_fn(|cx| self.poll_action(cx, armed.map(|_| sleep.as_mut()))).await;
+            if matches!(action, Action::Deadline) {
+                armed = None;
+            }
+            if self.apply(action).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Feeds the transport with what is due, as far as it has room.
+    fn transmit(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut failed = None;
+        loop {
+            let Some(frame) = link.waiting.take().or_else(|| self.session.poll_transmit(now)) else { break };
+            // The real waker is registered in `poll_action`, which comes next.
+            match Pin::new(&mut link.transport).poll_ready(&mut cx) {
+                Poll::Ready(Ok(())) => match Pin::new(&mut link.transport).start_send(frame) {
+                    Ok(()) => link.dirty = true,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                },
+                Poll::Ready(Err(error)) => {
+                    failed = Some(error);
+                    break;
+                }
+                Poll::Pending => {
+                    link.waiting = Some(frame);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            self.detach(DetachReason::Transport(error), now);
+        }
+    }
+
+    fn poll_action(&mut self, cx: &mut Context<'_>, sleep: Option<Pin<&mut Sleep>>) -> Poll<Action> {
+        if let Poll::Ready(Some((id, outcome))) = Pin::new(&mut self.handling).poll_next(cx) {
+            return Poll::Ready(Action::Handled(id, outcome));
+        }
+        if let Poll::Ready(command) = self.commands.poll_recv(cx) {
+            // Without a handle nobody can attach again; with a connection the peer still can speak.
+            if command.is_some() || self.link.is_none() {
+                return Poll::Ready(Action::Command(command));
+            }
+        }
+        if let Some(link) = &mut self.link {
+            if let Poll::Ready(action) = link.poll_write(cx) {
+                return Poll::Ready(action);
+            }
+            if self.handling.len() < self.config.session.handling_max
+                && let Poll::Ready(frame) = Pin::new(&mut link.transport).poll_next(cx)
+            {
+                return Poll::Ready(Action::Inbound(frame));
+            }
+        }
+        match sleep {
+            Some(sleep) => sleep.poll(cx).map(|()| Action::Deadline),
+            None => Poll::Pending,
+        }
+    }
+
+    fn apply(&mut self, action: Action) -> std::ops::ControlFlow<()> {
+        let now = Instant::now();
+        match action {
+            Action::Command(Some(command)) => return self.command(*command, now),
+            Action::Command(None) => return std::ops::ControlFlow::Break(()),
+            Action::Handled(id, outcome) => match outcome {
+                Outcome::Replied(Reply::Done) => self.session.ack(&id, now),
+                Outcome::Replied(Reply::Answer(answer, lane)) => self.session.reply(&id, answer, lane, now),
+                Outcome::Failed(reason) => self.session.nack(&id, &reason, now),
+            },
+            Action::Inbound(Some(Ok(frame))) => self.inbound(frame, now),
+            Action::Inbound(Some(Err(error))) => self.detach(error.into(), now),
+            Action::Inbound(None) => {
+                self.detach(DetachReason::Closed(CloseReason::Other("end of stream".into())), now);
+            }
+            Action::Writable => {
+                if let Some(link) = &mut self.link {
+                    link.stuck_since = None;
+                }
+            }
+            Action::WriteFailed(error) => self.detach(error.into(), now),
+            Action::Deadline => {
+                self.session.handle_timeout(now);
+                let deadline = self.config.write_deadline;
+                if self.link.as_ref().and_then(|l| l.stuck_since).is_some_and(|since| now >= since + deadline) {
+                    self.detach(DetachReason::WriteDeadline, now);
+                }
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn command(&mut self, command: Command, now: Instant) -> std::ops::ControlFlow<()> {
+        match command {
+            Command::Attach(transport) => self.attach(transport, now),
+            Command::Send(outgoing, answer) => {
+                let taken = self.session.send(*outgoing, now);
+                match (answer, taken) {
+                    (Some(answer), taken) => drop(answer.send(taken)),
+                    (None, Err(full)) => self.observer.notice(Notice::Overflow(full.0)),
+                    (None, Ok(())) => {}
+                }
+            }
+            Command::Call(message, lane, within, answer) => {
+                let id = self.session.call(message, lane, now + within, now);
+                self.calls.insert(id, answer);
+            }
+            Command::Cancel(key) => self.session.cancel(&key),
+            Command::AssumeHeld(key, version, content) => self.session.assume_held(&key, version, &content),
+            Command::Stop(reason) => {
+                self.detach(DetachReason::Stopped(reason), now);
+                return std::ops::ControlFlow::Break(());
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn attach(&mut self, transport: Box<dyn Transport>, now: Instant) {
+        self.detach(DetachReason::Superseded, now);
+        let capabilities = transport.peer().capabilities;
+        self.session.attach(capabilities, SystemClock.unix_ms(), now);
+        self.observer.notice(Notice::Attached(transport.peer()));
+        self.link = Some(Link { transport, capabilities, waiting: None, dirty: false, stuck_since: None });
+    }
+
+    fn detach(&mut self, reason: DetachReason, now: Instant) {
+        let Some(link) = self.link.take() else { return };
+        self.session.detach(now);
+        self.observer.notice(Notice::Detached(&reason));
+        let told = match &reason {
+            DetachReason::Superseded => Some(CloseReason::Superseded),
+            DetachReason::Stopped(reason) => Some(reason.clone()),
+            DetachReason::Silence => Some(CloseReason::Silence),
+            DetachReason::Transport(error @ (TransportError::Protocol(_) | TransportError::Decode(_))) => {
+                Some(CloseReason::Protocol(error.to_string()))
+            }
+            _ => None,
+        };
+        if let Some(told) = told {
+            tokio::spawn(say_goodbye(link.transport, told));
+        }
+    }
+
+    fn inbound(&mut self, frame: Inbound, now: Instant) {
+        self.session.heard(now);
+        match frame {
+            Inbound::Alive => {}
+            Inbound::Closed(reason) => self.detach(DetachReason::Closed(reason), now),
+            Inbound::Message(Received::Whole(message)) => self.session.handle_message(message, now),
+            Inbound::Message(Received::Patched(mut message, patch)) => {
+                let content = self.observer.held(&message).ok_or(crate::codec::PatchError::Base);
+                match content.and_then(|base| patch.apply(&base)) {
+                    Ok(content) => {
+                        message.content = Content::from_json(content);
+                        self.session.handle_message(message, now);
+                    }
+                    // The sender gives the whole content when its difference is refused.
+                    Err(error) => self.session.refuse(message, &error.to_string(), now),
+                }
+            }
+        }
+    }
+
+    fn deliver_events(&mut self, now: Instant) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Inbound(message) => self.handle(message),
+                Event::Delivered { key, version } => self.observer.notice(Notice::Delivered(key, version)),
+                Event::Expired { key } => self.observer.notice(Notice::Expired(key)),
+                Event::Refused { key, reason } => self.observer.notice(Notice::Refused(key, reason)),
+                Event::CallEnded(id, end) => {
+                    if let Some(answer) = self.calls.remove(&id) {
+                        let _ = answer.send(end);
+                        if self.calls.is_empty() {
+                            self.calls.shrink_to_fit();
+                        }
+                    }
+                }
+                Event::Silent => self.detach(DetachReason::Silence, now),
+            }
+        }
+        // Events may have made frames due: acknowledgements of copies, answers to control messages.
+        if self.link.as_ref().is_some_and(|link| link.waiting.is_none()) {
+            self.transmit(now);
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        debug_assert!(message.route.operation != Operation::Keepalive, "the session keeps these");
+        let id = message.header.id.clone();
+        let capabilities = self.link.as_ref().map_or(Capabilities::NONE, |link| link.capabilities);
+        let request = Request { node: self.node.clone(), capabilities, message };
+        let handler = Handler::clone(&self.handler);
+        self.handling.push(Box::pin(async move {
+            let outcome = match handler.oneshot(request).await {
+                Ok(outcome) => outcome,
+                Err(never) => match never {},
+            };
+            (id, outcome)
+        }));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let write = self.link.as_ref().and_then(|link| link.stuck_since).map(|since| since + self.config.write_deadline);
+        [self.session.poll_timeout(), write].into_iter().flatten().min()
+    }
+}
+
+impl Link {
+    /// Flushes, or waits for room. Ready when there is something to do again, or when the link failed.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
+        let mut transport = Pin::new(&mut *self.transport);
+        if self.dirty {
+            match transport.as_mut().poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.dirty = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Action::WriteFailed(error)),
+                Poll::Pending => {
+                    self.stuck_since.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.waiting.is_some() {
+            return match transport.poll_ready(cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Action::Writable),
+                Poll::Ready(Err(error)) => Poll::Ready(Action::WriteFailed(error)),
+                Poll::Pending => {
+                    self.stuck_since.get_or_insert_with(Instant::now);
+                    Poll::Pending
+                }
+            };
+        }
+        self.stuck_since = None;
+        Poll::Pending
+    }
+}
+
+/// Tells the peer why, if it still listens, and cuts the connection.
+async fn say_goodbye(mut transport: Box<dyn Transport>, reason: CloseReason) {
+    let _ = tokio::time::timeout(GOODBYE, async {
+        let _ = transport.send(Outbound::Close(reason)).await;
+        let _ = transport.close().await;
+    })
+    .await;
+}
+
+/// How long a peer may take to hear why its connection ends.
+const GOODBYE: Duration = Duration::from_secs(2);
