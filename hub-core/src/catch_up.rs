@@ -70,7 +70,12 @@ pub struct Entry(
 impl Entry {
     /// The entry of an object.
     pub fn new(key: &ObjectKey, uid: &str, version: &str) -> Self {
-        Self(key.namespace.as_deref().unwrap_or("").into(), (&*key.name).into(), uid.into(), version.into())
+        Self(
+            key.namespace.as_deref().unwrap_or("").into(),
+            (&*key.name).into(),
+            uid.into(),
+            version.into(),
+        )
     }
 
     /// The key of the object in its collection.
@@ -196,7 +201,10 @@ pub struct Difference {
 impl Inventory {
     /// Adds an object.
     pub fn add(&mut self, key: &ObjectKey, uid: &str, version: &str) {
-        self.resources.entry(resource_name(&key.resource)).or_default().push(Entry::new(key, uid, version));
+        self.resources
+            .entry(resource_name(&key.resource))
+            .or_default()
+            .push(Entry::new(key, uid, version));
     }
 
     /// The digest of each collection.
@@ -206,7 +214,10 @@ impl Inventory {
             entries.iter().for_each(|entry| digest.add(entry));
             digest
         };
-        self.resources.iter().map(|(name, entries)| (name.clone(), digest(entries))).collect()
+        self.resources
+            .iter()
+            .map(|(name, entries)| (name.clone(), digest(entries)))
+            .collect()
     }
 
     /// Cloud, first answer: the collections that differ from what the edge has.
@@ -214,12 +225,23 @@ impl Inventory {
         let mine = self.digests();
         let names = mine.keys().chain(have.digests.keys());
         let differs = |name: &&String| mine.get(*name) != have.digests.get(*name);
-        Differ { resources: names.filter(differs).map(|name| (name.clone(), Vec::new())).collect() }
+        Differ {
+            resources: names
+                .filter(differs)
+                .map(|name| (name.clone(), Vec::new()))
+                .collect(),
+        }
     }
 
     /// Edge, second message: the buckets of the collections that differ.
     pub fn buckets(&self, differ: &Differ) -> Buckets {
-        Buckets { resources: differ.resources.keys().map(|name| (name.clone(), self.bucket_sums(name))).collect() }
+        Buckets {
+            resources: differ
+                .resources
+                .keys()
+                .map(|name| (name.clone(), self.bucket_sums(name)))
+                .collect(),
+        }
     }
 
     /// Cloud, second answer: the buckets that differ.
@@ -238,7 +260,9 @@ impl Inventory {
         let mut versions = Versions::default();
         for (name, buckets) in &differ.resources {
             let entries = self.in_buckets(name, buckets).cloned().collect();
-            versions.resources.insert(name.clone(), (buckets.clone(), entries));
+            versions
+                .resources
+                .insert(name.clone(), (buckets.clone(), entries));
         }
         versions
     }
@@ -247,13 +271,18 @@ impl Inventory {
     pub fn difference(&self, theirs: &Versions) -> Difference {
         let mut difference = Difference::default();
         for (name, (buckets, entries)) in &theirs.resources {
-            let Some(resource) = parse_resource_name(name) else { continue };
+            let Some(resource) = parse_resource_name(name) else {
+                continue;
+            };
             let held: BTreeMap<_, _> = entries.iter().map(|e| ((&e.0, &e.1), e)).collect();
             let mut wanted = BTreeMap::new();
             for entry in self.in_buckets(name, buckets) {
                 wanted.insert((&entry.0, &entry.1), entry);
                 let key = entry.key(resource.clone());
-                if held.get(&(&entry.0, &entry.1)).is_some_and(|theirs| *theirs == entry) {
+                if held
+                    .get(&(&entry.0, &entry.1))
+                    .is_some_and(|theirs| *theirs == entry)
+                {
                     difference.same.push(key);
                 } else {
                     difference.send.push(key);
@@ -261,7 +290,9 @@ impl Inventory {
             }
             for (at, entry) in held {
                 if !wanted.contains_key(&at) {
-                    difference.delete.push((entry.key(resource.clone()), entry.2.clone()));
+                    difference
+                        .delete
+                        .push((entry.key(resource.clone()), entry.2.clone()));
                 }
             }
         }
@@ -281,7 +312,11 @@ impl Inventory {
         for &bucket in buckets.iter().filter(|&&b| b < BUCKETS) {
             wanted[bucket] = true;
         }
-        self.resources.get(name).into_iter().flatten().filter(move |entry| wanted[entry.bucket()])
+        self.resources
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter(move |entry| wanted[entry.bucket()])
     }
 }
 
@@ -303,7 +338,10 @@ mod tests {
 
     /// The whole conversation.
     fn difference(cloud: &Inventory, edge: &Inventory) -> Difference {
-        let differ = cloud.differing(&Have { scopes: vec![], digests: edge.digests() });
+        let differ = cloud.differing(&Have {
+            scopes: vec![],
+            digests: edge.digests(),
+        });
         let differ = cloud.differing_buckets(&edge.buckets(&differ));
         cloud.difference(&edge.versions(&differ))
     }
@@ -312,19 +350,38 @@ mod tests {
     fn equal_inventories_end_the_conversation_at_once() {
         let objects = (0..1000).map(|i| ((0, i), 1)).collect();
         let (cloud, edge) = (inventory(&objects), inventory(&objects));
-        assert_eq!(cloud.differing(&Have { scopes: vec![], digests: edge.digests() }), Differ::default());
+        assert_eq!(
+            cloud.differing(&Have {
+                scopes: vec![],
+                digests: edge.digests()
+            }),
+            Differ::default()
+        );
     }
 
     #[test]
     fn one_percent_changed_of_five_thousand_tells_little_more_than_that() {
         let mut objects: BTreeMap<_, _> = (0..5000).map(|i| ((0, i), 1)).collect();
         let edge = inventory(&objects);
-        objects.iter_mut().filter(|((_, i), _)| i % 100 == 0).for_each(|(_, version)| *version = 2);
+        objects
+            .iter_mut()
+            .filter(|((_, i), _)| i % 100 == 0)
+            .for_each(|(_, version)| *version = 2);
         let cloud = inventory(&objects);
-        let differ = cloud.differing(&Have { scopes: vec![], digests: edge.digests() });
+        let differ = cloud.differing(&Have {
+            scopes: vec![],
+            digests: edge.digests(),
+        });
         let differ = cloud.differing_buckets(&edge.buckets(&differ));
         let versions = edge.versions(&differ);
-        assert!(versions.resources.values().map(|(_, entries)| entries.len()).sum::<usize>() < 1500);
+        assert!(
+            versions
+                .resources
+                .values()
+                .map(|(_, entries)| entries.len())
+                .sum::<usize>()
+                < 1500
+        );
         assert_eq!(cloud.difference(&versions).send.len(), 50);
     }
 

@@ -15,6 +15,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn unix_ms(&self) -> i64 {
         // A clock before 1970 (no battery, no NTP yet) reads as 1970.
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as i64)
     }
 }

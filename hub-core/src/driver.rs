@@ -97,7 +97,11 @@ pub struct DriverConfig {
 impl DriverConfig {
     /// With KubeEdge's write deadline of 15 s.
     pub fn new(session: SessionConfig) -> Self {
-        Self { session: session.into(), write_deadline: Duration::from_secs(15), commands_max: 128 }
+        Self {
+            session: session.into(),
+            write_deadline: Duration::from_secs(15),
+            commands_max: 128,
+        }
     }
 }
 
@@ -190,7 +194,9 @@ impl Driver {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut failed = None;
         loop {
-            let Some(frame) = link.waiting.take().or_else(|| self.session.poll_transmit(now)) else { break };
+            let Some(frame) = link.waiting.take().or_else(|| self.session.poll_transmit(now)) else {
+                break;
+            };
             // The real waker is registered in `poll_action`, which comes next.
             match Pin::new(&mut link.transport).poll_ready(&mut cx) {
                 Poll::Ready(Ok(())) => match Pin::new(&mut link.transport).start_send(frame) {
@@ -254,7 +260,10 @@ impl Driver {
             Action::Inbound(Some(Ok(frame))) => self.inbound(frame, now),
             Action::Inbound(Some(Err(error))) => self.detach(error.into(), now),
             Action::Inbound(None) => {
-                self.detach(DetachReason::Closed(CloseReason::Other("end of stream".into())), now);
+                self.detach(
+                    DetachReason::Closed(CloseReason::Other("end of stream".into())),
+                    now,
+                );
             }
             Action::Writable => {
                 if let Some(link) = &mut self.link {
@@ -265,7 +274,12 @@ impl Driver {
             Action::Deadline => {
                 self.session.handle_timeout(now);
                 let deadline = self.config.write_deadline;
-                if self.link.as_ref().and_then(|l| l.stuck_since).is_some_and(|since| now >= since + deadline) {
+                if self
+                    .link
+                    .as_ref()
+                    .and_then(|l| l.stuck_since)
+                    .is_some_and(|since| now >= since + deadline)
+                {
                     self.detach(DetachReason::WriteDeadline, now);
                 }
             }
@@ -303,7 +317,13 @@ impl Driver {
         let capabilities = transport.peer().capabilities;
         self.session.attach(capabilities, SystemClock.unix_ms(), now);
         self.observer.notice(Notice::Attached(transport.peer()));
-        self.link = Some(Link { transport, capabilities, waiting: None, dirty: false, stuck_since: None });
+        self.link = Some(Link {
+            transport,
+            capabilities,
+            waiting: None,
+            dirty: false,
+            stuck_since: None,
+        });
     }
 
     fn detach(&mut self, reason: DetachReason, now: Instant) {
@@ -369,10 +389,20 @@ impl Driver {
     }
 
     fn handle(&mut self, message: Message) {
-        debug_assert!(message.route.operation != Operation::Keepalive, "the session keeps these");
+        debug_assert!(
+            message.route.operation != Operation::Keepalive,
+            "the session keeps these"
+        );
         let id = message.header.id.clone();
-        let capabilities = self.link.as_ref().map_or(Capabilities::NONE, |link| link.capabilities);
-        let request = Request { node: self.node.clone(), capabilities, message };
+        let capabilities = self
+            .link
+            .as_ref()
+            .map_or(Capabilities::NONE, |link| link.capabilities);
+        let request = Request {
+            node: self.node.clone(),
+            capabilities,
+            message,
+        };
         let handler = Handler::clone(&self.handler);
         self.handling.push(Box::pin(async move {
             let outcome = match handler.oneshot(request).await {
@@ -384,7 +414,11 @@ impl Driver {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let write = self.link.as_ref().and_then(|link| link.stuck_since).map(|since| since + self.config.write_deadline);
+        let write = self
+            .link
+            .as_ref()
+            .and_then(|link| link.stuck_since)
+            .map(|since| since + self.config.write_deadline);
         [self.session.poll_timeout(), write].into_iter().flatten().min()
     }
 }

@@ -63,7 +63,10 @@ impl SessionHandle {
 
     /// Hands a fresh connection to the session; an older one is closed as superseded, without a gap.
     pub async fn attach(&self, transport: Box<dyn Transport>) -> Result<(), SendError> {
-        self.commands.send(Box::new(Command::Attach(transport))).await.map_err(|_| SendError::Over)
+        self.commands
+            .send(Box::new(Command::Attach(transport)))
+            .await
+            .map_err(|_| SendError::Over)
     }
 
     /// Queues a message and waits until the outbox has taken it, or gives it back.
@@ -76,7 +79,10 @@ impl SessionHandle {
 
     /// Queues a message without waiting. When the outbox turns out to be full, the observer is told and gets the message.
     pub fn push(&self, outgoing: Outgoing) -> Result<(), SendError> {
-        match self.commands.try_send(Box::new(Command::Send(Box::new(outgoing), None))) {
+        match self
+            .commands
+            .try_send(Box::new(Command::Send(Box::new(outgoing), None)))
+        {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Over),
             Err(mpsc::error::TrySendError::Full(command)) => match *command {
@@ -106,7 +112,10 @@ impl SessionHandle {
 
     /// The peer is known to hold this content; the next version may travel as a difference.
     pub async fn assume_held(&self, key: Arc<str>, version: Option<u64>, content: Bytes) {
-        let _ = self.commands.send(Box::new(Command::AssumeHeld(key, version, content))).await;
+        let _ = self
+            .commands
+            .send(Box::new(Command::AssumeHeld(key, version, content)))
+            .await;
     }
 
     /// Ends the session: the peer is told why, the driver returns.
@@ -132,7 +141,11 @@ impl Service<(Message, Lane, Duration)> for SessionHandle {
     type Future = BoxFuture<'static, Result<Message, CallError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        Poll::Ready(if self.is_over() { Err(CallError::Over) } else { Ok(()) })
+        Poll::Ready(if self.is_over() {
+            Err(CallError::Over)
+        } else {
+            Ok(())
+        })
     }
 
     fn call(&mut self, (message, lane, within): (Message, Lane, Duration)) -> Self::Future {

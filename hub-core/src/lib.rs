@@ -1,6 +1,7 @@
 //! The message, the session, the wire and the store that CloudHub, EdgeHub and metaServer share.
 
 pub mod api;
+pub mod application;
 pub mod backoff;
 pub mod catch_up;
 pub mod clock;

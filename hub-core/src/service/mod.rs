@@ -77,7 +77,10 @@ pub struct ServiceConfig {
 
 impl Default for ServiceConfig {
     fn default() -> Self {
-        Self { concurrency: 1024, timeout: Duration::from_secs(30) }
+        Self {
+            concurrency: 1024,
+            timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -108,6 +111,9 @@ fn test_request(operation: &str, resource: &str) -> Request {
     Request {
         node: NodeId::new("edge-1").expect("a name"),
         capabilities: Capabilities::ALL,
-        message: Message::new(Route::new("edged", "meta", operation.into(), resource), Content::null()),
+        message: Message::new(
+            Route::new("edged", "meta", operation.into(), resource),
+            Content::null(),
+        ),
     }
 }

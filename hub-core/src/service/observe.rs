@@ -32,20 +32,36 @@ pub struct ServiceMetrics {
 impl Default for ServiceMetrics {
     fn default() -> Self {
         // 50 µs to 13 s.
-        Self { handled: Family::default(), seconds: Histogram::new(exponential_buckets(50e-6, 4.0, 10)) }
+        Self {
+            handled: Family::default(),
+            seconds: Histogram::new(exponential_buckets(50e-6, 4.0, 10)),
+        }
     }
 }
 
 impl ServiceMetrics {
     /// Makes the numbers visible.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("messages_handled", "Messages handled, by operation and result", self.handled.clone());
-        registry.register("message_handling_seconds", "Time a handler took", self.seconds.clone());
+        registry.register(
+            "messages_handled",
+            "Messages handled, by operation and result",
+            self.handled.clone(),
+        );
+        registry.register(
+            "message_handling_seconds",
+            "Time a handler took",
+            self.seconds.clone(),
+        );
     }
 
     /// How many messages ended with `ok` or `error`.
     pub fn handled(&self, operation: &Operation, result: &'static str) -> u64 {
-        self.handled.get_or_create(&Labels { operation: name(operation), result }).get()
+        self.handled
+            .get_or_create(&Labels {
+                operation: name(operation),
+                result,
+            })
+            .get()
     }
 }
 
@@ -71,7 +87,10 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, metrics: self.0.clone() }
+        Observe {
+            inner,
+            metrics: self.0.clone(),
+        }
     }
 }
 
@@ -120,13 +139,24 @@ mod tests {
     #[tokio::test]
     async fn results_are_counted_by_operation() {
         let metrics = ServiceMetrics::default();
-        let service = ObserveLayer::new(metrics.clone()).layer(tower::service_fn(|request: Request| async move {
-            if request.message.route.resource.as_str() == "good" { Ok(Reply::Done) } else { Err("no".into()) }
-        }));
+        let service =
+            ObserveLayer::new(metrics.clone()).layer(tower::service_fn(|request: Request| async move {
+                if request.message.route.resource.as_str() == "good" {
+                    Ok(Reply::Done)
+                } else {
+                    Err("no".into())
+                }
+            }));
         for resource in ["good", "good", "bad"] {
-            let _ = service.clone().oneshot(test_request("made-up-by-a-peer", resource)).await;
+            let _ = service
+                .clone()
+                .oneshot(test_request("made-up-by-a-peer", resource))
+                .await;
         }
         let other = Operation::from("made-up-by-a-peer");
-        assert_eq!((metrics.handled(&other, "ok"), metrics.handled(&other, "error")), (2, 1));
+        assert_eq!(
+            (metrics.handled(&other, "ok"), metrics.handled(&other, "error")),
+            (2, 1)
+        );
     }
 }

@@ -65,7 +65,10 @@ mod tests {
     #[tokio::test]
     async fn an_error_becomes_a_reason_for_the_peer() {
         let service = RescueLayer.layer(tower::service_fn(|_| async { Err("the disk is full".into()) }));
-        let outcome = service.oneshot(test_request("insert", "default/pod/a")).await.unwrap();
+        let outcome = service
+            .oneshot(test_request("insert", "default/pod/a"))
+            .await
+            .unwrap();
         assert!(matches!(outcome, Outcome::Failed(reason) if reason == "the disk is full"));
     }
 }

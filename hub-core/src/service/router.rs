@@ -30,41 +30,63 @@ impl Matcher {
     /// Of this group.
     #[must_use]
     pub fn group(self, group: &str) -> Self {
-        Self { group: Some(group.into()), ..self }
+        Self {
+            group: Some(group.into()),
+            ..self
+        }
     }
 
     /// From this source.
     #[must_use]
     pub fn source(self, source: &str) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self {
+            source: Some(source.into()),
+            ..self
+        }
     }
 
     /// With this operation.
     #[must_use]
     pub fn operation(self, operation: Operation) -> Self {
-        Self { operation: Some(operation), ..self }
+        Self {
+            operation: Some(operation),
+            ..self
+        }
     }
 
     /// About this kind: the second segment of `<namespace>/<kind>[/<name>]`.
     #[must_use]
     pub fn kind(self, kind: &str) -> Self {
-        Self { kind: Some(kind.into()), ..self }
+        Self {
+            kind: Some(kind.into()),
+            ..self
+        }
     }
 
     /// With a resource text that begins like this.
     #[must_use]
     pub fn prefix(self, prefix: &str) -> Self {
-        Self { prefix: Some(prefix.into()), ..self }
+        Self {
+            prefix: Some(prefix.into()),
+            ..self
+        }
     }
 
     fn matches(&self, message: &Message) -> bool {
         let route = &message.route;
-        let is = |wanted: &Option<Arc<str>>, text: &str| wanted.as_deref().is_none_or(|wanted| wanted == text);
+        let is =
+            |wanted: &Option<Arc<str>>, text: &str| wanted.as_deref().is_none_or(|wanted| wanted == text);
         is(&self.group, &route.group)
             && is(&self.source, &route.source)
-            && self.operation.as_ref().is_none_or(|wanted| *wanted == route.operation)
+            && self
+                .operation
+                .as_ref()
+                .is_none_or(|wanted| *wanted == route.operation)
             && (self.kind.is_none() || is(&self.kind, route.resource.parts().map_or("", |p| p.kind)))
-            && self.prefix.as_deref().is_none_or(|prefix| route.resource.as_str().starts_with(prefix))
+            && self
+                .prefix
+                .as_deref()
+                .is_none_or(|prefix| route.resource.as_str().starts_with(prefix))
     }
 }
 
@@ -103,7 +125,9 @@ impl Router {
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.routes.iter().map(|(matcher, _)| matcher)).finish()
+        f.debug_list()
+            .entries(self.routes.iter().map(|(matcher, _)| matcher))
+            .finish()
     }
 }
 
@@ -128,7 +152,11 @@ impl Service<Request> for Router {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match self.routes.iter().find(|(matcher, _)| matcher.matches(&request.message)) {
+        match self
+            .routes
+            .iter()
+            .find(|(matcher, _)| matcher.matches(&request.message))
+        {
             Some((_, handler)) => Box::pin(handler.clone().oneshot(request)),
             None => {
                 let route = &request.message.route;
@@ -153,7 +181,10 @@ mod tests {
 
     fn named(name: &'static str) -> BoxHandler {
         BoxCloneSyncService::new(tower::service_fn(move |request: Request| async move {
-            Ok(Reply::Answer(request.message.response(Content::string(name)), Lane::Rest))
+            Ok(Reply::Answer(
+                request.message.response(Content::string(name)),
+                Lane::Rest,
+            ))
         }))
     }
 
@@ -168,7 +199,10 @@ mod tests {
     #[tokio::test]
     async fn the_first_route_that_matches_handles_the_message() {
         let router = Router::new()
-            .route(Matcher::any().kind("pod").operation(Operation::Delete), named("pod deletion"))
+            .route(
+                Matcher::any().kind("pod").operation(Operation::Delete),
+                named("pod deletion"),
+            )
             .route(Matcher::any().kind("pod"), named("pods"))
             .route(Matcher::any().prefix("sync/"), named("sync"));
         check(&router, "delete", "default/pod/a", Some("pod deletion")).await;
