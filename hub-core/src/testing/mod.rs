@@ -1,3 +1,8 @@
-//! What our tests are made of, and yours may be: conformance suites, and worlds with a bad wire.
+//! What our tests are made of, and yours may be: conformance suites, certificates, and worlds with a bad wire.
 
+mod pki;
 pub mod store;
+mod wire;
+
+pub use pki::TestCa;
+pub use wire::{Wire, WireConditions};

@@ -10,8 +10,14 @@
 //!   edge   Dialer ──dial────────────────────────────────────────────────────► Transport
 //! ```
 
+mod close;
+mod frame;
+mod framed;
+mod greeting;
 mod handshake;
+mod length_prefixed;
 mod memory;
+mod outbox;
 mod quic;
 mod tls;
 mod websocket;
@@ -23,12 +29,12 @@ use futures::future::BoxFuture;
 use futures::{Sink, Stream};
 
 pub use handshake::{Capabilities, ConnectRequest, Endpoint, Rejection};
-pub use memory::{MemoryDialer, MemoryListener};
+pub use memory::{MemoryConfig, MemoryDialer, MemoryListener, memory};
 pub use quic::{QuicConfig, QuicDialer, QuicListener};
-pub use tls::{Identity, TlsClient, TlsServer, provider};
+pub use tls::{Identity, PeerIdentity, QUIC_ALPN, TlsClient, TlsError, TlsServer, TlsVersions, provider};
 pub use websocket::{WebSocketConfig, WebSocketDialer, WebSocketListener};
 
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, EncodeError};
 use crate::message::Message;
 
 /// A frame to the peer.
@@ -97,6 +103,10 @@ pub enum TransportError {
     /// The peer sent a message that does not decode: close and count.
     #[error("the peer sent a malformed message: {0}")]
     Decode(#[from] DecodeError),
+    /// This one message cannot be sent, as it is over the limit. It was not queued; **the connection is as good as before**.
+    /// Only `start_send` says this.
+    #[error("a message cannot be sent: {0}")]
+    Encode(#[from] EncodeError),
     /// Certificates do not match: somebody must look.
     #[error("TLS: {0}")]
     Tls(String),

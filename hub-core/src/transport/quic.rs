@@ -1,5 +1,0 @@
-//! stub
-#![allow(missing_docs)]
-pub struct QuicConfig;
-pub struct QuicListener;
-pub struct QuicDialer;
