@@ -8,6 +8,7 @@ pub mod clock;
 pub mod codec;
 pub mod driver;
 pub mod handle;
+pub mod credentials;
 pub mod message;
 pub mod node;
 pub mod object;
