@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The node half of the edge tunnel: enrolment, the link, the durable store and the journal.
+
+pub mod enroll;

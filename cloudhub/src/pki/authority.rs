@@ -238,7 +238,8 @@ fn needs_renewal(
     config: &AuthorityConfig,
     now: SystemTime,
 ) -> bool {
-    let (Ok((_, leaf)), Ok((_, ca))) = (X509Certificate::from_der(leaf), X509Certificate::from_der(ca)) else {
+    let (Ok((_, leaf)), Ok((_, ca))) = (X509Certificate::from_der(leaf), X509Certificate::from_der(ca))
+    else {
         return false;
     };
     let ours = leaf.issuer() == ca.subject()

@@ -73,7 +73,9 @@ impl PkiService {
         match request.path {
             "/ca.crt" | "/edge.crt" | "/healthz" | "/readyz" if request.method != Method::GET => {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+                response
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static("GET"));
                 response
             }
             "/ca.crt" => der(self.authority.certificate()),
@@ -82,7 +84,10 @@ impl PkiService {
                 Err(response) => *response,
             },
             "/healthz" | "/readyz" => text(StatusCode::OK, "ok"),
-            path => match path.strip_prefix("/node/").filter(|_| request.method == Method::GET) {
+            path => match path
+                .strip_prefix("/node/")
+                .filter(|_| request.method == Method::GET)
+            {
                 Some(name) => self.node(name).await,
                 None => not_found(),
             },
@@ -125,10 +130,7 @@ impl PkiService {
         let (_, certificate) =
             X509Certificate::from_der(certificate).map_err(|_| "the certificate is malformed")?;
         let subject = certificate.subject();
-        let (organization, common) = (
-            one(subject.iter_organization()),
-            one(subject.iter_common_name()),
-        );
+        let (organization, common) = (one(subject.iter_organization()), one(subject.iter_common_name()));
         if self.config.legacy_certificates && (organization, common) == LEGACY {
             return Ok(());
         }
@@ -142,7 +144,10 @@ impl PkiService {
     async fn sign(&self, request: PkiRequest<'_>, body: &[u8]) -> Response<Bytes> {
         let name = node_name(request.headers);
         let failed = |status, why: &dyn std::fmt::Display| {
-            text(status, format!("failed to sign certs for edgenode {name}, err: {why}"))
+            text(
+                status,
+                format!("failed to sign certs for edgenode {name}, err: {why}"),
+            )
         };
         let node = match NodeId::new(name) {
             Ok(node) => node,
@@ -180,7 +185,10 @@ impl PkiService {
             Ok(false) => text(StatusCode::NOT_FOUND, "Node not found"),
             Err(why) => {
                 tracing::warn!(%why, "cannot ask the cluster for a node");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "Failed to query node information")
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Failed to query node information",
+                )
             }
         }
     }
@@ -197,7 +205,9 @@ impl std::fmt::Debug for PkiConfig {
 
 impl std::fmt::Debug for PkiService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PkiService").field("config", &self.config).finish()
+        f.debug_struct("PkiService")
+            .field("config", &self.config)
+            .finish()
     }
 }
 
@@ -214,10 +224,9 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes
 
 fn der(certificate: &CertificateDer<'_>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::copy_from_slice(certificate));
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response
 }
 

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use hub_core::credentials::pkcs8_from_sec1;
 use hub_core::node::NODES_GROUP;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -110,7 +110,11 @@ impl IssueError {
 }
 
 /// Makes the certificate of a new CA.
-pub(super) fn authority(key: &KeyPair, now: SystemTime, validity: Duration) -> Result<Certificate, IssueError> {
+pub(super) fn authority(
+    key: &KeyPair,
+    now: SystemTime,
+    validity: Duration,
+) -> Result<Certificate, IssueError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, AUTHORITY_NAME);
@@ -147,7 +151,10 @@ pub(super) fn alternative_names<'a>(
 fn leaf(now: SystemTime, validity: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+    ];
     params.use_authority_key_identifier_extension = true;
     params.serial_number = Some(serial());
     set_validity(&mut params, now, validity);

@@ -53,7 +53,6 @@ pub struct ServeConfig {
 }
 
 /// The server.
-#[derive(Debug)]
 pub struct PkiServer {
     service: PkiService,
     config: ServeConfig,
@@ -96,7 +95,11 @@ impl PkiServer {
     }
 
     /// Serves until told to stop, then waits for the requests under way.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
         let tasks = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
@@ -184,14 +187,22 @@ impl PkiServer {
             let body = Limited::new(body, self.config.body_bytes_max).collect();
             match timeout(self.config.read_timeout, body).await {
                 Ok(Ok(body)) => body.to_bytes(),
-                Ok(Err(_)) => return close(text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broken off")),
+                Ok(Err(_)) => {
+                    return close(text(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        "the body is too large or broken off",
+                    ));
+                }
                 Err(_) => return close(text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
             }
         } else {
             Bytes::new()
         };
         let response = self.service.respond(request, &body).await;
-        if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if !matches!(
+            response.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
             return response;
         }
         let count = self.refused(peer.ip());
@@ -201,7 +212,9 @@ impl PkiServer {
         }
         if count > self.config.refusals_per_minute_max {
             let mut response = text(StatusCode::TOO_MANY_REQUESTS, "too many refused requests");
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("60"));
             return close(response);
         }
         response
@@ -210,6 +223,12 @@ impl PkiServer {
     fn refused(&self, peer: IpAddr) -> u32 {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.count(peer, Instant::now())
+    }
+}
+
+impl std::fmt::Debug for PkiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PkiServer").field("config", &self.config).finish()
     }
 }
 
@@ -237,7 +256,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut connections = self.server.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self
+            .server
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = connections.get_mut(&self.peer) {
             *own -= 1;
             if *own == 0 {

@@ -82,7 +82,11 @@ impl Approved {
         Ok(approved)
     }
 
-    fn check_extension(&mut self, extension: &ParsedExtension<'_>, cloud: &[String]) -> Result<(), RequestError> {
+    fn check_extension(
+        &mut self,
+        extension: &ParsedExtension<'_>,
+        cloud: &[String],
+    ) -> Result<(), RequestError> {
         match extension {
             ParsedExtension::SubjectAlternativeName(san) => {
                 if !self.usages.contains(&Usage::Server) {
@@ -105,7 +109,9 @@ impl Approved {
                     || !asked.other.is_empty();
                 let missing = asked.server_auth && !self.usages.contains(&Usage::Server);
                 if others || missing {
-                    return Err(refused("its extended key usages go beyond the header ExtKeyUsages"));
+                    return Err(refused(
+                        "its extended key usages go beyond the header ExtKeyUsages",
+                    ));
                 }
                 Ok(())
             }
@@ -159,7 +165,11 @@ impl Usage {
             let usage = match number {
                 1 => Self::Server,
                 2 => Self::Client,
-                _ => return Err(refused("a node may have the usages serverAuth (1) and clientAuth (2)")),
+                _ => {
+                    return Err(refused(
+                        "a node may have the usages serverAuth (1) and clientAuth (2)",
+                    ));
+                }
             };
             if !usages.contains(&usage) {
                 usages.push(usage);
@@ -180,7 +190,9 @@ fn check_subject(subject: &X509Name<'_>, node: &NodeId) -> Result<(), RequestErr
     }
     match one(subject.iter_organization()) {
         Some(NODES_GROUP) => Ok(()),
-        _ => Err(refused(&format!("its organization must be {NODES_GROUP:?} alone"))),
+        _ => Err(refused(&format!(
+            "its organization must be {NODES_GROUP:?} alone"
+        ))),
     }
 }
 

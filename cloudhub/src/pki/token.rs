@@ -168,7 +168,15 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_without_a_panic() {
-        for text in ["", ".", "..", "...", "a.b.c", "eyJhbGciOiJIUzI1NiJ9..", "\u{fffd}.x.y"] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "...",
+            "a.b.c",
+            "eyJhbGciOiJIUzI1NiJ9..",
+            "\u{fffd}.x.y",
+        ] {
             assert!(check(text, 1).is_err(), "{text}");
         }
     }

@@ -95,7 +95,11 @@ fn one_without_the_other_and_a_foreign_key_are_errors() {
 fn sec1_and_pkcs8_are_two_spellings_of_one_key() {
     let key = KeyPair::generate().unwrap();
     let sec1 = sec1_from_pkcs8(key.serialized_der(), key.public_key_raw()).unwrap();
-    assert_eq!(sec1.secret_sec1_der().len(), 121, "curve and public key are in it");
+    assert_eq!(
+        sec1.secret_sec1_der().len(),
+        121,
+        "curve and public key are in it"
+    );
     let pkcs8 = pkcs8_from_sec1(sec1.secret_sec1_der()).unwrap();
     let again = KeyPair::try_from(&PrivatePkcs8KeyDer::from(pkcs8.secret_pkcs8_der())).unwrap();
     assert_eq!(again.public_key_raw(), key.public_key_raw());
@@ -108,7 +112,12 @@ fn those_that_start_together_end_with_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let files = files(&folder);
     let made: Vec<_> = std::thread::scope(|scope| {
-        let start = || files.load_or_store(|| Ok::<_, CredentialError>(identity())).unwrap().chain;
+        let start = || {
+            files
+                .load_or_store(|| Ok::<_, CredentialError>(identity()))
+                .unwrap()
+                .chain
+        };
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
