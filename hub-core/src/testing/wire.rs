@@ -81,12 +81,14 @@ impl Wire {
 
     /// Changes the weather.
     pub fn set(&self, conditions: WireConditions) {
-        self.control.send_modify(|control| control.conditions = conditions);
+        self.control
+            .send_modify(|control| control.conditions = conditions);
     }
 
     /// Nothing passes any more, and nobody is told.
     pub fn stall(&self) {
-        self.control.send_modify(|control| control.conditions.stalled = true);
+        self.control
+            .send_modify(|control| control.conditions.stalled = true);
     }
 
     /// Ends the TCP connections of this moment in good order; new ones are welcome.
@@ -177,7 +179,10 @@ async fn pump(
                 return;
             };
             if let Some(rate) = conditions.bytes_per_second {
-                sleep(Duration::from_secs_f64(chunk.len() as f64 / f64::from(rate.max(1)))).await;
+                sleep(Duration::from_secs_f64(
+                    chunk.len() as f64 / f64::from(rate.max(1)),
+                ))
+                .await;
             }
             if to.write_all(&chunk).await.is_err() {
                 return;

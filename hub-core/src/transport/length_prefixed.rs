@@ -37,7 +37,11 @@ impl LengthPrefixed {
             if let Some((value, _)) = read_varint(&self.head) {
                 self.head = Vec::new();
                 let kind = (value & 3) as u8;
-                let max = if kind == MESSAGE { self.message_max } else { CONTROL_MAX };
+                let max = if kind == MESSAGE {
+                    self.message_max
+                } else {
+                    CONTROL_MAX
+                };
                 let length = usize::try_from(value >> 2)
                     .ok()
                     .filter(|length| *length <= max)
@@ -178,7 +182,11 @@ mod tests {
 
         let mut framing = LengthPrefixed::new(1 << 20);
         let (head, size) = varint((1 << 20) << 2);
-        assert!(read_all(&mut framing, &[&head[..size], b"ab"]).unwrap().is_empty());
+        assert!(
+            read_all(&mut framing, &[&head[..size], b"ab"])
+                .unwrap()
+                .is_empty()
+        );
         assert!(framing.payload.capacity() < 64);
         let (head, size) = varint(126 << 2 | u64::from(PING));
         assert!(read_all(&mut LengthPrefixed::new(1 << 20), &[&head[..size]]).is_err());

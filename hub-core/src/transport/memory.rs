@@ -11,9 +11,7 @@ use tokio::io::{self, DuplexStream};
 use tokio::sync::mpsc;
 
 use super::greeting::{Greeted, Limits, greet};
-use super::{
-    ConnectRequest, Dialer, Endpoint, Incoming, Listener, Peer, Transport, TransportError, Upgrade,
-};
+use super::{ConnectRequest, Dialer, Endpoint, Incoming, Listener, Peer, Transport, TransportError, Upgrade};
 use crate::codec::CodecLimits;
 
 /// The limits of connections within a process.

@@ -85,7 +85,9 @@ fn connection_error(error: quinn::ConnectionError) -> TransportError {
     match error {
         // The codes of TLS alerts (RFC 9001, section 4.8).
         Error::TransportError(error) if is_crypto(error.code) => TransportError::Tls(error.to_string()),
-        Error::ConnectionClosed(close) if is_crypto(close.error_code) => TransportError::Tls(close.to_string()),
+        Error::ConnectionClosed(close) if is_crypto(close.error_code) => {
+            TransportError::Tls(close.to_string())
+        }
         Error::TransportError(error) => TransportError::Protocol(error.to_string()),
         Error::VersionMismatch => TransportError::Protocol("no common version of QUIC".to_owned()),
         error => TransportError::Link(error.into()),

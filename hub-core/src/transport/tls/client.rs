@@ -90,7 +90,9 @@ impl TlsClient {
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TlsClient").field(&self.current.load().stream).finish()
+        f.debug_tuple("TlsClient")
+            .field(&self.current.load().stream)
+            .finish()
     }
 }
 

@@ -112,6 +112,8 @@ impl TlsServer {
 
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TlsServer").field(&self.current.load().stream).finish()
+        f.debug_tuple("TlsServer")
+            .field(&self.current.load().stream)
+            .finish()
     }
 }

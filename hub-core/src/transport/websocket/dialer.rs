@@ -131,7 +131,10 @@ async fn read_head(
 
 /// Reads the text of a refusal, as far as it is worth it.
 async fn refused(stream: &mut TlsStream<TcpStream>, head: &ResponseHead, begun: &[u8]) -> TransportError {
-    let length = head.content_length.unwrap_or(REASON_BYTES_MAX).min(REASON_BYTES_MAX);
+    let length = head
+        .content_length
+        .unwrap_or(REASON_BYTES_MAX)
+        .min(REASON_BYTES_MAX);
     let mut text = begun[..begun.len().min(length)].to_vec();
     let room = (length - text.len()) as u64;
     // A cut answer is still an answer.

@@ -104,7 +104,9 @@ impl WebSocketFraming {
             }
             OpCode::Control(_) => Ok(()),
             OpCode::Data(Data::Continue) if !self.fragmented => Err(protocol("nothing to continue")),
-            OpCode::Data(Data::Text | Data::Binary) if self.fragmented => Err(protocol("a fragment is missing")),
+            OpCode::Data(Data::Text | Data::Binary) if self.fragmented => {
+                Err(protocol("a fragment is missing"))
+            }
             OpCode::Data(_) => {
                 let size = (self.message.len() as u64).saturating_add(length);
                 if size > self.message_max as u64 {
@@ -215,7 +217,8 @@ impl Framing for WebSocketFraming {
 /// The header at the start of `bytes`, the length of its payload and its own size. `None` when it is not whole.
 fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, TransportError> {
     let mut cursor = Cursor::new(bytes);
-    let parsed = FrameHeader::parse(&mut cursor).map_err(|error| TransportError::Protocol(error.to_string()))?;
+    let parsed =
+        FrameHeader::parse(&mut cursor).map_err(|error| TransportError::Protocol(error.to_string()))?;
     let size = usize::try_from(cursor.position()).unwrap_or(HEADER_MAX);
     Ok(parsed.map(|(header, length)| (header, length, size)))
 }
@@ -283,7 +286,11 @@ mod tests {
         let mut bytes = Vec::new();
         let mut written = 0;
         let waker = std::task::Waker::noop();
-        let done = out.poll_write(&mut bytes, &mut std::task::Context::from_waker(waker), &mut written);
+        let done = out.poll_write(
+            &mut bytes,
+            &mut std::task::Context::from_waker(waker),
+            &mut written,
+        );
         assert!(done.is_ready());
         assert_eq!(written, bytes.len() as u64);
         bytes

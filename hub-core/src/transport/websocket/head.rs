@@ -44,7 +44,9 @@ impl RequestHead {
                 "an upgrade is a GET request of HTTP/1.1",
             ));
         }
-        if !has_token(head.headers, "Upgrade", "websocket") || !has_token(head.headers, "Connection", "upgrade") {
+        if !has_token(head.headers, "Upgrade", "websocket")
+            || !has_token(head.headers, "Connection", "upgrade")
+        {
             return Err(bad(
                 StatusCode::UPGRADE_REQUIRED,
                 "this is the WebSocket port of the tunnel",
