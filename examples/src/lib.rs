@@ -1,0 +1,4 @@
+//! What the ready programs share: KubeEdge's configuration files, and logs.
+
+pub mod config;
+pub mod logging;
