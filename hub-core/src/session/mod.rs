@@ -91,7 +91,7 @@ pub struct Outgoing {
 pub struct Full(pub Box<Outgoing>);
 
 /// Names a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
 /// How a call ended.

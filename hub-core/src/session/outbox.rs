@@ -159,6 +159,7 @@ impl Outbox {
                 self.sent.insert(message.header.id.clone(), place);
                 slot.attempts = slot.attempts.saturating_add(1);
                 slot.with_base = base.is_some();
+                slot.differences += u32::from(slot.with_base);
                 slot.state = State::Flight(now + pause(config, slot.attempts));
                 self.link(slot);
             }
@@ -236,12 +237,16 @@ impl Outbox {
         events: &mut VecDeque<Event>,
         now: Instant,
     ) {
-        if slot.with_base {
-            // The peer lacks the content that the difference was to; the whole content helps at once.
-            slot.with_base = false;
-            slot.item.previous = None;
-            self.held.forget_content(&slot.key);
-            slot.state = State::Due;
+        if slot.differences > 0 {
+            // The peer lacks the content that the difference was to; the whole content helps at once. Where the whole is
+            // under way already, this refuses an earlier send of it.
+            slot.differences -= 1;
+            if slot.with_base {
+                slot.with_base = false;
+                slot.item.previous = None;
+                self.held.forget_content(&slot.key);
+                slot.state = State::Due;
+            }
         } else if slot.holds_window() {
             if !slot.item.quiet {
                 let content = &reply.content;

@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) attempts: u32,
     /// Whether the item was last sent against content that the peer should hold.
     pub(super) with_base: bool,
+    /// Sends of the item as a difference that were not refused yet.
+    pub(super) differences: u32,
     /// A newer message, while the item was sent and is not settled.
     pub(super) next: Option<Box<Item>>,
 }
@@ -72,6 +74,7 @@ impl Slot {
             state,
             attempts: 0,
             with_base: false,
+            differences: 0,
             next: None,
         }
     }
@@ -113,6 +116,7 @@ impl Slot {
         self.item = item;
         self.attempts = 0;
         self.with_base = false;
+        self.differences = 0;
     }
 }
 

@@ -3,6 +3,7 @@
 mod pki;
 pub mod store;
 mod wire;
+pub mod world;
 
 pub use pki::TestCa;
 pub use wire::{Wire, WireConditions};
