@@ -53,7 +53,7 @@ fn the_authority_says_what_a_go_cloudcore_expects() {
     assert_eq!(ca.subject().to_string(), "CN=KubeEdge");
     assert!(ca.is_ca());
     assert!(ca.key_usage().unwrap().unwrap().value.key_cert_sign());
-    let server = authority.server_identity().chain;
+    let server = &authority.server_identity().chain;
     let (_, server) = X509Certificate::from_der(&server[0]).unwrap();
     let names = &server
         .subject_alternative_name()

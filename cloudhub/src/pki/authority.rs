@@ -145,12 +145,9 @@ impl Authority {
         &self.ca
     }
 
-    /// A copy of the cloud's own certificate and key.
-    pub fn server_identity(&self) -> Identity {
-        Identity {
-            chain: self.server.chain.clone(),
-            key: self.server.key.clone_key(),
-        }
+    /// The cloud's own certificate and key.
+    pub fn server_identity(&self) -> &Identity {
+        &self.server
     }
 
     /// A token that lets an edge join: any one, or `node` only.

@@ -11,13 +11,11 @@ use bytes::Bytes;
 use http::header::{CONNECTION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hub_core::transport::provider;
+use hub_core::transport::{TlsError, TlsServer, TlsVersions};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -56,7 +54,7 @@ pub struct ServeConfig {
 pub struct PkiServer {
     service: PkiService,
     config: ServeConfig,
-    tls: TlsAcceptor,
+    tls: TlsServer,
     refusals: Mutex<Refusals>,
     connections: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -79,12 +77,16 @@ impl Default for ServeConfig {
 
 impl PkiServer {
     /// A server of `authority`'s certificates. Fails when the server certificate cannot be used.
+    ///
+    /// A client need not show a certificate; one that does must show a good one of our CA. TLS 1.2 is spoken too, for old
+    /// stock edges.
     pub fn new(
         authority: Arc<Authority>,
         pki: PkiConfig,
         config: ServeConfig,
-    ) -> Result<Arc<Self>, rustls::Error> {
-        let tls = TlsAcceptor::from(Arc::new(tls(&authority)?));
+    ) -> Result<Arc<Self>, TlsError> {
+        let identity = authority.server_identity().clone();
+        let tls = TlsServer::optional_client(identity, authority.certificate(), TlsVersions::From12)?;
         Ok(Arc::new(Self {
             service: PkiService::new(authority, pki),
             tls,
@@ -134,7 +136,8 @@ impl PkiServer {
     }
 
     async fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
-        let stream = match timeout(self.config.handshake_timeout, self.tls.accept(stream)).await {
+        let tls = TlsAcceptor::from(self.tls.config());
+        let stream = match timeout(self.config.handshake_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 if self.refused(peer.ip()) == 1 {
@@ -268,21 +271,6 @@ impl Drop for Place {
             }
         }
     }
-}
-
-/// TLS 1.2 and 1.3; a client certificate is asked for, and must be of our CA if there is one.
-fn tls(authority: &Authority) -> Result<ServerConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.certificate().clone())?;
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let server = authority.server_identity();
-    ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(clients)
-        .with_single_cert(server.chain, server.key)
 }
 
 fn close(mut response: Response<Bytes>) -> Response<Bytes> {

@@ -1,6 +1,5 @@
 //! The two requests to port 10002: one connection each, bounded in time and size, no redirects.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,13 +7,10 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hub_core::node::NodeId;
-use hub_core::transport::{Endpoint, Identity, provider};
+use hub_core::transport::{Endpoint, Identity, TlsClient, TlsError};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -54,10 +50,10 @@ impl<'a> Client<'a> {
 
     /// The CA, from a server that nobody vouches for yet: the token's hash does.
     pub(super) async fn fetch_ca(&self, token: &JoinToken) -> Result<CertificateDer<'static>, EnrollError> {
-        let tls = Arc::new(unverified()?);
+        let tls = TlsClient::unverified_to_fetch_the_ca().map_err(unusable)?;
         self.in_turn(async |server: &Endpoint| {
             let request = Request::get("/ca.crt");
-            let ca = self.get(server, tls.clone(), request, Bytes::new()).await?;
+            let ca = self.get(server, &tls, request, Bytes::new()).await?;
             token.check_ca(&ca).map_err(|found| EnrollError::OtherCa {
                 server: server.to_string(),
                 expected: token.ca_hash().to_owned(),
@@ -75,14 +71,18 @@ impl<'a> Client<'a> {
         credentials: Credentials<'_>,
         csr: Vec<u8>,
     ) -> Result<CertificateDer<'static>, EnrollError> {
-        let tls = Arc::new(trusting(ca, credentials)?);
+        let identity = match credentials {
+            Credentials::Token(_) => None,
+            Credentials::Certificate(identity) => Some(identity.clone()),
+        };
+        let tls = TlsClient::new(ca, identity).map_err(unusable)?;
         let csr = Bytes::from(csr);
         self.in_turn(async |server: &Endpoint| {
             let mut request = Request::get("/edge.crt").header("NodeName", self.node.as_str());
             if let Credentials::Token(jwt) = credentials {
                 request = request.header(AUTHORIZATION, format!("Bearer {jwt}"));
             }
-            certificate(self.get(server, tls.clone(), request, csr.clone()).await?)
+            certificate(self.get(server, &tls, request, csr.clone()).await?)
         })
         .await
     }
@@ -110,7 +110,7 @@ impl<'a> Client<'a> {
     async fn get(
         &self,
         server: &Endpoint,
-        tls: Arc<ClientConfig>,
+        tls: &TlsClient,
         request: http::request::Builder,
         body: Bytes,
     ) -> Result<Bytes, EnrollError> {
@@ -184,7 +184,7 @@ impl<'a> Client<'a> {
 
 async fn dial(
     server: &Endpoint,
-    tls: Arc<ClientConfig>,
+    tls: &TlsClient,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, EnrollError> {
     let link = |why: String| EnrollError::Link {
         server: server.to_string(),
@@ -195,7 +195,7 @@ async fn dial(
     let stream = TcpStream::connect((&*server.host, server.port))
         .await
         .map_err(|error| link(error.to_string()))?;
-    TlsConnector::from(tls)
+    TlsConnector::from(tls.config())
         .connect(name, stream)
         .await
         .map_err(|error| match tls_error(&error) {
@@ -227,6 +227,10 @@ fn classify(server: &Endpoint, error: &hyper::Error) -> EnrollError {
     }
 }
 
+fn unusable(error: TlsError) -> EnrollError {
+    EnrollError::Request(error.to_string())
+}
+
 fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -235,80 +239,6 @@ fn certificate(der: Bytes) -> Result<CertificateDer<'static>, EnrollError> {
     match X509Certificate::from_der(&der) {
         Ok(([], _)) => Ok(CertificateDer::from(der.to_vec())),
         _ => Err(EnrollError::Answer("it is not a certificate".into())),
-    }
-}
-
-fn trusting(ca: &CertificateDer<'static>, credentials: Credentials<'_>) -> Result<ClientConfig, EnrollError> {
-    let failed = |error: rustls::Error| EnrollError::Request(error.to_string());
-    let mut roots = RootCertStore::empty();
-    roots.add(ca.clone()).map_err(failed)?;
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_root_certificates(roots);
-    match credentials {
-        Credentials::Token(_) => Ok(config.with_no_client_auth()),
-        Credentials::Certificate(identity) => config
-            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-            .map_err(failed),
-    }
-}
-
-fn unverified() -> Result<ClientConfig, EnrollError> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| EnrollError::Request(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider())));
-    Ok(config.with_no_client_auth())
-}
-
-/// Takes any server certificate. Only for `/ca.crt`, whose content is checked against the token.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use hub_core::backoff::Backoff;
+
 use super::Enrolled;
 
 /// How renewals are spread and retried.
@@ -14,10 +16,8 @@ pub struct RenewalConfig {
     pub earliest_percent: u32,
     /// The part of the lifetime by which the first attempt is made, in percent.
     pub latest_percent: u32,
-    /// After the first failure.
-    pub retry_min: Duration,
-    /// Between failures, at most. KubeEdge's is 32 s.
-    pub retry_max: Duration,
+    /// The pauses between failures. KubeEdge's grow from 2 to 32 s.
+    pub retry: Backoff,
 }
 
 /// The next attempt. Pure: time and seed come from outside.
@@ -35,8 +35,10 @@ impl Default for RenewalConfig {
         Self {
             earliest_percent: 70,
             latest_percent: 90,
-            retry_min: Duration::from_secs(2),
-            retry_max: Duration::from_secs(300),
+            retry: Backoff {
+                first: Duration::from_secs(2),
+                max: Duration::from_secs(300),
+            },
         }
     }
 }
@@ -59,7 +61,8 @@ impl RenewalPlan {
         };
         let latest = plan.config.latest_percent.min(100);
         let earliest = plan.config.earliest_percent.min(latest);
-        let percent = f64::from(earliest) + plan.draw() * f64::from(latest - earliest);
+        let share = (plan.draw() >> 11) as f64 / (1_u64 << 53) as f64;
+        let percent = f64::from(earliest) + share * f64::from(latest - earliest);
         plan.due = begin + lifetime.mul_f64(percent / 100.0);
         plan
     }
@@ -74,25 +77,22 @@ impl RenewalPlan {
         now >= self.end
     }
 
-    /// An attempt failed at `now`; the next is due after a pause that doubles, with a jitter of a quarter.
+    /// An attempt failed at `now`; says when the next is due.
     pub fn failed(&mut self, now: SystemTime) -> SystemTime {
-        let pause = self
-            .config
-            .retry_min
-            .saturating_mul(1 << self.failures.min(20))
-            .min(self.config.retry_max);
+        let random = self.draw();
+        let pause = self.config.retry.pause(self.failures, random);
         self.failures = self.failures.saturating_add(1);
-        self.due = now + pause.mul_f64(1.0 - 0.25 * self.draw());
+        self.due = now + pause;
         self.due
     }
 
-    /// From 0 to 1 (SplitMix64, Steele et al. 2014).
-    fn draw(&mut self) -> f64 {
+    /// 64 random bits (SplitMix64, Steele et al. 2014).
+    fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        z ^ (z >> 31)
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
         for wanted in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300] {
             let pause = plan.failed(now).duration_since(now).unwrap().as_secs_f64();
             let wanted = f64::from(wanted);
-            assert!((wanted * 0.75..=wanted).contains(&pause), "{pause} for {wanted}");
+            assert!((wanted * 0.5..=wanted).contains(&pause), "{pause} for {wanted}");
             now = plan.due();
         }
         assert!(!plan.is_over(now));
