@@ -181,6 +181,26 @@ pub struct Versions {
     pub resources: BTreeMap<String, (Vec<usize>, Vec<Entry>)>,
 }
 
+/// The end of a catch-up, from the cloud: [`COMPLETE`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Complete {
+    /// The wanted scopes that are on the edge's disk completely now. What every node gets is complete too, unsaid.
+    #[serde(default)]
+    pub scopes: Vec<ScopeText>,
+    /// The wanted scopes that the cloud will not send. Asking again, or for something else, is the edge's move.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+}
+
+/// A scope that the cloud will not send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The scope.
+    pub scope: ScopeText,
+    /// Why, for a person.
+    pub reason: String,
+}
+
 /// What one end holds, for comparing. Built from a listing when it is needed.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
