@@ -1,4 +1,5 @@
 //! What the ready programs share: KubeEdge's configuration files, and logs.
 
+pub mod api;
 pub mod config;
 pub mod logging;
