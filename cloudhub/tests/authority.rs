@@ -1,5 +1,7 @@
 //! The authority's files, what it issues, and what it refuses.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -3,6 +3,8 @@
 //! The recorded tokens were signed with the key of the recorded CA. A token that was good there is signed again with our
 //! key; the others stay as they are.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

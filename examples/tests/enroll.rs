@@ -1,5 +1,7 @@
 //! A node and the cloud's port 10002, over real sockets and TLS.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
