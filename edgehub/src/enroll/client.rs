@@ -50,10 +50,10 @@ impl<'a> Client<'a> {
 
     /// The CA, from a server that nobody vouches for yet: the token's hash does.
     pub(super) async fn fetch_ca(&self, token: &JoinToken) -> Result<CertificateDer<'static>, EnrollError> {
-        let tls = TlsClient::unverified_to_fetch_the_ca().map_err(unusable)?;
-        self.in_turn(async |server: &Endpoint| {
+        let tls = &TlsClient::unverified_to_fetch_the_ca().map_err(unusable)?;
+        self.in_turn(|server| async move {
             let request = Request::get("/ca.crt");
-            let ca = self.get(server, &tls, request, Bytes::new()).await?;
+            let ca = self.get(server, tls, request, Bytes::new()).await?;
             token.check_ca(&ca).map_err(|found| EnrollError::OtherCa {
                 server: server.to_string(),
                 expected: token.ca_hash().to_owned(),
@@ -75,22 +75,23 @@ impl<'a> Client<'a> {
             Credentials::Token(_) => None,
             Credentials::Certificate(identity) => Some(identity.clone()),
         };
-        let tls = TlsClient::new(ca, identity).map_err(unusable)?;
-        let csr = Bytes::from(csr);
-        self.in_turn(async |server: &Endpoint| {
+        let tls = &TlsClient::new(ca, identity).map_err(unusable)?;
+        let csr = &Bytes::from(csr);
+        self.in_turn(|server| async move {
             let mut request = Request::get("/edge.crt").header("NodeName", self.node.as_str());
             if let Credentials::Token(jwt) = credentials {
                 request = request.header(AUTHORIZATION, format!("Bearer {jwt}"));
             }
-            certificate(self.get(server, &tls, request, csr.clone()).await?)
+            certificate(self.get(server, tls, request, csr.clone()).await?)
         })
         .await
     }
 
     /// The first success. Otherwise the error that a person can do something about, or the last.
-    async fn in_turn<T>(
+    async fn in_turn<T, F: Future<Output = Result<T, EnrollError>>>(
         &self,
-        ask: impl AsyncFn(&Endpoint) -> Result<T, EnrollError>,
+        // Not an `AsyncFn` of any lifetime: the compiler could not tell that its future is `Send`.
+        ask: impl Fn(&'a Endpoint) -> F,
     ) -> Result<T, EnrollError> {
         let mut worst = EnrollError::NoServer;
         for (n, server) in self.servers.iter().enumerate() {
