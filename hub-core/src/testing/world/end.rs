@@ -12,6 +12,8 @@ pub(super) struct End {
     pub(super) session: Session,
     /// The connection it believes in.
     pub(super) link: Option<u64>,
+    /// When its socket takes frames again.
+    pub(super) stalled_until: Instant,
     /// Calls without an end: deadline and number.
     pub(super) calls: BTreeMap<CallId, (Instant, u64)>,
     /// Messages whose handlers run.
@@ -32,10 +34,11 @@ pub(super) struct Handler {
 }
 
 impl End {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, now: Instant) -> Self {
         Self {
             session,
             link: None,
+            stalled_until: now,
             calls: BTreeMap::new(),
             running: BTreeSet::new(),
             handled: BTreeMap::new(),
