@@ -89,6 +89,11 @@ impl JournalTable {
         self.entries.values().take(max).cloned().collect()
     }
 
+    /// All entries in order, each with the id of the first entry in its slot.
+    pub fn places(&self) -> impl Iterator<Item = (&JournalEntry, JournalId)> {
+        self.entries.iter().map(|((_, place), entry)| (entry, *place))
+    }
+
     /// The entry with this id.
     pub fn get(&self, id: JournalId) -> Option<&JournalEntry> {
         self.entries.get(self.ids.get(&id)?)

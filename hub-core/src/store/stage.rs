@@ -122,8 +122,18 @@ impl<'a> Staged<'a> {
 
     fn one(&mut self, change: Change) -> Result<(), StoreError> {
         match change {
-            Change::Put(object) => self.put(object)?,
-            Change::Delete { key, uid, version } => self.delete(&key, uid, version.as_ref()),
+            Change::Put(mut object) => {
+                settle(&mut object.key);
+                self.put(object)?;
+            }
+            Change::Delete {
+                mut key,
+                uid,
+                version,
+            } => {
+                settle(&mut key);
+                self.delete(&key, uid, version.as_ref());
+            }
             Change::Want(scope) => {
                 if self.coverage(&scope).is_none() {
                     self.scope(scope, Some(Coverage::Loading));
@@ -332,6 +342,11 @@ impl<'a> Staged<'a> {
             _ => {}
         }
     }
+}
+
+/// An empty namespace is none: no disk has to tell them apart.
+fn settle(key: &mut ObjectKey) {
+    key.namespace.take_if(|namespace| namespace.is_empty());
 }
 
 /// An empty uid is unknown, and may be any.
