@@ -12,6 +12,8 @@
 //!
 //! `EDGE_STORE_CUTS` and `EDGE_STORE_KILLS` set how many of each are made.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -2,6 +2,8 @@
 //!
 //! `cargo test --release -p edgehub --test measure -- --ignored --nocapture --test-threads 1`
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 use std::fs;
 use std::time::{Duration, Instant};
 

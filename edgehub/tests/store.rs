@@ -1,5 +1,7 @@
 //! The durable store on a real disk: what it keeps, what it refuses, and what it does with a damaged file.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
