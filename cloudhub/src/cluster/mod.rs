@@ -1,13 +1,15 @@
 //! The Kubernetes that the cloud half speaks for.
 //!
 //! [`Cluster`] is the only door: the hub watches scopes, reads objects by name, and executes requests on behalf of its nodes.
-//! `EmbeddedCluster` is a durable cluster in this process, for those who have no other.
+//! [`EmbeddedCluster`] is a durable cluster in this process, for those who have no other.
 //!
 //! ```text
 //!  downstream ── watch(scope) ──►┐            ┌── EmbeddedCluster (SQLite)
 //!  upstream ──── execute(req) ──►│ Cluster  ──┤
 //!  queries ───── get(key) ──────►┘            └── a real API server
 //! ```
+
+mod embedded;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -16,6 +18,8 @@ use hub_core::api::{ApiRequest, ApiResponse, Status, UpstreamError};
 use hub_core::object::{Object, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
+
+pub use embedded::{EmbeddedCluster, EmbeddedConfig, OpenError};
 
 /// A Kubernetes cluster, as far as the hub needs one.
 pub trait Cluster: Send + Sync + 'static {

@@ -1,0 +1,44 @@
+//! A pod is given to a node.
+
+use hub_core::api::{ApiResponse, Reason, Status};
+use serde_json::{Value, json};
+
+use super::call::{Call, meta};
+use super::state::State;
+use super::{clock, create, defaults, fault};
+
+/// `pods/binding`, what a scheduler posts.
+pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let key = call.named()?;
+    let binding: Value = serde_json::from_slice(&call.request.body)
+        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+    let node = binding["target"]["name"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        return Err(fault::bad_request("a binding names a node: target.name"));
+    }
+    let Some(mut pod) = state.value(&key)? else {
+        return Err(fault::not_found(&call.kind, &key.name));
+    };
+    let conflict = |why: String| {
+        let message = format!("Operation cannot be fulfilled on pods/binding {:?}: {why}", &*key.name);
+        Err(Status::failure(Reason::Conflict, message).about("", "pods/binding", &key.name))
+    };
+    if !meta(&pod, "deletionTimestamp").is_empty() {
+        return conflict(format!("pod {} is being deleted, cannot be assigned to a host", key.name));
+    }
+    if let Some(held) = pod["spec"]["nodeName"].as_str().filter(|held| !held.is_empty()) {
+        return conflict(format!("pod {} is already assigned to node {held:?}", key.name));
+    }
+    pod["spec"]["nodeName"] = node.into();
+    defaults::default(&mut pod["status"], "conditions", json!([]));
+    if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"] != "PodScheduled");
+        conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": clock::now()}));
+    }
+    state.put(&call.kind.resource, &mut pod)?;
+    let status = Status {
+        code: 201,
+        ..Status::success()
+    };
+    Ok(status.into())
+}

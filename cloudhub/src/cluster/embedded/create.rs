@@ -1,0 +1,221 @@
+//! New objects.
+
+use hub_core::api::{ApiResponse, Status};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::registry::ResourceKind;
+use serde_json::{Value, json};
+
+use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
+use super::fault;
+use super::state::State;
+use super::{clock, defaults, validate};
+
+pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let value = read_body(call)?;
+    if !matches!(meta(&value, "resourceVersion"), "" | "0") {
+        return Err(fault::internal("resourceVersion should not be set on objects to be created"));
+    }
+    let object = insert(state, call, value)?;
+    Ok(ApiResponse::json(201, object.body))
+}
+
+/// Stores a new object with what the server gives it.
+pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Result<Object, Status> {
+    let kind = &*call.kind;
+    set_namespace(call, &mut value)?;
+    generate_name(state, call, &mut value)?;
+    let name = meta(&value, "name").to_owned();
+    if let Some(namespace) = call.namespace {
+        needs_namespace(state, kind, namespace, &name)?;
+    }
+    let metadata = &mut value["metadata"];
+    if let Some(metadata) = metadata.as_object_mut() {
+        for given in SERVER_GIVEN {
+            metadata.remove(*given);
+        }
+    }
+    metadata["uid"] = uuid::Uuid::new_v4().to_string().into();
+    metadata["creationTimestamp"] = clock::now().into();
+    if has_generation(kind) {
+        metadata["generation"] = 1.into();
+    }
+    // A node registers itself with its status.
+    if has_status(kind)
+        && !is(kind, "", "nodes")
+        && let Some(object) = value.as_object_mut()
+    {
+        object.remove("status");
+    }
+    defaults::on_create(state, kind, &mut value)?;
+    validate::object(kind, &value)?;
+    too_long(kind, &value)?;
+    if state.get(&call.key(&name)).is_some() {
+        return Err(fault::already_exists(kind, &name));
+    }
+    let object = state.put(&kind.resource, &mut value)?;
+    if is_namespaces(kind) {
+        add_default_account(state, &name)?;
+    }
+    Ok(object)
+}
+
+/// The body of a create or update as JSON, with the kind that the path says.
+pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
+    if !matches!(call.media_type().as_str(), "" | "application/json") {
+        return Err(fault::unsupported_media_type("application/json"));
+    }
+    let kind = &call.kind;
+    let unrecognized = |why: String| {
+        let kind = &kind.kind;
+        fault::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    };
+    let body = &call.request.body;
+    let mut value: Value = serde_json::from_slice(body).map_err(|error| {
+        let shown = if body.is_empty() { "<empty>".into() } else { excerpt(body) };
+        unrecognized(format!("couldn't get version/kind; json parse error: {} ({shown})", json_error(&error)))
+    })?;
+    let Value::Object(fields) = &mut value else {
+        return Err(unrecognized("couldn't get version/kind; json parse error: not an object".into()));
+    };
+    let version = call.api_version();
+    for (field, expected) in [("kind", &*kind.kind), ("apiVersion", &*version)] {
+        match fields.get(field) {
+            Some(Value::String(given)) if given == expected => {}
+            None | Some(Value::Null) if !kind.custom => {
+                fields.insert(field.into(), expected.into());
+            }
+            Some(Value::String(given)) if !given.is_empty() => {
+                return Err(fault::bad_request(if kind.custom && field == "apiVersion" {
+                    format!("the API version in the data ({given}) does not match the expected API version ({expected})")
+                } else if field == "apiVersion" {
+                    format!("{kind} in version {given:?} cannot be handled as a {kind}: no kind {kind:?} is registered for version {given:?}", kind = kind.kind)
+                } else {
+                    format!("{given} in version {version:?} cannot be handled as a {expected}")
+                }));
+            }
+            _ if field == "kind" => return Err(unrecognized(format!("Object 'Kind' is missing in '{}'", excerpt(body)))),
+            _ => return Err(unrecognized(format!("Object 'apiVersion' is missing in '{}'", excerpt(body)))),
+        }
+    }
+    validate::types(kind, &mut value)?;
+    Ok(value)
+}
+
+/// The namespace of the path; a body may name it too, but no other.
+pub(super) fn set_namespace(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+    let given = meta(value, "namespace");
+    if !given.is_empty() && call.namespace != Some(given) {
+        return Err(fault::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    match call.namespace {
+        Some(namespace) => value["metadata"]["namespace"] = namespace.into(),
+        None => {
+            if let Some(metadata) = value["metadata"].as_object_mut() {
+                metadata.remove("namespace");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No object may be larger than etcd would take.
+pub(super) fn too_long(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
+    let name = meta(value, "name");
+    if is(kind, "", "configmaps") || is(kind, "", "secrets") {
+        let size: usize = ["data", "binaryData", "stringData"]
+            .iter()
+            .flat_map(|field| value[*field].as_object().into_iter().flatten())
+            .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+            .sum();
+        if size > DATA_BYTES_MAX {
+            let detail = format!("Too long: may not be more than {DATA_BYTES_MAX} bytes");
+            let shown = fault::invalid(kind, name, &[]);
+            let message = format!("{} {name:?} is invalid: []: {detail}", kind.kind);
+            return Err(Status { message, ..shown }.cause("FieldValueTooLong", &detail, "[]"));
+        }
+    }
+    Ok(())
+}
+
+fn generate_name(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+    if !meta(value, "name").is_empty() || meta(value, "generateName").is_empty() {
+        return Ok(());
+    }
+    let base: String = meta(value, "generateName").chars().take(NAME_BASE_MAX).collect();
+    for _ in 0..GENERATE_ATTEMPTS {
+        let name = format!("{base}{}", random_suffix());
+        if state.get(&call.key(&name)).is_none() {
+            value["metadata"]["name"] = name.into();
+            return Ok(());
+        }
+    }
+    Err(fault::already_exists(&call.kind, &base))
+}
+
+/// Five letters and digits that make no words (Kubernetes `apimachinery/pkg/util/rand`).
+fn random_suffix() -> String {
+    let random = uuid::Uuid::new_v4();
+    // The first bytes of a version 4 UUID are all random.
+    let letter = |byte: &u8| char::from(SUFFIX_LETTERS[usize::from(*byte) % SUFFIX_LETTERS.len()]);
+    random.as_bytes()[..5].iter().map(letter).collect()
+}
+
+fn needs_namespace(state: &State, kind: &ResourceKind, namespace: &str, name: &str) -> Result<(), Status> {
+    let key = ObjectKey::new(GroupVersionResource::core("namespaces"), None, namespace);
+    let Some(found) = state.value(&key)? else {
+        return Err(Status::not_found("", "namespaces", namespace));
+    };
+    if meta(&found, "deletionTimestamp").is_empty() {
+        return Ok(());
+    }
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let message = format!("namespace {namespace} is being terminated");
+    Err(fault::forbidden(kind, name, &why).cause("NamespaceTerminating", &message, "metadata.namespace"))
+}
+
+/// Every namespace has an account named `default`, which pods use that name no other.
+fn add_default_account(state: &mut State, namespace: &str) -> Result<(), Status> {
+    let mut account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {
+            "name": "default", "namespace": namespace,
+            "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": clock::now(),
+        },
+    });
+    state.put(&GroupVersionResource::core("serviceaccounts"), &mut account)?;
+    Ok(())
+}
+
+/// As Go's decoder says it, where the difference is known.
+pub(super) fn json_error(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        "unexpected end of JSON input".into()
+    } else {
+        error.to_string()
+    }
+}
+
+fn excerpt(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
+    if body.len() > 120 { format!("{text} ...") } else { text }
+}
+
+
+const SERVER_GIVEN: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+];
+/// Kubernetes `pkg/apis/core/validation`: the total size of a ConfigMap's or Secret's data.
+const DATA_BYTES_MAX: usize = 1 << 20;
+/// A name of 63 characters, less the random ones (Kubernetes `apiserver/pkg/storage/names`).
+const NAME_BASE_MAX: usize = 58;
+const GENERATE_ATTEMPTS: usize = 8;
+const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -1,0 +1,50 @@
+//! Which code answers which request. Everything here runs in the writer, one request after the other.
+
+use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
+
+use super::call::{Call, is};
+use super::state::State;
+use super::{binding, create, delete, fault, patch, review, update};
+
+/// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
+pub(super) fn decide(state: &mut State, request: &ApiRequest) -> ApiResponse {
+    let mark = state.mark();
+    let answer = Call::new(request, &state.registry.clone()).and_then(|call| {
+        let answer = carry_out(state, &call);
+        if call.dry_run || answer.is_err() {
+            state.roll_back(mark);
+        }
+        tracing::debug!(
+            user = call.user.name,
+            verb = %call.verb,
+            kind = %call.kind.resource,
+            namespace = call.namespace,
+            name = call.name,
+            subresource = call.subresource,
+            code = answer.as_ref().map_or_else(|status| status.code, |response| response.code),
+            "the embedded cluster carried out a request"
+        );
+        answer
+    });
+    answer.unwrap_or_else(ApiResponse::from)
+}
+
+fn carry_out(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    match (call.verb, call.subresource) {
+        (Verb::Create, None) if review::is_review(&call.kind) => review::answer(call),
+        (Verb::Create, None) => create::create(state, call),
+        (Verb::Create, Some("binding")) => binding::bind(state, call),
+        (Verb::Create, Some("eviction")) => delete::evict(state, call),
+        (Verb::Create, Some("token")) => Err(fault::not_implemented("TokenRequest")),
+        (Verb::Update, None | Some("status")) => update::update(state, call),
+        (Verb::Patch, None | Some("status")) => patch::patch(state, call),
+        // A signer's approval is written where other kinds have their status.
+        (Verb::Update, Some("approval")) if is(&call.kind, "certificates.k8s.io", "certificatesigningrequests") => {
+            update::update(state, call)
+        }
+        (Verb::Delete, None) => delete::delete(state, call),
+        (Verb::DeleteCollection, None) => delete::delete_collection(state, call),
+        (_, Some(subresource)) => Err(fault::not_implemented(&format!("{}/{subresource}", call.kind.resource.resource))),
+        (Verb::Get | Verb::List | Verb::Watch, None) => Err(fault::method_not_allowed()),
+    }
+}

@@ -1,0 +1,171 @@
+//! What the server adds to the built-in kinds, as far as clients need it: enough to print, to wait and to run.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hub_core::api::Status;
+use hub_core::registry::{Registry, ResourceKind};
+use serde_json::{Map, Value, json};
+
+use super::call::{is, is_namespaces, meta};
+use super::fault::{self, FieldError};
+use super::service;
+use super::state::State;
+
+/// Completes a new object.
+pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+    if is_namespaces(kind) {
+        namespace(value);
+    } else if is(kind, "", "pods") {
+        pod(value);
+        value["status"] = json!({"phase": "Pending"});
+    } else if is(kind, "", "services") {
+        service::complete(state, kind, value)?;
+        value["status"] = json!({"loadBalancer": {}});
+    } else if is(kind, "apps", "deployments") || is(kind, "apps", "replicasets") || is(kind, "apps", "statefulsets") {
+        default(&mut value["spec"], "replicas", json!(1));
+        value["status"] = json!({});
+    } else if is(kind, "apps", "daemonsets") {
+        value["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
+    }
+    both(kind, value)
+}
+
+/// Completes a new state of an object.
+pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Result<(), Status> {
+    if is_namespaces(kind) {
+        default(&mut new["spec"], "finalizers", old["spec"]["finalizers"].clone());
+    } else if is(kind, "", "pods") {
+        pod(new);
+        let (held, given) = (&old["spec"]["nodeName"], &new["spec"]["nodeName"]);
+        if held.is_string() && held != given {
+            let error = FieldError::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+            return Err(fault::invalid(kind, meta(new, "name"), &[error]));
+        }
+    } else if is(kind, "", "services") {
+        service::keep_address(kind, old, new)?;
+    } else if is(kind, "", "secrets") {
+        default(new, "type", old["type"].clone());
+        if new["type"] != old["type"] {
+            let error = FieldError::invalid("type", &new["type"], "field is immutable");
+            return Err(fault::invalid(kind, meta(new, "name"), &[error]));
+        }
+    }
+    both(kind, new)
+}
+
+fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+    if is(kind, "", "secrets") {
+        secret(value);
+    } else if is(kind, "apiextensions.k8s.io", "customresourcedefinitions") {
+        definition(kind, value)?;
+    }
+    Ok(())
+}
+
+fn namespace(value: &mut Value) {
+    let name = meta(value, "name").to_owned();
+    default(&mut value["metadata"], "labels", json!({}));
+    value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+    value["spec"] = json!({"finalizers": ["kubernetes"]});
+    value["status"] = json!({"phase": "Active"});
+}
+
+/// Kubernetes `pkg/apis/core/v1/defaults.go` and the ServiceAccount admission, the constant ones.
+fn pod(value: &mut Value) {
+    let spec = &mut value["spec"];
+    if !spec.is_object() {
+        return;
+    }
+    for (field, to) in [
+        ("restartPolicy", json!("Always")),
+        ("terminationGracePeriodSeconds", json!(30)),
+        ("dnsPolicy", json!("ClusterFirst")),
+        ("schedulerName", json!("default-scheduler")),
+        ("securityContext", json!({})),
+        ("enableServiceLinks", json!(true)),
+        ("serviceAccountName", json!("default")),
+    ] {
+        default(spec, field, to);
+    }
+    spec["serviceAccount"] = spec["serviceAccountName"].clone();
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let image = container["image"].as_str().unwrap_or_default();
+            // A tag stands behind the last slash; a digest pins the image.
+            let last = image.rsplit('/').next().unwrap_or_default();
+            let floating = !last.contains('@') && matches!(last.split_once(':'), None | Some((_, "latest")));
+            let policy = if floating { "Always" } else { "IfNotPresent" };
+            default(container, "imagePullPolicy", policy.into());
+            default(container, "terminationMessagePath", "/dev/termination-log".into());
+            default(container, "terminationMessagePolicy", "File".into());
+            default(container, "resources", json!({}));
+        }
+    }
+}
+
+/// `stringData` is for writing only: it becomes `data`.
+fn secret(value: &mut Value) {
+    default(value, "type", "Opaque".into());
+    let given = value.as_object_mut().and_then(|object| object.remove("stringData"));
+    if let Some(Value::Object(texts)) = given {
+        default(value, "data", json!({}));
+        for (key, text) in texts {
+            value["data"][key] = BASE64.encode(text.as_str().unwrap_or_default()).into();
+        }
+    }
+}
+
+/// The names are accepted and the kind is established as soon as it is stored: there is nobody else to ask.
+fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+    let name = meta(value, "name").to_owned();
+    let spec = &mut value["spec"];
+    let (plural, group) = (spec["names"]["plural"].clone(), spec["group"].clone());
+    let expected = format!("{}.{}", plural.as_str().unwrap_or_default(), group.as_str().unwrap_or_default());
+    let refuse = |error| Err(fault::invalid(kind, &name, &[error]));
+    if name != expected {
+        return refuse(FieldError::invalid(
+            "metadata.name",
+            &name.as_str().into(),
+            "must be spec.names.plural+\".\"+spec.group",
+        ));
+    }
+    if let Err(error) = Registry::builtin().apply_definition(value.to_string().as_bytes()) {
+        return refuse(FieldError::invalid("spec", &Value::Null, &error.to_string()));
+    }
+    let spec = &mut value["spec"];
+    let singular = spec["names"]["kind"].as_str().unwrap_or_default().to_lowercase();
+    let list_kind = format!("{}List", spec["names"]["kind"].as_str().unwrap_or_default());
+    default(&mut spec["names"], "singular", singular.into());
+    default(&mut spec["names"], "listKind", list_kind.into());
+    default(spec, "conversion", json!({"strategy": "None"}));
+    let names = spec["names"].clone();
+    let storage = |version: &&Value| version["storage"] == true;
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let stored: Vec<Value> = versions.filter(storage).map(|version| version["name"].clone()).collect();
+    let since = meta(value, "creationTimestamp").to_owned();
+    let condition = |kind: &str, reason: &str, message: &str| {
+        json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since})
+    };
+    value["status"] = json!({
+        "acceptedNames": names,
+        "storedVersions": stored,
+        "conditions": [
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        ],
+    });
+    Ok(())
+}
+
+/// Sets a field that is not there.
+pub(super) fn default(value: &mut Value, field: &str, to: Value) {
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    if let Some(fields) = value.as_object_mut()
+        && fields.get(field).is_none_or(Value::is_null)
+        && !to.is_null()
+    {
+        fields.insert(field.to_owned(), to);
+    }
+}

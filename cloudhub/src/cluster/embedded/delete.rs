@@ -1,0 +1,298 @@
+//! Objects away: at once, or when their finalizers, their grace period or their content let them go.
+
+use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
+use hub_core::registry::ResourceKind;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::call::{Call, has_generation, is, is_namespaces, meta};
+use super::fault::{self, FieldError};
+use super::state::State;
+use super::{clock, create};
+
+/// What a client may say about how to delete. Dependents are left alone whatever it says of them: there is no garbage collector here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DeleteOptions {
+    grace_period_seconds: Option<i64>,
+    preconditions: Option<Preconditions>,
+    propagation_policy: Option<String>,
+    orphan_dependents: Option<bool>,
+    dry_run: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let options = options(call)?;
+    let mark = state.mark();
+    let answer = one(state, &call.kind, &call.named()?, &options)?;
+    if options.dry_run.is_some() {
+        state.roll_back(mark);
+    }
+    Ok(answer)
+}
+
+pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let options = options(call)?;
+    let (labels, fields) = call.selectors()?;
+    let mark = state.mark();
+    let chosen = |object: &&Object| {
+        (labels.is_empty() || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels)))
+            && fields.matches(&object.body)
+    };
+    let chosen: Vec<_> = state
+        .list(&call.kind.resource, call.namespace)
+        .filter(chosen)
+        .cloned()
+        .collect();
+    for object in &chosen {
+        // An earlier deletion may have taken this one along.
+        if state.get(&object.key).is_some() {
+            one(state, &call.kind, &object.key, &options)?;
+        }
+    }
+    let list = super::read::list_body(&call.kind, state.revision(), chosen.iter().map(|object| &object.body));
+    if options.dry_run.is_some() {
+        state.roll_back(mark);
+    }
+    Ok(ApiResponse::json(200, list))
+}
+
+/// `pods/eviction`: a deletion, since there is no controller here that would count disruptions.
+pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let eviction: Value = serde_json::from_slice(&call.request.body)
+        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+    let options = match eviction.get("deleteOptions") {
+        None | Some(Value::Null) => DeleteOptions::default(),
+        Some(options) => read_options(options.clone())?,
+    };
+    one(state, &call.kind, &call.named()?, &options)?;
+    let status = Status {
+        code: 201,
+        ..Status::success()
+    };
+    Ok(status.into())
+}
+
+/// Lets an object go that is being deleted, once nothing holds it; and what waited for it.
+pub(super) fn finish(state: &mut State, key: &ObjectKey) -> Result<(), Status> {
+    let Some(value) = state.value(key)? else {
+        return Ok(());
+    };
+    if meta(&value, "deletionTimestamp").is_empty() || is_held(state, key, &value) {
+        return Ok(());
+    }
+    state.remove(key);
+    for waiting in waiting_for(state, key) {
+        finish(state, &waiting)?;
+    }
+    Ok(())
+}
+
+fn one(
+    state: &mut State,
+    kind: &ResourceKind,
+    key: &ObjectKey,
+    options: &DeleteOptions,
+) -> Result<ApiResponse, Status> {
+    let Some(mut value) = state.value(key)? else {
+        return Err(fault::not_found(kind, &key.name));
+    };
+    check_preconditions(kind, &value, options)?;
+    if is_namespaces(kind) && PROTECTED_NAMESPACES.contains(&&*key.name) {
+        return Err(fault::forbidden(kind, &key.name, "this namespace may not be deleted"));
+    }
+    let marked = mark_deleted(kind, &mut value, options);
+    delete_content(state, kind, key)?;
+    if is_held(state, key, &value) {
+        let body = match (marked, state.get(key)) {
+            (false, Some(object)) => object.body.clone(),
+            _ => state.put(&kind.resource, &mut value)?.body,
+        };
+        return Ok(ApiResponse::json(200, body));
+    }
+    state.remove(key);
+    for waiting in waiting_for(state, key) {
+        finish(state, &waiting)?;
+    }
+    let resource = &kind.resource;
+    if ANSWERED_WITH_OBJECT.contains(&(&*resource.group, &*resource.resource)) {
+        return Ok(ApiResponse::json(200, value.to_string()));
+    }
+    let mut status = Status::success().about(&resource.group, &resource.resource, &key.name);
+    status.uid = meta(&value, "uid").to_owned();
+    Ok(status.into())
+}
+
+/// Writes down that the object is to go, and when. False when that stands there already.
+fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions) -> bool {
+    let grace = if is(kind, "", "pods") { grace_of_pod(value, options) } else { 0 };
+    let metadata = &mut value["metadata"];
+    let running = metadata["deletionTimestamp"]
+        .is_string()
+        .then(|| metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0));
+    if running.is_some_and(|running| running <= grace) {
+        return false;
+    }
+    metadata["deletionTimestamp"] = clock::after(grace).into();
+    metadata["deletionGracePeriodSeconds"] = grace.into();
+    if has_generation(kind) {
+        metadata["generation"] = (metadata["generation"].as_u64().unwrap_or_default() + 1).into();
+    }
+    if is_namespaces(kind) {
+        value["status"]["phase"] = "Terminating".into();
+    }
+    true
+}
+
+/// A pod that runs somewhere is given time; its kubelet confirms the end by deleting it with no grace.
+fn grace_of_pod(pod: &Value, options: &DeleteOptions) -> i64 {
+    let bound = pod["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if !bound || ended {
+        return 0;
+    }
+    let own = || pod["spec"]["terminationGracePeriodSeconds"].as_i64();
+    match options.grace_period_seconds.or_else(own).unwrap_or(30) {
+        negative if negative < 0 => 1,
+        grace => grace,
+    }
+}
+
+/// What goes with the object: the content of a namespace, the objects of a definition.
+fn delete_content(state: &mut State, kind: &ResourceKind, key: &ObjectKey) -> Result<(), Status> {
+    let content = if is_namespaces(kind) {
+        state.in_namespace(&key.name)
+    } else if is(kind, DEFINITIONS.0, DEFINITIONS.1) {
+        instances(state, key)
+    } else {
+        return Ok(());
+    };
+    for key in content {
+        if let (Some(kind), true) = (state.registry.by_resource(&key.resource), state.get(&key).is_some()) {
+            one(state, &kind, &key, &DeleteOptions::default())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
+    let metadata = &value["metadata"];
+    metadata["finalizers"].as_array().is_some_and(|all| !all.is_empty())
+        || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
+        || (key.resource == GroupVersionResource::core("namespaces") && !state.in_namespace(&key.name).is_empty())
+        || (is_definition(key) && !instances(state, key).is_empty())
+}
+
+/// Who may be waiting for an object to be gone.
+fn waiting_for(state: &State, gone: &ObjectKey) -> Vec<ObjectKey> {
+    let namespace = gone
+        .namespace
+        .as_deref()
+        .map(|namespace| ObjectKey::new(GroupVersionResource::core("namespaces"), None, namespace));
+    let custom = state.registry.by_resource(&gone.resource).filter(|kind| kind.custom);
+    let definition = custom.map(|kind| {
+        let name = format!("{}.{}", kind.resource.resource, kind.resource.group);
+        ObjectKey::new(definitions(), None, &name)
+    });
+    namespace.into_iter().chain(definition).collect()
+}
+
+/// The objects that a CustomResourceDefinition brought, of all its versions.
+fn instances(state: &State, definition: &ObjectKey) -> Vec<ObjectKey> {
+    let Some((plural, group)) = definition.name.split_once('.') else {
+        return Vec::new();
+    };
+    let custom = |kind: &&std::sync::Arc<ResourceKind>| {
+        kind.custom && &*kind.resource.resource == plural && &*kind.resource.group == group
+    };
+    let kinds = state.registry.all();
+    let kinds = kinds.iter().filter(custom);
+    kinds
+        .flat_map(|kind| state.list(&kind.resource, None))
+        .map(|object| object.key.clone())
+        .collect()
+}
+
+fn is_definition(key: &ObjectKey) -> bool {
+    (&*key.resource.group, &*key.resource.resource) == DEFINITIONS
+}
+
+fn definitions() -> GroupVersionResource {
+    GroupVersionResource::new(DEFINITIONS.0, "v1", DEFINITIONS.1)
+}
+
+fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    let Some(wanted) = &options.preconditions else {
+        return Ok(());
+    };
+    let (name, uid, version) = (meta(value, "name"), meta(value, "uid"), meta(value, "resourceVersion"));
+    let resource = &kind.resource;
+    let conflict = |why: String| {
+        // Here Kubernetes names the kind, not the collection.
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.kind);
+        Err(Status::failure(Reason::Conflict, message).about(&resource.group, &kind.kind, name))
+    };
+    match (&wanted.uid, &wanted.resource_version) {
+        (Some(wanted), _) if wanted != uid => conflict(format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        )),
+        (_, Some(wanted)) if wanted != version => conflict(format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
+    let value = if call.request.body.is_empty() {
+        let mut value = json!({});
+        if let Some(policy) = call.parameter("propagationPolicy") {
+            value["propagationPolicy"] = policy.into();
+        }
+        if let Some(grace) = call.parameter("gracePeriodSeconds") {
+            value["gracePeriodSeconds"] = grace.parse().map_or_else(|_| grace.into(), |grace: i64| grace.into());
+        }
+        value
+    } else {
+        serde_json::from_slice(&call.request.body)
+            .map_err(|error| fault::bad_request(create::json_error(&error)))?
+    };
+    read_options(value)
+}
+
+fn read_options(value: Value) -> Result<DeleteOptions, Status> {
+    let options: DeleteOptions = serde_json::from_value(value)
+        .map_err(|error| fault::bad_request(format!("DeleteOptions: {error}")))?;
+    let refuse = |error| Err(fault::invalid_named("meta.k8s.io", "DeleteOptions", "", &[error]));
+    if let Some(policy) = &options.propagation_policy {
+        if options.orphan_dependents.is_some() {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            return refuse(FieldError::invalid("propagationPolicy", &policy.as_str().into(), detail));
+        }
+        if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
+            let supported = r#""Foreground", "Background", "Orphan""#;
+            return refuse(FieldError::unsupported("propagationPolicy", &format!("{policy:?}"), supported));
+        }
+    }
+    match options.dry_run.as_deref() {
+        None | Some([]) => Ok(DeleteOptions {
+            dry_run: None,
+            ..options
+        }),
+        Some([all]) if all == "All" => Ok(options),
+        Some(other) => refuse(FieldError::unsupported("dryRun", &format!("{other:?}"), r#""All""#)),
+    }
+}
+
+const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
+const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
+/// Kinds whose deletion is answered with the object even when nothing holds it (seen on a kube-apiserver 1.36).
+const ANSWERED_WITH_OBJECT: &[(&str, &str)] = &[("", "namespaces"), ("", "pods"), ("", "services")];

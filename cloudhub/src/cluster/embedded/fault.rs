@@ -1,0 +1,150 @@
+//! What the cluster answers when it cannot do what was asked, in the words of a kube-apiserver.
+
+use hub_core::api::{Reason, Status};
+use hub_core::registry::ResourceKind;
+
+/// One thing that is wrong with an object.
+pub(super) struct FieldError {
+    reason: &'static str,
+    field: String,
+    detail: String,
+}
+
+impl FieldError {
+    pub(super) fn invalid(field: impl Into<String>, value: &serde_json::Value, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            detail: format!("Invalid value: {value}: {detail}"),
+        }
+    }
+
+    pub(super) fn required(field: impl Into<String>, detail: &str) -> Self {
+        let detail = match detail {
+            "" => "Required value".into(),
+            detail => format!("Required value: {detail}"),
+        };
+        Self {
+            reason: "FieldValueRequired",
+            field: field.into(),
+            detail,
+        }
+    }
+
+    pub(super) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueForbidden",
+            field: field.into(),
+            detail: format!("Forbidden: {detail}"),
+        }
+    }
+
+    pub(super) fn unsupported(field: impl Into<String>, value: &str, supported: &str) -> Self {
+        Self {
+            reason: "FieldValueNotSupported",
+            field: field.into(),
+            detail: format!("Unsupported value: {value}: supported values: {supported}"),
+        }
+    }
+}
+
+/// 422: the object itself is wrong.
+pub(super) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) -> Status {
+    invalid_named(&kind.resource.group, &kind.kind, name, errors)
+}
+
+/// The same, where Kubernetes names another kind than the object's, or the collection.
+pub(super) fn invalid_named(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
+    let texts: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.detail)).collect();
+    let text = match &texts[..] {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let shown = qualified(kind, group);
+    let status = Status::failure(Reason::Invalid, format!("{shown} {name:?} is invalid: {text}"));
+    errors
+        .iter()
+        .fold(status.about(group, kind, name), |status, e| status.cause(e.reason, &e.detail, &e.field))
+}
+
+pub(super) fn not_found(kind: &ResourceKind, name: &str) -> Status {
+    Status::not_found(&kind.resource.group, &kind.resource.resource, name)
+}
+
+pub(super) fn already_exists(kind: &ResourceKind, name: &str) -> Status {
+    let shown = collection(kind);
+    about(kind, name, Status::failure(Reason::AlreadyExists, format!("{shown} {name:?} already exists")))
+}
+
+pub(super) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Status {
+    let shown = collection(kind);
+    let message = format!("Operation cannot be fulfilled on {shown} {name:?}: {why}");
+    about(kind, name, Status::failure(Reason::Conflict, message))
+}
+
+pub(super) fn forbidden(kind: &ResourceKind, name: &str, why: &str) -> Status {
+    let shown = collection(kind);
+    about(kind, name, Status::failure(Reason::Forbidden, format!("{shown} {name:?} is forbidden: {why}")))
+}
+
+pub(super) fn bad_request(message: impl Into<String>) -> Status {
+    Status::failure(Reason::BadRequest, message)
+}
+
+pub(super) fn no_such_resource() -> Status {
+    Status::failure(Reason::NotFound, "the server could not find the requested resource")
+}
+
+pub(super) fn method_not_allowed() -> Status {
+    Status::failure(
+        Reason::MethodNotAllowed,
+        "the server does not allow this method on the requested resource",
+    )
+}
+
+pub(super) fn unsupported_media_type(accepted: &str) -> Status {
+    let message =
+        format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    Status::failure(Reason::UnsupportedMediaType, message)
+}
+
+pub(super) fn too_large(limit: usize) -> Status {
+    Status::failure(
+        Reason::RequestEntityTooLarge,
+        format!("Request entity too large: limit is {limit}"),
+    )
+}
+
+/// 500 without a reason, as a kube-apiserver answers where its own code gave a plain error.
+pub(super) fn internal(message: impl Into<String>) -> Status {
+    Status {
+        reason: None,
+        ..Status::failure(Reason::InternalError, message)
+    }
+}
+
+/// 501: a later issue brings it.
+pub(super) fn not_implemented(what: &str) -> Status {
+    Status {
+        code: 501,
+        reason: None,
+        ..Status::failure(Reason::InternalError, format!("the embedded cluster has no {what} yet"))
+    }
+}
+
+fn about(kind: &ResourceKind, name: &str, status: Status) -> Status {
+    status.about(&kind.resource.group, &kind.resource.resource, name)
+}
+
+/// `deployments.apps`, `configmaps`.
+pub(super) fn collection(kind: &ResourceKind) -> String {
+    qualified(&kind.resource.resource, &kind.resource.group)
+}
+
+fn qualified(name: &str, group: &str) -> String {
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
+}

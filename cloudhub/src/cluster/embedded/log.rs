@@ -1,0 +1,125 @@
+//! The disk behind the cluster: one SQLite file, read once at start and then only written.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::store::Change;
+use rusqlite::{Connection, params};
+
+/// The file, held open by the writer alone.
+pub(super) struct Log {
+    connection: Connection,
+}
+
+/// What the file held.
+pub(super) struct Contents {
+    pub(super) objects: Vec<Object>,
+    /// 0 for a new file.
+    pub(super) revision: u64,
+}
+
+impl Log {
+    /// Opens or makes the file.
+    pub(super) fn open(path: &Path) -> rusqlite::Result<(Self, Contents)> {
+        let connection = Connection::open(path)?;
+        // A committed transaction survives power loss: WAL with a sync at every commit.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.execute_batch(SCHEMA)?;
+        let revision = connection.query_row("SELECT value FROM meta WHERE name = 'revision'", [], |row| row.get(0));
+        let revision: i64 = match revision {
+            Err(rusqlite::Error::QueryReturnedNoRows) => 0,
+            other => other?,
+        };
+        let objects = {
+            let mut statement = connection.prepare(
+                "SELECT grp, version, resource, namespace, name, uid, revision, body FROM objects",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let text = |index| row.get::<_, String>(index);
+                let namespace = text(3)?;
+                let namespace = (!namespace.is_empty()).then_some(namespace);
+                let resource = GroupVersionResource::new(text(0)?, text(1)?, text(2)?);
+                Ok(Object {
+                    key: ObjectKey::new(resource, namespace.as_deref(), &text(4)?),
+                    uid: text(5)?.into(),
+                    version: row.get::<_, i64>(6)?.to_string().into(),
+                    body: Bytes::from(row.get::<_, Vec<u8>>(7)?),
+                })
+            })?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let contents = Contents {
+            objects,
+            revision: u64::try_from(revision).unwrap_or_default(),
+        };
+        Ok((Self { connection }, contents))
+    }
+
+    /// Makes changes durable, all or none. When this returns they survive a loss of power.
+    pub(super) fn append<'a>(
+        &mut self,
+        changes: impl Iterator<Item = &'a Change>,
+        revision: u64,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut put = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO objects (grp, version, resource, namespace, name, uid, revision, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?;
+            let mut delete = transaction.prepare_cached(
+                "DELETE FROM objects WHERE grp = ?1 AND version = ?2 AND resource = ?3 AND namespace = ?4 AND name = ?5",
+            )?;
+            for change in changes {
+                match change {
+                    Change::Put(object) => {
+                        let ObjectKey { resource, namespace, name } = &object.key;
+                        put.execute(params![
+                            &*resource.group,
+                            &*resource.version,
+                            &*resource.resource,
+                            namespace.as_deref().unwrap_or_default(),
+                            &**name,
+                            &*object.uid,
+                            number(object.version.number().unwrap_or_default()),
+                            &object.body[..],
+                        ])?;
+                    }
+                    Change::Delete { key, .. } => {
+                        let ObjectKey { resource, namespace, name } = key;
+                        delete.execute(params![
+                            &*resource.group,
+                            &*resource.version,
+                            &*resource.resource,
+                            namespace.as_deref().unwrap_or_default(),
+                            &**name,
+                        ])?;
+                    }
+                    // A cluster holds everything; it has no scopes.
+                    Change::Want(_) | Change::Complete(_) | Change::Drop(_) => {}
+                }
+            }
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('revision', ?1)")?
+                .execute(params![number(revision)])?;
+        }
+        transaction.commit()
+    }
+}
+
+/// SQLite has signed numbers. At a million changes a second the limit is reached after 292,000 years.
+fn number(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    grp TEXT NOT NULL, version TEXT NOT NULL, resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+    uid TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (grp, version, resource, namespace, name)
+);
+";

@@ -1,0 +1,314 @@
+//! A durable Kubernetes in this process, for those who have no other.
+//!
+//! ```text
+//!             reads, watches                         writes
+//!                  │                                   │ queue
+//!            MemoryStore ◄──── after the commit ──── Writer ────► Log (SQLite)
+//!                                                      │
+//!                                        decide: create · update · patch · delete
+//! ```
+//!
+//! It keeps objects as a kube-apiserver does: versions, uids, generations, conflicts, finalizers, grace periods, namespaces, custom
+//! kinds. It has no controllers and no scheduler: nothing makes pods of a Deployment, and dependents of a deleted owner stay.
+
+mod binding;
+mod call;
+mod clock;
+mod create;
+mod decide;
+mod defaults;
+mod delete;
+mod fault;
+mod follow;
+mod log;
+mod patch;
+mod read;
+mod review;
+mod service;
+mod state;
+mod strategic;
+mod update;
+mod validate;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError, Verb};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey, Revision};
+use hub_core::registry::Registry;
+use hub_core::scope::Scope;
+use hub_core::store::{
+    Change, Compacted, Coverage, Listing, LogLimits, MemoryStore, ObjectStore, Restored, RevisionSource, StoreError,
+    StoreLimits, Stored, Watch,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tower::util::BoxCloneSyncService;
+
+use super::{Cluster, ClusterError, ClusterEvent};
+use state::State;
+use writer::{Job, Writer};
+
+/// The limits of an embedded cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbeddedConfig {
+    /// Objects.
+    pub objects_max: usize,
+    /// Bytes of all bodies.
+    pub bytes_max: usize,
+    /// Bytes of the body of one request; more is answered with 413.
+    pub body_bytes_max: usize,
+    /// Writes waiting for the disk; more are refused as overload.
+    pub queue_max: usize,
+    /// Writes that share one commit.
+    pub group_max: usize,
+    /// The history of each collection, for watches.
+    pub history: LogLimits,
+}
+
+impl Default for EmbeddedConfig {
+    fn default() -> Self {
+        Self {
+            objects_max: 200_000,
+            bytes_max: 1 << 30,
+            body_bytes_max: 3 << 20,
+            queue_max: 1024,
+            group_max: 256,
+            history: LogLimits::default(),
+        }
+    }
+}
+
+/// The cluster could not be opened. The operator's move.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be read or written, is no database, or is held by another process.
+    #[error("cannot open the cluster's file {path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start the cluster's writer: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A durable cluster in this process. Cheap to clone; all clones are the same cluster, which closes with the last of them.
+#[derive(Clone)]
+pub struct EmbeddedCluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    memory: MemoryStore,
+    config: EmbeddedConfig,
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    closed: CancellationToken,
+}
+
+impl EmbeddedCluster {
+    /// Opens the cluster that is kept in a file, or makes a new one there with the namespaces every cluster has.
+    ///
+    /// Reads the whole file, so it blocks for a moment. One process at a time may have it open.
+    pub fn open(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::File {
+            path: path.display().to_string(),
+            source,
+        };
+        let (log, contents) = log::Log::open(path).map_err(failed)?;
+        let revisions = contents.objects.iter().map(|object| {
+            let revision = Revision(object.version.number().unwrap_or_default());
+            (object.clone(), revision)
+        });
+        let memory = MemoryStore::restore(
+            memory_limits(config.history),
+            Registry::builtin(),
+            RevisionSource::Version,
+            Restored {
+                revision: Revision(contents.revision),
+                objects: revisions.collect(),
+                scopes: Vec::new(),
+                tombstones: Vec::new(),
+            },
+        );
+        let state = State::new(
+            memory.registry().clone(),
+            contents.objects,
+            memory.revision().0,
+            config.objects_max,
+            config.bytes_max,
+        );
+        let mut writer = Writer {
+            state,
+            log,
+            memory: memory.clone(),
+            group_max: config.group_max,
+        };
+        if contents.revision == 0 {
+            for namespace in FIRST_NAMESPACES {
+                decide::decide(&mut writer.state, &new_namespace(namespace));
+            }
+            writer.commit().map_err(failed)?;
+        }
+        let (jobs, queue) = mpsc::channel(config.queue_max.max(1));
+        let writer = std::thread::Builder::new()
+            .name("embedded-cluster".into())
+            .spawn(move || writer.run(queue))?;
+        let inner = Inner {
+            memory,
+            config,
+            jobs: Some(jobs),
+            writer: Some(writer),
+            closed: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The cluster as a service, for a metaServer in front of it.
+    pub fn upstream(&self) -> Upstream {
+        let cluster = self.clone();
+        BoxCloneSyncService::new(tower::service_fn(move |request| cluster.execute(request)))
+    }
+
+    fn submit(&self, job: Job) -> Result<(), UpstreamError> {
+        use mpsc::error::TrySendError;
+        match self.inner.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => Err(UpstreamError::Overloaded),
+            Some(Err(TrySendError::Closed(_))) | None => Err(UpstreamError::Unreachable),
+        }
+    }
+}
+
+impl Cluster for EmbeddedCluster {
+    fn watch(&self, scope: Scope) -> BoxStream<'static, ClusterEvent> {
+        let closed = self.inner.closed.clone().cancelled_owned();
+        follow::follow(self.inner.memory.clone(), scope).take_until(closed).boxed()
+    }
+
+    fn get(&self, key: ObjectKey) -> BoxFuture<'static, Result<Option<Object>, ClusterError>> {
+        let stored = self.inner.memory.get(&key);
+        futures::future::ready(Ok(stored.map(|stored| stored.object.clone()))).boxed()
+    }
+
+    fn execute(&self, request: ApiRequest) -> BoxFuture<'static, Result<ApiResponse, UpstreamError>> {
+        let now = |answer| futures::future::ready(answer).boxed();
+        let limit = self.inner.config.body_bytes_max;
+        if request.body.len() > limit {
+            return now(Ok(fault::too_large(limit).into()));
+        }
+        if request.verb.is_read() {
+            return now(Ok(read::read(&self.inner.memory, &request)));
+        }
+        let (answer, answered) = oneshot::channel();
+        if let Err(error) = self.submit(Job::Request(request, answer)) {
+            return now(Err(error));
+        }
+        // The writer stopped over this request: nobody knows how far it came.
+        async { answered.await.unwrap_or(Err(UpstreamError::Timeout)) }.boxed()
+    }
+
+    fn registry(&self) -> &Registry {
+        self.inner.memory.registry()
+    }
+}
+
+/// So that a metaServer can serve the cluster as it serves a node's store. Everything is here, always.
+impl ObjectStore for EmbeddedCluster {
+    fn revision(&self) -> Revision {
+        self.inner.memory.revision()
+    }
+
+    fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
+        self.inner.memory.get(key)
+    }
+
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Listing {
+        self.inner.memory.list(resource, namespace)
+    }
+
+    fn watch(&self, resource: &GroupVersionResource, after: Revision) -> Result<Watch, Compacted> {
+        self.inner.memory.watch(resource, after)
+    }
+
+    fn resources(&self) -> Vec<GroupVersionResource> {
+        self.inner.memory.resources()
+    }
+
+    fn coverage(&self, _scope: &Scope) -> Coverage {
+        Coverage::Complete
+    }
+
+    fn scopes(&self) -> Vec<(Scope, Coverage)> {
+        Vec::new()
+    }
+
+    fn scopes_changed(&self) -> watch::Receiver<u64> {
+        self.inner.memory.scopes_changed()
+    }
+
+    fn registry(&self) -> &Registry {
+        self.inner.memory.registry()
+    }
+
+    /// Takes objects over as they are, each with a new version of this cluster's own; the versions given are ignored.
+    fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        let failed = match self.submit(Job::Changes(changes, answer)) {
+            Ok(()) => return async { answered.await.unwrap_or(Err(StoreError::Closed)) }.boxed(),
+            Err(UpstreamError::Overloaded) => StoreError::Full("queue_max"),
+            Err(_) => StoreError::Closed,
+        };
+        futures::future::ready(Err(failed)).boxed()
+    }
+}
+
+impl std::fmt::Debug for EmbeddedCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EmbeddedCluster(revision {})", self.inner.memory.revision())
+    }
+}
+
+impl Drop for Inner {
+    /// Waits until what was accepted is written.
+    fn drop(&mut self) {
+        self.closed.cancel();
+        self.jobs = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the embedded cluster's writer had panicked");
+        }
+    }
+}
+
+/// The cluster's own limits are checked before a write; the memory in front of it takes what is durable.
+fn memory_limits(log: LogLimits) -> StoreLimits {
+    StoreLimits {
+        objects_max: usize::MAX >> 1,
+        bytes_max: usize::MAX >> 1,
+        log,
+        ..StoreLimits::default()
+    }
+}
+
+fn new_namespace(name: &str) -> ApiRequest {
+    let target = Target::Resource {
+        resource: GroupVersionResource::core("namespaces"),
+        namespace: None,
+        name: None,
+        subresource: None,
+    };
+    let body = serde_json::json!({"metadata": {"name": name}}).to_string();
+    ApiRequest::new(Verb::Create, target).with_body("application/json", body)
+}
+
+const FIRST_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];

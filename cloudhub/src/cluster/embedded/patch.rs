@@ -1,0 +1,120 @@
+//! A part of an object.
+
+use hub_core::api::{ApiResponse, Reason, Status};
+use json_patch::{AddOperation, Patch, PatchOperation};
+use serde_json::Value;
+
+use super::call::{Call, meta};
+use super::fault::{self, FieldError};
+use super::state::State;
+use super::{create, strategic, update, validate};
+
+pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let kind = &*call.kind;
+    let key = call.named()?;
+    let media_type = call.media_type();
+    if call.is_apply() {
+        return Err(Status::failure(
+            Reason::UnsupportedMediaType,
+            "the embedded cluster has no server-side apply yet; a merge patch or a JSON patch does the same for one writer",
+        ));
+    }
+    let accepted = match media_type.as_str() {
+        JSON | MERGE => true,
+        STRATEGIC => !kind.custom,
+        _ => false,
+    };
+    if !accepted {
+        let custom = "application/json-patch+json, application/merge-patch+json";
+        let built_in = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+        return Err(fault::unsupported_media_type(if kind.custom { custom } else { built_in }));
+    }
+    let Some(old) = state.value(&key)? else {
+        return Err(fault::not_found(kind, &key.name));
+    };
+    let mut new = old.clone();
+    let body = &call.request.body;
+    match media_type.as_str() {
+        JSON => json(&mut new, body)?,
+        MERGE => json_patch::merge(&mut new, &document(body)?),
+        _ => strategic::apply(&call.api_version(), &kind.kind, &mut new, &document(body)?)
+            .map_err(|error| fault::internal(error.to_string()))?,
+    }
+    for field in ["kind", "apiVersion"] {
+        if new.get(field) != old.get(field) {
+            return Err(fault::bad_request(format!("a patch cannot change {field}")));
+        }
+    }
+    validate::types(kind, &mut new)?;
+    update::same_name(&mut new, &key.name)?;
+    create::set_namespace(call, &mut new)?;
+    if meta(&new, "uid") != meta(&old, "uid") && !meta(&new, "uid").is_empty() {
+        let error = FieldError::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
+        return Err(fault::invalid(kind, &key.name, &[error]));
+    }
+    let body = update::replace(state, call, &old, new)?;
+    Ok(ApiResponse::json(200, body))
+}
+
+fn document(body: &[u8]) -> Result<Value, Status> {
+    let decoding = |why: String| fault::bad_request(format!("error decoding patch: {why}"));
+    match serde_json::from_slice(body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(other) => {
+            let found = match other {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Number(_) => "number",
+                _ => "value",
+            };
+            Err(decoding(format!(
+                "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            )))
+        }
+        Err(error) => Err(decoding(create::json_error(&error))),
+    }
+}
+
+/// RFC 6902, with Kubernetes' leniency: replacing a member that is not there adds it.
+fn json(value: &mut Value, body: &[u8]) -> Result<(), Status> {
+    let rejected = || {
+        Status::failure(
+            Reason::Invalid,
+            "the server rejected our request due to an error in our request",
+        )
+    };
+    let operations: Vec<Value> = match serde_json::from_slice(body) {
+        Ok(Value::Array(operations)) => operations,
+        Ok(_) => return Err(fault::bad_request("error decoding patch: a JSON patch is a list of operations")),
+        Err(error) => return Err(fault::bad_request(format!("error decoding patch: {}", create::json_error(&error)))),
+    };
+    if operations.len() > OPERATIONS_MAX {
+        let message = format!(
+            "Request entity too large: The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
+            operations.len()
+        );
+        return Err(Status::failure(Reason::RequestEntityTooLarge, message));
+    }
+    for operation in operations {
+        let Patch(mut operation) =
+            serde_json::from_value(Value::Array(vec![operation])).map_err(|_| rejected())?;
+        for operation in &mut operation {
+            if let PatchOperation::Replace(replace) = operation
+                && value.pointer(replace.path.as_str()).is_none()
+            {
+                *operation = PatchOperation::Add(AddOperation {
+                    path: replace.path.clone(),
+                    value: replace.value.take(),
+                });
+            }
+        }
+        json_patch::patch_unsafe(value, &operation).map_err(|_| rejected())?;
+    }
+    Ok(())
+}
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+/// As a kube-apiserver has it.
+const OPERATIONS_MAX: usize = 10_000;

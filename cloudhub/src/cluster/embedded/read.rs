@@ -1,0 +1,66 @@
+//! Reads: answered from memory, beside the writer.
+
+use bytes::Bytes;
+use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
+use hub_core::object::Metadata;
+use hub_core::registry::ResourceKind;
+use hub_core::store::{MemoryStore, ObjectStore};
+
+use super::call::Call;
+use super::fault;
+
+/// Get or list. Watches are for [`Cluster::watch`](crate::cluster::Cluster::watch) and the metaServer.
+pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
+    let answer = Call::new(request, store.registry()).and_then(|call| match (call.verb, call.subresource) {
+        (Verb::Get, None | Some("status")) => get(store, &call),
+        (Verb::Get, Some(subresource)) => {
+            get(store, &call)?;
+            Err(fault::not_implemented(&format!("{}/{subresource}", call.kind.resource.resource)))
+        }
+        (Verb::List, None) => list(store, &call),
+        _ => Err(fault::method_not_allowed()),
+    });
+    answer.unwrap_or_else(ApiResponse::from)
+}
+
+fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let key = call.named()?;
+    match store.get(&key) {
+        Some(stored) => Ok(ApiResponse::json(200, stored.served.clone())),
+        None => Err(fault::not_found(&call.kind, &key.name)),
+    }
+}
+
+fn list(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let (labels, fields) = call.selectors()?;
+    let listing = store.list(&call.kind.resource, call.namespace);
+    let bodies = listing.objects.iter().map(|stored| &stored.served).filter(|body| {
+        let labelled = || Metadata::parse(body).is_ok_and(|metadata| labels.matches(&metadata.labels));
+        (labels.is_empty() || labelled()) && (fields.is_empty() || fields.matches(body))
+    });
+    Ok(ApiResponse::json(200, list_body(&call.kind, listing.revision.0, bodies)))
+}
+
+/// A list of objects, without parsing any.
+pub(super) fn list_body<'b>(
+    kind: &ResourceKind,
+    revision: u64,
+    bodies: impl Iterator<Item = &'b Bytes>,
+) -> Vec<u8> {
+    let head = serde_json::json!({
+        "kind": &*kind.list_kind,
+        "apiVersion": kind.resource.api_version(),
+        "metadata": {"resourceVersion": revision.to_string()},
+    });
+    let mut list = head.to_string().into_bytes();
+    list.pop();
+    list.extend_from_slice(b",\"items\":[");
+    for (index, body) in bodies.enumerate() {
+        if index > 0 {
+            list.push(b',');
+        }
+        list.extend_from_slice(body);
+    }
+    list.extend_from_slice(b"]}");
+    list
+}

@@ -1,0 +1,142 @@
+//! Services and their cluster addresses.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use hub_core::api::Status;
+use hub_core::object::GroupVersionResource;
+use hub_core::registry::ResourceKind;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::call::meta;
+use super::defaults::default;
+use super::fault::{self, FieldError};
+use super::state::State;
+
+/// Fills in the defaults of a service and gives it an address where it wants one.
+pub(super) fn complete(
+    state: &State,
+    kind: &ResourceKind,
+    value: &mut Value,
+) -> Result<(), Status> {
+    let name = meta(value, "name").to_owned();
+    let spec = &mut value["spec"];
+    default(spec, "type", "ClusterIP".into());
+    default(spec, "sessionAffinity", "None".into());
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        default(port, "protocol", "TCP".into());
+        let number = port["port"].clone();
+        default(port, "targetPort", number);
+    }
+    if spec["type"] == "ExternalName" {
+        return Ok(());
+    }
+    default(spec, "internalTrafficPolicy", "Cluster".into());
+    default(spec, "ipFamilies", json!(["IPv4"]));
+    default(spec, "ipFamilyPolicy", "SingleStack".into());
+    let given = spec["clusterIP"].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let address = match given.as_deref() {
+        Some("None") => "None".to_owned(),
+        Some(given) => {
+            let refuse = |why: &str| {
+                let detail = format!("failed to allocate IP {given}: {why}");
+                let error = FieldError::invalid("spec.clusterIPs", &json!([given]), &detail);
+                Err(fault::invalid(kind, &name, &[error]))
+            };
+            match given.parse::<Ipv4Addr>() {
+                Ok(address) if in_range(address) => {
+                    if taken(state).contains(&address) {
+                        return refuse("provided IP is already allocated");
+                    }
+                }
+                _ => return refuse("the provided network does not match the current range"),
+            }
+            given.to_owned()
+        }
+        None => {
+            let free = free_address(&taken(state), random_start());
+            let free = free.ok_or_else(|| fault::internal("failed to allocate a serviceIP: range is full"))?;
+            free.to_string()
+        }
+    };
+    let spec = &mut value["spec"];
+    spec["clusterIP"] = address.as_str().into();
+    spec["clusterIPs"] = json!([address]);
+    Ok(())
+}
+
+/// An address stays for life; a client may leave it out, but not change it.
+pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) -> Result<(), Status> {
+    if new["spec"]["type"] == "ExternalName" || old["spec"]["type"] == "ExternalName" {
+        return Ok(());
+    }
+    for field in ["type", "clusterIP", "clusterIPs", "sessionAffinity", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy"] {
+        default(&mut new["spec"], field, old["spec"][field].clone());
+    }
+    let (held, given) = (&old["spec"]["clusterIP"], &new["spec"]["clusterIP"]);
+    if held != given {
+        let error = FieldError::invalid("spec.clusterIPs[0]", &json!([given]), "may not change once set");
+        return Err(fault::invalid(kind, meta(new, "name"), &[error]));
+    }
+    Ok(())
+}
+
+fn taken(state: &State) -> HashSet<Ipv4Addr> {
+    let services = GroupVersionResource::core("services");
+    let reserved = RESERVED.iter().copied();
+    let address = |object: &hub_core::object::Object| {
+        let service: Service = serde_json::from_slice(&object.body).ok()?;
+        service.spec.cluster_ip.parse().ok()
+    };
+    state.list(&services, None).filter_map(address).chain(reserved).collect()
+}
+
+/// The first free address from a random place on, so that one that was just given up is not given out at once.
+fn free_address(taken: &HashSet<Ipv4Addr>, start: u16) -> Option<Ipv4Addr> {
+    (0..=u16::MAX)
+        .map(|step| {
+            let [high, low] = start.wrapping_add(step).to_be_bytes();
+            Ipv4Addr::new(RANGE[0], RANGE[1], high, low)
+        })
+        .find(|address| !taken.contains(address) && !matches!(address.octets()[2..], [0, 0] | [255, 255]))
+}
+
+fn in_range(address: Ipv4Addr) -> bool {
+    address.octets()[..2] == RANGE
+}
+
+fn random_start() -> u16 {
+    let random = uuid::Uuid::new_v4();
+    u16::from_be_bytes([random.as_bytes()[0], random.as_bytes()[1]])
+}
+
+#[derive(Deserialize)]
+struct Service {
+    spec: ServiceSpec,
+}
+
+#[derive(Deserialize)]
+struct ServiceSpec {
+    #[serde(rename = "clusterIP", default)]
+    cluster_ip: String,
+}
+
+/// 10.96.0.0/16.
+const RANGE: [u8; 2] = [10, 96];
+/// The API server's and, by convention, the cluster DNS's.
+const RESERVED: &[Ipv4Addr] = &[Ipv4Addr::new(10, 96, 0, 1), Ipv4Addr::new(10, 96, 0, 10)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_run_out_only_when_all_are_taken() {
+        let mut taken = HashSet::new();
+        while let Some(address) = free_address(&taken, 65_000) {
+            assert!(taken.insert(address) && in_range(address));
+        }
+        assert_eq!(taken.len(), 65_534);
+    }
+}

@@ -1,0 +1,212 @@
+//! The objects as the next write finds them: the state that decides.
+//!
+//! A plain value that the writer owns. What a request does is recorded step by step, so that a request that fails half-way, a dry run,
+//! or a group that the disk refuses can be taken back.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hub_core::api::{Reason, Status};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::registry::Registry;
+use hub_core::store::Change;
+use serde_json::Value;
+
+use super::fault;
+
+/// All objects, and the steps taken since they were last made durable.
+pub(super) struct State {
+    pub(super) registry: Registry,
+    objects: BTreeMap<ObjectKey, Object>,
+    revision: u64,
+    bytes: usize,
+    objects_max: usize,
+    bytes_max: usize,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    change: Change,
+    key: ObjectKey,
+    previous: Option<Object>,
+}
+
+/// A point to go back to.
+#[derive(Clone, Copy)]
+pub(super) struct Mark(usize);
+
+impl State {
+    pub(super) fn new(
+        registry: Registry,
+        objects: impl IntoIterator<Item = Object>,
+        revision: u64,
+        objects_max: usize,
+        bytes_max: usize,
+    ) -> Self {
+        let objects: BTreeMap<_, _> = objects.into_iter().map(|o| (o.key.clone(), o)).collect();
+        Self {
+            bytes: objects.values().map(|object| object.body.len()).sum(),
+            registry,
+            objects,
+            revision,
+            objects_max,
+            bytes_max,
+            steps: Vec::new(),
+        }
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Object> {
+        self.objects.get(key)
+    }
+
+    /// The object as JSON.
+    pub(super) fn value(&self, key: &ObjectKey) -> Result<Option<Value>, Status> {
+        let parse = |object: &Object| serde_json::from_slice(&object.body);
+        self.objects
+            .get(key)
+            .map(parse)
+            .transpose()
+            .map_err(|error| fault::internal(format!("{key} is damaged: {error}")))
+    }
+
+    /// A collection, or one namespace of it, in the order of lists.
+    pub(super) fn list<'a>(
+        &'a self,
+        resource: &'a GroupVersionResource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Object> {
+        self.objects
+            .range(ObjectKey::new(resource.clone(), namespace, "")..)
+            .map(|(_, object)| object)
+            .take_while(move |object| object.key.resource == *resource)
+            .take_while(move |object| namespace.is_none() || object.key.namespace.as_deref() == namespace)
+    }
+
+    /// Everything in a namespace, whatever its kind.
+    pub(super) fn in_namespace(&self, namespace: &str) -> Vec<ObjectKey> {
+        let inside = |key: &&ObjectKey| key.namespace.as_deref() == Some(namespace);
+        self.objects.keys().filter(inside).cloned().collect()
+    }
+
+    /// Stores an object under a new version, which is written into it.
+    pub(super) fn put(&mut self, resource: &GroupVersionResource, value: &mut Value) -> Result<Object, Status> {
+        let revision = self.revision + 1;
+        value["metadata"]["resourceVersion"] = revision.to_string().into();
+        let body = Bytes::from(value.to_string());
+        let object = Object::from_body(resource.clone(), body)
+            .map_err(|error| fault::bad_request(error.to_string()))?;
+        let key = object.key.clone();
+        let previous = self.objects.get(&key).cloned();
+        let replaced = previous.as_ref().map_or(0, |object| object.body.len());
+        if previous.is_none() && self.objects.len() >= self.objects_max {
+            return Err(full("objects_max"));
+        }
+        if self.bytes + object.body.len() > self.bytes_max + replaced {
+            return Err(full("bytes_max"));
+        }
+        self.bytes = self.bytes + object.body.len() - replaced;
+        self.objects.insert(key.clone(), object.clone());
+        self.revision = revision;
+        self.steps.push(Step {
+            change: Change::Put(object.clone()),
+            key,
+            previous,
+        });
+        Ok(object)
+    }
+
+    /// Removes an object. The deletion has a version of its own.
+    pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Object> {
+        let object = self.objects.remove(key)?;
+        self.bytes -= object.body.len();
+        self.revision += 1;
+        self.steps.push(Step {
+            change: Change::Delete {
+                key: key.clone(),
+                uid: Some(object.uid.clone()),
+                version: Some(self.revision.to_string().into()),
+            },
+            key: key.clone(),
+            previous: Some(object.clone()),
+        });
+        Some(object)
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.steps.len())
+    }
+
+    /// Takes back every step since the mark.
+    pub(super) fn roll_back(&mut self, mark: Mark) {
+        while self.steps.len() > mark.0 {
+            let Some(step) = self.steps.pop() else { return };
+            self.revision -= 1;
+            let now = match step.previous {
+                Some(object) => {
+                    self.bytes += object.body.len();
+                    self.objects.insert(step.key, object)
+                }
+                None => self.objects.remove(&step.key),
+            };
+            self.bytes -= now.map_or(0, |object| object.body.len());
+        }
+    }
+
+    /// Takes back every step that is not durable.
+    pub(super) fn roll_back_all(&mut self) {
+        self.roll_back(Mark(0));
+    }
+
+    /// The steps that are not durable yet.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.steps.iter().map(|step| &step.change)
+    }
+
+    /// All steps are durable.
+    pub(super) fn settle(&mut self) -> Vec<Change> {
+        self.steps.drain(..).map(|step| step.change).collect()
+    }
+}
+
+fn full(limit: &str) -> Status {
+    Status::failure(Reason::InternalError, format!("the embedded cluster is full: {limit} is reached"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_rolled_back_never_was() {
+        let pods = GroupVersionResource::core("pods");
+        let mut state = State::new(Registry::builtin(), [], 7, 10, 10_000);
+        let pod = |name: &str, n: u32| json!({"metadata":{"name":name,"namespace":"d","uid":name},"n":n});
+        let first = state.put(&pods, &mut pod("a", 1)).unwrap();
+        assert_eq!(first.version.as_str(), "8");
+        state.settle();
+        let (mark, bytes) = (state.mark(), state.bytes);
+        state.put(&pods, &mut pod("a", 22)).unwrap();
+        state.put(&pods, &mut pod("b", 1)).unwrap();
+        state.remove(&first.key).unwrap();
+        state.roll_back(mark);
+        assert_eq!((state.revision, state.bytes, state.objects.len()), (8, bytes, 1));
+        assert_eq!(state.get(&first.key), Some(&first));
+        assert_eq!(state.changes().count(), 0);
+    }
+
+    #[test]
+    fn a_full_state_refuses_what_would_make_it_grow() {
+        let pods = GroupVersionResource::core("pods");
+        let mut state = State::new(Registry::builtin(), [], 1, 1, 10_000);
+        let pod = |name: &str| json!({"metadata":{"name":name,"namespace":"d"}});
+        state.put(&pods, &mut pod("a")).unwrap();
+        state.put(&pods, &mut pod("a")).unwrap();
+        assert!(state.put(&pods, &mut pod("b")).unwrap_err().message.contains("objects_max"));
+    }
+}

@@ -1,0 +1,173 @@
+//! An object in place of another.
+
+use hub_core::api::{ApiResponse, Status};
+use hub_core::object::Object;
+use hub_core::registry::ResourceKind;
+use serde_json::{Map, Value};
+
+use super::call::{Call, has_generation, has_status, is, meta};
+use super::fault::{self, FieldError};
+use super::state::State;
+use super::{create, defaults, delete, validate};
+
+/// A whole object from the client (PUT).
+pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let kind = &*call.kind;
+    let key = call.named()?;
+    let mut value = create::read_body(call)?;
+    same_name(&mut value, &key.name)?;
+    create::set_namespace(call, &mut value)?;
+    let Some(old) = state.value(&key)? else {
+        if call.subresource.is_some() || !CREATED_BY_UPDATE.contains(&(&*kind.resource.group, &*kind.resource.resource)) {
+            return Err(fault::not_found(kind, &key.name));
+        }
+        let object = create::insert(state, call, value)?;
+        return Ok(ApiResponse::json(201, object.body));
+    };
+    if meta(&value, "resourceVersion").is_empty() && (kind.custom || is(kind, "coordination.k8s.io", "leases")) {
+        let error = FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+        let resource = &kind.resource;
+        return Err(fault::invalid_named(&resource.group, &resource.resource, &key.name, &[error]));
+    }
+    let (given, held) = (meta(&value, "uid"), meta(&old, "uid"));
+    if !given.is_empty() && given != held {
+        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
+        return Err(fault::conflict(kind, &key.name, &why));
+    }
+    let body = replace(state, call, &old, value)?;
+    Ok(ApiResponse::json(200, body))
+}
+
+/// Puts a new state in place of the old one, as the rules of the kind have it. Answers with what is there now, or was last.
+pub(super) fn replace(state: &mut State, call: &Call<'_>, old: &Value, mut new: Value) -> Result<bytes::Bytes, Status> {
+    let kind = &*call.kind;
+    let key = call.named()?;
+    let version = meta(&new, "resourceVersion");
+    if !matches!(version, "" | "0") && version != meta(old, "resourceVersion") {
+        return Err(fault::conflict(kind, &key.name, STALE));
+    }
+    match call.subresource {
+        None => main_only(kind, old, &mut new),
+        Some(_) => status_only(kind, old, &mut new),
+    }
+    carry(&mut new, old);
+    defaults::on_update(kind, old, &mut new)?;
+    validate::object(kind, &new)?;
+    create::too_long(kind, &new)?;
+    no_new_finalizers(kind, old, &new)?;
+    if has_generation(kind)
+        && without_bookkeeping(old) != without_bookkeeping(&new)
+    {
+        let generation = old["metadata"]["generation"].as_u64().unwrap_or_default();
+        new["metadata"]["generation"] = (generation + 1).into();
+    }
+    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+    if new == *old {
+        let held: Option<&Object> = state.get(&key);
+        return held.map(|object| object.body.clone()).ok_or_else(|| fault::not_found(kind, &key.name));
+    }
+    let object = state.put(&kind.resource, &mut new)?;
+    delete::finish(state, &key)?;
+    Ok(object.body)
+}
+
+/// The body may leave its name out, but not name another object.
+pub(super) fn same_name(value: &mut Value, name: &str) -> Result<(), Status> {
+    match meta(value, "name") {
+        given if given == name => Ok(()),
+        "" => Err(fault::bad_request(
+            "the name of the object ( based on URL) was undeterminable: name must be provided",
+        )),
+        given => Err(fault::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        ))),
+    }
+}
+
+/// Everything but the status, which has its own door.
+fn main_only(kind: &ResourceKind, old: &Value, new: &mut Value) {
+    if has_status(kind) {
+        set(new, "status", old.get("status"));
+    }
+}
+
+/// The status and, for built-in kinds, labels and annotations: kubelets annotate their node through its status.
+fn status_only(kind: &ResourceKind, old: &Value, new: &mut Value) {
+    let metadata = new["metadata"].take();
+    let status = new.get("status").cloned();
+    *new = old.clone();
+    set(new, "status", status.as_ref());
+    if !kind.custom {
+        for field in ["labels", "annotations"] {
+            set(&mut new["metadata"], field, metadata.get(field));
+        }
+    }
+}
+
+/// What no client can change.
+fn carry(new: &mut Value, old: &Value) {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ] {
+        set(&mut new["metadata"], field, old["metadata"].get(field));
+    }
+    if let Some(metadata) = new["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+        metadata.remove("selfLink");
+    }
+}
+
+fn no_new_finalizers(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status> {
+    if meta(old, "deletionTimestamp").is_empty() {
+        return Ok(());
+    }
+    let held = old["metadata"]["finalizers"].as_array();
+    let added: Vec<_> = new["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|finalizer| held.is_none_or(|held| !held.contains(finalizer)))
+        .map(Value::to_string)
+        .collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    let error = FieldError::forbidden("metadata.finalizers", &detail);
+    Err(fault::invalid(kind, meta(new, "name"), &[error]))
+}
+
+/// What a generation counts: neither metadata nor status.
+fn without_bookkeeping(value: &Value) -> Map<String, Value> {
+    let mut fields = value.as_object().cloned().unwrap_or_default();
+    fields.remove("metadata");
+    fields.remove("status");
+    fields
+}
+
+fn set(value: &mut Value, field: &str, to: Option<&Value>) {
+    if let Some(fields) = value.as_object_mut() {
+        match to {
+            Some(to) => fields.insert(field.to_owned(), to.clone()),
+            None => fields.remove(field),
+        };
+    }
+}
+
+const STALE: &str = "the object has been modified; please apply your changes to the latest version and try again";
+/// Kinds whose PUT makes a missing object (their strategies allow it; seen on a kube-apiserver 1.36).
+const CREATED_BY_UPDATE: &[(&str, &str)] = &[
+    ("", "endpoints"),
+    ("", "events"),
+    ("", "services"),
+    ("coordination.k8s.io", "leases"),
+    ("events.k8s.io", "events"),
+];

@@ -1,0 +1,117 @@
+//! The one thread that decides and writes.
+//!
+//! Requests that arrive while the disk is busy are decided one after the other, written together, and answered together.
+
+use hub_core::api::{ApiRequest, ApiResponse, UpstreamError};
+use hub_core::object::Revision;
+use hub_core::store::{Change, MemoryStore, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::decide::decide;
+use super::fault;
+use super::log::Log;
+use super::state::State;
+
+/// Work for the writer.
+pub(super) enum Job {
+    /// A request that is no read.
+    Request(ApiRequest, oneshot::Sender<Result<ApiResponse, UpstreamError>>),
+    /// Objects to be taken over, or forgotten, without asking any rule.
+    Changes(Vec<Change>, oneshot::Sender<Result<Revision, StoreError>>),
+}
+
+/// An answer that waits for the disk.
+enum Answer {
+    Request(ApiResponse, oneshot::Sender<Result<ApiResponse, UpstreamError>>),
+    Changes(Result<Revision, StoreError>, oneshot::Sender<Result<Revision, StoreError>>),
+}
+
+pub(super) struct Writer {
+    pub(super) state: State,
+    pub(super) log: Log,
+    pub(super) memory: MemoryStore,
+    pub(super) group_max: usize,
+}
+
+impl Writer {
+    /// Works until nobody can bring more.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut answers = vec![self.prepare(first)];
+            while answers.len() < self.group_max
+                && let Ok(job) = jobs.try_recv()
+            {
+                answers.push(self.prepare(job));
+            }
+            let durable = self.commit();
+            for answer in answers {
+                answer.give(durable.as_ref().err());
+            }
+        }
+    }
+
+    /// Makes the prepared steps durable, then visible. On an error they never were.
+    pub(super) fn commit(&mut self) -> Result<(), rusqlite::Error> {
+        if self.state.changes().next().is_none() {
+            return Ok(());
+        }
+        if let Err(error) = self.log.append(self.state.changes(), self.state.revision()) {
+            tracing::error!(%error, "the embedded cluster could not write; free or repair its disk");
+            self.state.roll_back_all();
+            return Err(error);
+        }
+        if let Err(error) = self.memory.apply_now(self.state.settle()) {
+            // Its limits are above ours.
+            tracing::error!(%error, "the embedded cluster's memory refused what is durable already");
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, job: Job) -> Answer {
+        match job {
+            Job::Request(request, answer) => Answer::Request(decide(&mut self.state, &request), answer),
+            Job::Changes(changes, answer) => Answer::Changes(self.take_over(changes), answer),
+        }
+    }
+
+    fn take_over(&mut self, changes: Vec<Change>) -> Result<Revision, StoreError> {
+        let mark = self.state.mark();
+        for change in changes {
+            let taken = match change {
+                Change::Put(object) => match serde_json::from_slice(&object.body) {
+                    Ok(mut value) => self.state.put(&object.key.resource, &mut value).map(drop),
+                    Err(error) => Err(fault::bad_request(error.to_string())),
+                },
+                Change::Delete { key, uid, .. } => {
+                    let held = self.state.get(&key);
+                    if held.is_some_and(|held| uid.is_none_or(|uid| uid == held.uid)) {
+                        self.state.remove(&key);
+                    }
+                    Ok(())
+                }
+                Change::Want(_) | Change::Complete(_) | Change::Drop(_) => Ok(()),
+            };
+            if let Err(status) = taken {
+                self.state.roll_back(mark);
+                return Err(StoreError::Disk(status.message));
+            }
+        }
+        Ok(Revision(self.state.revision()))
+    }
+}
+
+impl Answer {
+    /// Whoever asked may have gone; then nobody needs the answer.
+    fn give(self, failure: Option<&rusqlite::Error>) {
+        match self {
+            Self::Request(answer, to) => {
+                let failed = |error| fault::internal(format!("the embedded cluster could not write: {error}")).into();
+                let _ = to.send(Ok(failure.map_or(answer, failed)));
+            }
+            Self::Changes(answer, to) => {
+                let failed = |error: &rusqlite::Error| Err(StoreError::Disk(error.to_string()));
+                let _ = to.send(failure.map_or(answer, failed));
+            }
+        }
+    }
+}
