@@ -52,7 +52,7 @@ impl Reason {
 pub struct Status {
     /// The HTTP status code.
     pub code: u16,
-    /// The cause; None for a success.
+    /// The cause; None for a success, and for the failures to which Kubernetes gives no reason.
     pub reason: Option<Reason>,
     /// For people.
     pub message: String,
@@ -120,11 +120,16 @@ impl Status {
         self
     }
 
+    /// Whether it says that something failed.
+    pub fn is_failure(&self) -> bool {
+        self.reason.is_some() || self.code >= 400
+    }
+
     /// The JSON text of the Status.
     pub fn to_json(&self) -> Vec<u8> {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {},
-            "status": if self.reason.is_some() { "Failure" } else { "Success" },
+            "status": if self.is_failure() { "Failure" } else { "Success" },
         });
         let mut details = serde_json::Map::new();
         if let Some((group, resource, name)) = &self.about {
@@ -159,7 +164,7 @@ impl Status {
         if !details.is_empty() {
             status["details"] = details.into();
         }
-        if self.reason.is_some() {
+        if self.is_failure() {
             status["code"] = self.code.into();
         }
         status.to_string().into_bytes()

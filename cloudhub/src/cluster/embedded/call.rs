@@ -153,10 +153,10 @@ pub(super) fn selectors(
             || (kind.namespaced && field == "metadata.namespace")
             || kind.selectable_fields.iter().any(|known| &**known == field)
     };
-    match fields.fields().find(|field| !known(field)) {
-        Some(unknown) => Err(fault::bad_request(format!("field label not supported: {unknown}"))),
-        None => Ok((labels, fields)),
+    if let Some(unknown) = fields.fields().find(|field| !known(field)) {
+        return Err(fault::bad_request(format!("field label not supported: {unknown}")));
     }
+    Ok((labels, fields))
 }
 
 /// Whether objects of this kind carry a `metadata.generation`.

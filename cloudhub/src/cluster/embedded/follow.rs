@@ -81,11 +81,13 @@ impl Follower {
             self.ready.push_back(ClusterEvent::Restarted);
         }
         let listing = self.memory.list(&self.scope.resource, self.scope.namespace.as_deref());
-        for stored in listing.objects.iter().filter(|stored| self.contains(stored)) {
-            self.ready.push_back(ClusterEvent::Applied {
-                object: stored.object.clone(),
-                previous: None,
-            });
+        for stored in &listing.objects {
+            if self.contains(stored) {
+                self.ready.push_back(ClusterEvent::Applied {
+                    object: stored.object.clone(),
+                    previous: None,
+                });
+            }
         }
         self.ready.push_back(ClusterEvent::Synced);
         // Compacted in the same instant: the next round lists again.

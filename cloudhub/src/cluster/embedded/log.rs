@@ -66,11 +66,11 @@ impl Log {
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
-            let mut put = transaction.prepare_cached(
+            let mut put = transaction.prepare(
                 "INSERT OR REPLACE INTO objects (grp, version, resource, namespace, name, uid, revision, body)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?;
-            let mut delete = transaction.prepare_cached(
+            let mut delete = transaction.prepare(
                 "DELETE FROM objects WHERE grp = ?1 AND version = ?2 AND resource = ?3 AND namespace = ?4 AND name = ?5",
             )?;
             for change in changes {
@@ -102,9 +102,10 @@ impl Log {
                     Change::Want(_) | Change::Complete(_) | Change::Drop(_) => {}
                 }
             }
-            transaction
-                .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('revision', ?1)")?
-                .execute(params![number(revision)])?;
+            transaction.execute(
+                "INSERT OR REPLACE INTO meta (name, value) VALUES ('revision', ?1)",
+                params![number(revision)],
+            )?;
         }
         transaction.commit()
     }

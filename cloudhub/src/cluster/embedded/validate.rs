@@ -109,7 +109,7 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
 
 fn name_fault(kind: &ResourceKind, name: &str) -> Option<String> {
     if &*kind.resource.group == "rbac.authorization.k8s.io" {
-        let bad = |part: &&str| name.contains(*part);
+        let bad = |part: &&&str| name.contains(**part);
         return match name {
             "." | ".." => Some(format!("may not be '{name}'")),
             _ => ["/", "%"].iter().find(bad).map(|part| format!("may not contain '{part}'")),
