@@ -52,7 +52,7 @@ impl Reason {
 pub struct Status {
     /// The HTTP status code.
     pub code: u16,
-    /// The cause; None for a success, and for the failures to which Kubernetes gives no reason.
+    /// The cause. None for a success, and where a real API server names none for a failure.
     pub reason: Option<Reason>,
     /// For people.
     pub message: String,
@@ -64,6 +64,8 @@ pub struct Status {
     pub causes: Vec<(String, String, String)>,
     /// `details.retryAfterSeconds`, also sent as `Retry-After`.
     pub retry_after_seconds: Option<u32>,
+    /// `metadata.continue`: with an expired page token, one that goes on at the same place.
+    pub continue_token: String,
 }
 
 impl Status {
@@ -77,6 +79,7 @@ impl Status {
             uid: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            continue_token: String::new(),
         }
     }
 
@@ -99,6 +102,11 @@ impl Status {
         Self::failure(Reason::NotFound, format!("{shown} {name:?} not found")).about(group, resource, name)
     }
 
+    /// Whether it tells of a failure.
+    pub fn is_failure(&self) -> bool {
+        self.code >= 400
+    }
+
     /// The same, about an object or collection.
     #[must_use]
     pub fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
@@ -118,11 +126,6 @@ impl Status {
     pub fn cause(mut self, reason: &str, message: &str, field: &str) -> Self {
         self.causes.push((reason.into(), message.into(), field.into()));
         self
-    }
-
-    /// Whether it says that something failed.
-    pub fn is_failure(&self) -> bool {
-        self.reason.is_some() || self.code >= 400
     }
 
     /// The JSON text of the Status.
@@ -163,6 +166,9 @@ impl Status {
         }
         if !details.is_empty() {
             status["details"] = details.into();
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"]["continue"] = self.continue_token.as_str().into();
         }
         if self.is_failure() {
             status["code"] = self.code.into();

@@ -1,0 +1,149 @@
+//! The cloud, as far as it can be reached: requests that this node cannot answer itself.
+//!
+//! A dead link costs one request its timeout; those after it fail at once until the pause is over (metaserver goal G.2, 10).
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hub_core::api::{ApiRequest, ApiResponse, Upstream, UpstreamError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+/// The way to the cloud, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    upstream: Upstream,
+    timeout: Duration,
+    pause: Duration,
+    link: Option<watch::Receiver<bool>>,
+    away: Mutex<Option<Away>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Away {
+    since: Instant,
+    /// Nobody asks before this instant; the first who asks then is the probe.
+    until: Instant,
+}
+
+impl Cloud {
+    pub(crate) fn new(upstream: Upstream, timeout: Duration, pause: Duration) -> Self {
+        Self {
+            upstream,
+            timeout,
+            pause,
+            link: None,
+            away: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn with_link(&mut self, link: watch::Receiver<bool>) {
+        self.link = Some(link);
+    }
+
+    /// Puts a request to the cloud. Answers within the timeout, whatever state the cloud is in.
+    pub(crate) async fn call(&self, request: ApiRequest) -> Result<ApiResponse, UpstreamError> {
+        if self.link.as_ref().is_some_and(|link| !*link.borrow()) {
+            self.note(false);
+            return Err(UpstreamError::Unreachable);
+        }
+        {
+            let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(away) = &mut *away {
+                let now = Instant::now();
+                if now < away.until {
+                    return Err(UpstreamError::Unreachable);
+                }
+                away.until = now + self.timeout;
+            }
+        }
+        let answer = tokio::time::timeout(self.timeout, self.upstream.clone().oneshot(request))
+            .await
+            .unwrap_or(Err(UpstreamError::Timeout));
+        self.note(!matches!(answer, Err(UpstreamError::Unreachable | UpstreamError::Timeout)));
+        answer
+    }
+
+    /// Since when the cloud is known to be away.
+    pub(crate) fn away(&self) -> Option<Duration> {
+        if let Some(link) = &self.link {
+            self.note(*link.borrow());
+        }
+        let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.map(|away| away.since.elapsed())
+    }
+
+    fn note(&self, reached: bool) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if reached {
+            *away = None;
+        } else {
+            let now = Instant::now();
+            let since = away.map_or(now, |away| away.since);
+            // Where the link tells of itself, the first request after its return need not wait.
+            let until = if self.link.is_some() { now } else { now + self.pause };
+            *away = Some(Away { since, until });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hub_core::api::{Target, Verb};
+    use tower::service_fn;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(2500);
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    fn request() -> ApiRequest {
+        ApiRequest::new(Verb::Get, Target::Path("/version".into()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_cloud_costs_one_timeout_and_then_nothing_until_the_pause_is_over() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let cloud = Cloud::new(
+            Upstream::new(service_fn(move |_: ApiRequest| {
+                let first = counter.fetch_add(1, Ordering::Relaxed) == 0;
+                async move {
+                    if first {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(ApiResponse::json(200, "{}"))
+                }
+            })),
+            TIMEOUT,
+            PAUSE,
+        );
+        assert_eq!(cloud.call(request()).await, Err(UpstreamError::Timeout));
+        let start = Instant::now();
+        assert_eq!(cloud.call(request()).await, Err(UpstreamError::Unreachable));
+        assert_eq!((start.elapsed(), asked.load(Ordering::Relaxed)), (Duration::ZERO, 1));
+        tokio::time::advance(PAUSE).await;
+        assert!(cloud.away().is_some());
+        assert!(cloud.call(request()).await.is_ok());
+        assert!(cloud.away().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_while_the_link_says_that_it_is_down() {
+        let (link, told) = watch::channel(false);
+        let mut cloud = Cloud::new(
+            Upstream::new(service_fn(async |_: ApiRequest| Ok(ApiResponse::json(200, "{}")))),
+            TIMEOUT,
+            PAUSE,
+        );
+        cloud.with_link(told);
+        assert_eq!(cloud.call(request()).await, Err(UpstreamError::Unreachable));
+        link.send(true).unwrap();
+        assert!(cloud.call(request()).await.is_ok());
+    }
+}

@@ -1,0 +1,117 @@
+//! A list as a chain of slices: the stored bytes of each object between a few bytes of our own. Nothing is parsed or copied.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub_core::object::Revision;
+use hub_core::registry::ResourceKind;
+use hub_core::store::Stored;
+
+use crate::body::Slices;
+
+/// What a list says about itself.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Page {
+    /// The instant that it shows.
+    pub(crate) revision: Revision,
+    /// The token of the next page; empty on the last.
+    pub(crate) next: String,
+    /// How many objects follow, where that is known.
+    pub(crate) remaining: Option<usize>,
+}
+
+impl Page {
+    /// As the `metadata` of a list.
+    pub(crate) fn metadata(&self) -> String {
+        let mut text = format!(r#"{{"resourceVersion":"{}""#, self.revision);
+        if !self.next.is_empty() {
+            text.push_str(&format!(r#","continue":"{}""#, self.next));
+            if let Some(remaining) = self.remaining {
+                text.push_str(&format!(r#","remainingItemCount":{remaining}"#));
+            }
+        }
+        text.push('}');
+        text
+    }
+}
+
+/// A list of whole objects. Those of built-in kinds come without their own kind and version, as a real server has it.
+pub(crate) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) -> Slices {
+    let mut slices = Slices::default();
+    slices.push(format!(
+        r#"{{"kind":"{}","apiVersion":"{}","metadata":{},"items":["#,
+        kind.list_kind,
+        kind.resource.api_version(),
+        page.metadata(),
+    ));
+    for (index, stored) in objects.iter().enumerate() {
+        let rest = if kind.custom { None } else { without_type(&stored.served) };
+        match (rest, index) {
+            (Some(rest), 0) => {
+                slices.push(Bytes::from_static(b"{"));
+                slices.push(rest);
+            }
+            (Some(rest), _) => {
+                slices.push(Bytes::from_static(b",{"));
+                slices.push(rest);
+            }
+            (None, 0) => slices.push(stored.served.clone()),
+            (None, _) => {
+                slices.push(Bytes::from_static(b","));
+                slices.push(stored.served.clone());
+            }
+        }
+    }
+    slices.push(Bytes::from_static(b"]}\n"));
+    slices
+}
+
+/// An object's text after its opening brace, kind and version, where these stand first as servers write them.
+pub(crate) fn without_type(body: &Bytes) -> Option<Bytes> {
+    let mut rest = body.strip_prefix(b"{")?;
+    for _ in 0..2 {
+        rest = [&br#""kind":""#[..], br#""apiVersion":""#]
+            .iter()
+            .find_map(|field| rest.strip_prefix(*field))?;
+        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        rest = rest[end..].strip_prefix(br#"","#)?;
+    }
+    Some(body.slice_ref(rest))
+}
+
+/// An object with kind and version in front: items of lists lack them.
+pub(crate) fn with_type(kind: &ResourceKind, item: &[u8]) -> Bytes {
+    let rest = item.strip_prefix(b"{").unwrap_or(item);
+    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
+    let mut body = format!(
+        r#"{{"kind":"{}","apiVersion":"{}"{comma}"#,
+        kind.kind,
+        kind.resource.api_version()
+    )
+    .into_bytes();
+    body.extend_from_slice(rest);
+    body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_and_version_are_left_out_where_they_stand_first() {
+        let rest = |text: &'static str| without_type(&Bytes::from_static(text.as_bytes()));
+        assert_eq!(rest(r#"{"kind":"Pod","apiVersion":"v1","metadata":{}}"#).unwrap(), r#""metadata":{}}"#);
+        assert_eq!(rest(r#"{"apiVersion":"v1","kind":"Pod","metadata":{}}"#).unwrap(), r#""metadata":{}}"#);
+        for other in [r#"{"kind":"Pod","metadata":{}}"#, "{}", "", r#"{"kind":"Pod","apiVersion":"v1"}"#] {
+            assert!(rest(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_a_page_names_the_next_one() {
+        let mut page = Page { revision: Revision(7), next: String::new(), remaining: Some(3) };
+        assert_eq!(page.metadata(), r#"{"resourceVersion":"7"}"#);
+        page.next = "abc".into();
+        assert_eq!(page.metadata(), r#"{"resourceVersion":"7","continue":"abc","remainingItemCount":3}"#);
+    }
+}

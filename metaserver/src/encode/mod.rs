@@ -1,0 +1,26 @@
+//! Stored objects as clients want to see them: as they are, their metadata only, or as rows of a table.
+
+mod list;
+mod metadata;
+mod pretty;
+mod table;
+
+use bytes::Bytes;
+use hub_core::registry::ResourceKind;
+
+pub(crate) use list::{Page, list, without_type, with_type};
+pub(crate) use metadata::metadata;
+pub(crate) use pretty::pretty;
+pub(crate) use table::{IncludeObject, Table};
+
+use crate::accept::Shape;
+use crate::body::Slices;
+
+/// One object in the wanted form.
+pub(crate) fn object(kind: &ResourceKind, shape: Shape, include: IncludeObject, served: &Bytes) -> Slices {
+    match shape {
+        Shape::Object => served.clone().into(),
+        Shape::Metadata { beta } => metadata(served, beta).into(),
+        Shape::Table { beta } => Table::new(kind, include, beta).one(served, true).into(),
+    }
+}

@@ -1,0 +1,143 @@
+//! What can be wrong with a request, in the words of a real API server.
+
+use hub_core::api::{Reason, Status};
+use hub_core::object::{GroupVersionResource, Revision};
+use hub_core::registry::ResourceKind;
+
+/// There is no such collection in a group that exists.
+pub(crate) fn no_resource() -> Status {
+    Status::failure(Reason::NotFound, "the server could not find the requested resource")
+}
+
+pub(crate) fn not_allowed() -> Status {
+    Status::failure(
+        Reason::MethodNotAllowed,
+        "the server does not allow this method on the requested resource",
+    )
+}
+
+pub(crate) fn no_watch(kind: &ResourceKind) -> Status {
+    let resource = &kind.resource;
+    Status::failure(
+        Reason::MethodNotAllowed,
+        format!("watch is not supported on resources of kind \"{}\"", resource.resource),
+    )
+    .about(&resource.group, &resource.resource, "")
+}
+
+pub(crate) fn not_found(resource: &GroupVersionResource, name: &str) -> Status {
+    Status::not_found(&resource.group, &resource.resource, name)
+}
+
+pub(crate) fn bad(message: impl Into<String>) -> Status {
+    Status::failure(Reason::BadRequest, message)
+}
+
+pub(crate) fn unparsed_integer(text: &str) -> Status {
+    bad(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+}
+
+/// A list says 400, a get and a watch 500 without a reason.
+pub(crate) fn unparsed_version(text: &str, list: bool) -> Status {
+    let message =
+        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+    if list {
+        return bad(format!("invalid resource version: {message}"));
+    }
+    let mut status = Status::failure(Reason::InternalError, message);
+    status.reason = None;
+    status
+}
+
+pub(crate) fn version_too_large(asked: u64, current: Revision) -> Status {
+    Status::failure(
+        Reason::Timeout,
+        format!("Timeout: Too large resource version: {asked}, current: {current}"),
+    )
+    .cause("ResourceVersionTooLarge", "Too large resource version", "")
+    .retry_after(1)
+}
+
+pub(crate) fn version_too_old(asked: u64, oldest: Revision) -> Status {
+    Status::failure(Reason::Expired, format!("too old resource version: {asked} ({oldest})"))
+}
+
+pub(crate) fn list_too_old() -> Status {
+    Status::failure(Reason::Expired, "The resourceVersion for the provided list is too old.")
+}
+
+/// The page token is older than the history; `next` goes on at the same place, in the present.
+pub(crate) fn page_too_old(next: String) -> Status {
+    let mut status = Status::failure(
+        Reason::Expired,
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+         results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    status.continue_token = next;
+    status
+}
+
+/// Each cause: reason, message, field.
+pub(crate) fn invalid_options(causes: &[(&str, String, &str)]) -> Status {
+    let shown: Vec<String> =
+        causes.iter().map(|(_, message, field)| format!("{field}: {message}")).collect();
+    let shown = match &shown[..] {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let status = Status::failure(
+        Reason::Invalid,
+        format!("ListOptions.meta.k8s.io \"\" is invalid: {shown}"),
+    )
+    .about("meta.k8s.io", "ListOptions", "");
+    causes
+        .iter()
+        .fold(status, |status, (reason, message, field)| status.cause(reason, message, field))
+}
+
+/// The label that a field selector names is not one of the kind.
+pub(crate) fn unknown_field(kind: &ResourceKind, field: &str) -> Status {
+    bad(match &*kind.kind {
+        "Job" if !kind.custom => format!("field label {field:?} not supported for Job"),
+        _ if kind.custom || kind.selectable_fields.iter().any(|field| !field.starts_with("metadata.")) => {
+            format!("field label not supported: {field}")
+        }
+        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    })
+}
+
+/// Not held here, and the cloud is away. Never a 404: the object may well exist.
+pub(crate) fn cloud_away(why: &str) -> Status {
+    Status::failure(Reason::ServiceUnavailable, format!("{why}, and this node does not hold what was asked for"))
+        .cause("CloudUnreachable", why, "")
+        .retry_after(5)
+}
+
+/// The cloud is away, and only the cloud may change the object.
+pub(crate) fn cannot_write(why: &str) -> Status {
+    Status::failure(Reason::ServiceUnavailable, format!("{why}, nothing was changed"))
+        .cause("CloudUnreachable", why, "")
+        .retry_after(5)
+}
+
+/// The request went out and no answer came: it may have been carried out.
+pub(crate) fn outcome_unknown() -> Status {
+    Status::failure(
+        Reason::Timeout,
+        "the cloud did not answer in time, whether the change was made is not known",
+    )
+    .cause("CloudTimeout", "the cloud did not answer in time", "")
+}
+
+pub(crate) fn too_large(limit: usize) -> Status {
+    Status::failure(
+        Reason::RequestEntityTooLarge,
+        format!("Request entity too large: limit is {limit}"),
+    )
+}
+
+pub(crate) fn busy(what: &str) -> Status {
+    Status::failure(Reason::TooManyRequests, format!("too many {what}, please try again later")).retry_after(1)
+}

@@ -1,0 +1,261 @@
+//! The options of a list or a watch, as query strings write them (Kubernetes `metav1.ListOptions`).
+
+use std::time::Duration;
+
+use hub_core::api::Status;
+use hub_core::object::Metadata;
+use hub_core::registry::ResourceKind;
+use hub_core::scope::Scope;
+use hub_core::selector::{FieldSelector, LabelSelector};
+use hub_core::store::Stored;
+
+use crate::fault;
+use crate::request::query;
+
+/// The options, checked.
+#[derive(Debug, Default)]
+pub(crate) struct ListOptions {
+    /// Which objects.
+    pub(crate) select: Selection,
+    pub(crate) watch: bool,
+    pub(crate) version: Version,
+    pub(crate) exact: bool,
+    /// Objects in a page; None for all.
+    pub(crate) limit: Option<usize>,
+    pub(crate) token: Option<String>,
+    pub(crate) bookmarks: bool,
+    pub(crate) initial_events: Option<bool>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// `resourceVersion`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Not given: the present.
+    #[default]
+    Newest,
+    /// `0`: whatever is at hand.
+    Any,
+    /// Not older than this, or exactly this.
+    At(u64),
+}
+
+impl Version {
+    fn parse(text: &str, list: bool) -> Result<Self, Status> {
+        match text {
+            "" => Ok(Self::Newest),
+            text => match text.parse() {
+                Ok(0) => Ok(Self::Any),
+                Ok(number) => Ok(Self::At(number)),
+                Err(_) => Err(fault::unparsed_version(text, list)),
+            },
+        }
+    }
+
+    /// Of a get: the only option that it has.
+    pub(crate) fn of_get(text: &str) -> Result<Self, Status> {
+        let version = query(text).find(|(key, _)| key == "resourceVersion");
+        Self::parse(version.as_ref().map_or("", |(_, value)| value), false)
+    }
+}
+
+impl ListOptions {
+    /// Reads and checks the options. `namespace` and `name` are those of the path; `watch` tells of the path's old prefix.
+    pub(crate) fn parse(
+        text: &str,
+        kind: &ResourceKind,
+        namespace: Option<&str>,
+        name: Option<&str>,
+        watch: bool,
+    ) -> Result<Self, Status> {
+        let mut options = Self {
+            watch,
+            ..Self::default()
+        };
+        let (mut version, mut matching, mut labels, mut fields) = Default::default();
+        for (key, value) in query(text) {
+            match &*key {
+                "watch" => options.watch |= truth(&value),
+                "resourceVersion" => version = value,
+                "resourceVersionMatch" => matching = value,
+                "labelSelector" => labels = value,
+                "fieldSelector" => fields = value,
+                "limit" => {
+                    let limit: i64 = value.parse().map_err(|_| fault::unparsed_integer(&value))?;
+                    options.limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+                }
+                "timeoutSeconds" => {
+                    let seconds: i64 = value.parse().map_err(|_| fault::unparsed_integer(&value))?;
+                    options.timeout =
+                        u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                }
+                "continue" => options.token = Some(value.into_owned()).filter(|token| !token.is_empty()),
+                "allowWatchBookmarks" => options.bookmarks = truth(&value),
+                "sendInitialEvents" => options.initial_events = Some(truth(&value)),
+                _ => {}
+            }
+        }
+        options.select = Selection::parse(kind, namespace, name, &labels, &fields)?;
+        options.check(&version, &matching)?;
+        options.version = Version::parse(&version, !options.watch)?;
+        options.exact = matching == "Exact";
+        Ok(options)
+    }
+
+    fn check(&self, version: &str, matching: &str) -> Result<(), Status> {
+        let mut causes = Vec::new();
+        let mut forbid = |field, why: &str| {
+            causes.push(("FieldValueForbidden", format!("Forbidden: {why}"), field));
+        };
+        const MATCH: &str = "resourceVersionMatch";
+        if self.watch {
+            if self.initial_events.is_some() && matching != "NotOlderThan" {
+                forbid(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            }
+            if !matching.is_empty() && self.initial_events.is_none() {
+                forbid(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            }
+            if !matching.is_empty() && matching != "NotOlderThan" {
+                causes.push((
+                    "FieldValueNotSupported",
+                    format!("Unsupported value: {matching:?}: supported values: \"NotOlderThan\""),
+                    MATCH,
+                ));
+            }
+            if self.token.is_some() {
+                causes.push((
+                    "FieldValueForbidden",
+                    "Forbidden: resourceVersionMatch is forbidden when continue is provided".into(),
+                    MATCH,
+                ));
+            }
+        } else {
+            if !matching.is_empty() {
+                if version.is_empty() {
+                    forbid(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                }
+                if self.token.is_some() {
+                    forbid(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+                }
+                if matching == "Exact" && version == "0" {
+                    forbid(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+                }
+                if !matches!(matching, "Exact" | "NotOlderThan") {
+                    causes.push((
+                        "FieldValueNotSupported",
+                        format!("Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""),
+                        MATCH,
+                    ));
+                }
+            }
+            if self.initial_events.is_some() {
+                causes.push((
+                    "FieldValueForbidden",
+                    "Forbidden: sendInitialEvents is forbidden for list".into(),
+                    "sendInitialEvents",
+                ));
+            }
+        }
+        if causes.is_empty() { Ok(()) } else { Err(fault::invalid_options(&causes)) }
+    }
+}
+
+/// Kubernetes' idea of a boolean in a query: there, and not `0` or `false`.
+fn truth(text: &str) -> bool {
+    !(text == "0" || text.eq_ignore_ascii_case("false"))
+}
+
+/// Which objects of a collection: by namespace, name, labels and fields.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    namespace: Option<String>,
+    name: Option<String>,
+    labels: LabelSelector,
+    fields: FieldSelector,
+    label_text: String,
+    field_text: String,
+}
+
+impl Selection {
+    fn parse(
+        kind: &ResourceKind,
+        namespace: Option<&str>,
+        name: Option<&str>,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Self, Status> {
+        let label_selector = LabelSelector::parse(labels).map_err(|error| fault::bad(error.to_string()))?;
+        let field_selector = FieldSelector::parse(fields).map_err(|error| fault::bad(error.to_string()))?;
+        for field in field_selector.fields() {
+            let known = matches!(field, "metadata.name" | "metadata.namespace")
+                || kind.selectable_fields.iter().any(|known| {
+                    **known == *field || (field == "spec.host" && &**known == "spec.nodeName")
+                });
+            if !known {
+                return Err(fault::unknown_field(kind, field));
+            }
+        }
+        let mut selection = Self {
+            namespace: namespace.filter(|_| kind.namespaced).map(Into::into),
+            name: name.map(Into::into),
+            labels: label_selector,
+            fields: FieldSelector::default(),
+            label_text: labels.trim().to_owned(),
+            field_text: String::new(),
+        };
+        // One name or one namespace is a scope of its own, and needs no look into bodies.
+        let mut names = field_selector.fields();
+        let only = names.next().filter(|_| names.next().is_none());
+        match only.and_then(|only| Some((only, field_selector.required(only)?))) {
+            Some(("metadata.name", wanted)) if selection.name.is_none() => selection.name = Some(wanted.into()),
+            Some(("metadata.namespace", wanted)) if kind.namespaced && selection.namespace.is_none() => {
+                selection.namespace = Some(wanted.into());
+            }
+            _ => {
+                selection.field_text = fields.trim().to_owned();
+                drop(names);
+                selection.fields = field_selector;
+            }
+        }
+        Ok(selection)
+    }
+
+    /// The namespace that all of it lies in.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// Whether more than namespace and name decide.
+    pub(crate) fn selects(&self) -> bool {
+        !self.labels.is_empty() || !self.fields.is_empty()
+    }
+
+    /// What must be held to answer.
+    pub(crate) fn scope(&self, kind: &ResourceKind) -> Scope {
+        Scope {
+            resource: kind.resource.clone(),
+            namespace: self.namespace.as_deref().map(Into::into),
+            name: self.name.as_deref().map(Into::into),
+            labels: self.label_text.as_str().into(),
+            fields: self.field_text.as_str().into(),
+        }
+    }
+
+    /// Whether an object belongs to it.
+    pub(crate) fn matches(&self, stored: &Stored) -> bool {
+        let key = &stored.object.key;
+        if self.namespace.as_deref().is_some_and(|namespace| key.namespace.as_deref() != Some(namespace))
+            || self.name.as_deref().is_some_and(|name| *key.name != *name)
+        {
+            return false;
+        }
+        if !self.labels.is_empty() {
+            let matches = Metadata::parse(&stored.object.body)
+                .is_ok_and(|metadata| self.labels.matches(&metadata.labels));
+            if !matches {
+                return false;
+            }
+        }
+        self.fields.is_empty() || self.fields.matches(&stored.object.body)
+    }
+}
