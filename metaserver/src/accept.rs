@@ -57,10 +57,18 @@ pub(crate) fn discovery_version(accept: &str) -> Option<&'static str> {
     let clauses = accept.split(',').filter_map(Clause::parse);
     for clause in clauses.filter(|clause| clause.media == "application/json") {
         match clause.shape {
-            Some(Conversion { kind: "APIGroupDiscoveryList", group: "apidiscovery.k8s.io", version: "v2" }) => {
+            Some(Conversion {
+                kind: "APIGroupDiscoveryList",
+                group: "apidiscovery.k8s.io",
+                version: "v2",
+            }) => {
                 return Some("v2");
             }
-            Some(Conversion { kind: "APIGroupDiscoveryList", group: "apidiscovery.k8s.io", version: "v2beta1" }) => {
+            Some(Conversion {
+                kind: "APIGroupDiscoveryList",
+                group: "apidiscovery.k8s.io",
+                version: "v2beta1",
+            }) => {
                 return Some("v2beta1");
             }
             None => return None,
@@ -86,7 +94,11 @@ impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
         let media = parts.next().filter(|media| !media.is_empty())?;
-        let mut clause = Self { media, weight: 1.0, shape: None };
+        let mut clause = Self {
+            media,
+            weight: 1.0,
+            shape: None,
+        };
         let (mut kind, mut group, mut version) = ("", "", "");
         for part in parts {
             match part.split_once('=') {
@@ -136,13 +148,31 @@ mod tests {
             ("", Ok(Shape::Object)),
             ("*/*", Ok(Shape::Object)),
             ("text/html,application/xhtml+xml,*/*;q=0.8", Ok(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf,application/json", Ok(Shape::Object)),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Ok(Shape::Table { beta: false })),
-            ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Ok(Shape::Table { beta: true })),
-            ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Ok(Shape::Object)),
-            ("application/json;q=0.5,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", Ok(Shape::Metadata { beta: false })),
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Ok(Shape::Object),
+            ),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+                Ok(Shape::Table { beta: false }),
+            ),
+            (
+                "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
+                Ok(Shape::Table { beta: true }),
+            ),
+            (
+                "application/json;as=Table;v=v2;g=meta.k8s.io,application/json",
+                Ok(Shape::Object),
+            ),
+            (
+                "application/json;q=0.5,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                Ok(Shape::Metadata { beta: false }),
+            ),
             ("application/json;as=Foo;v=v1;g=meta.k8s.io", Err(406)),
-            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", Err(406)),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1",
+                Err(406),
+            ),
             ("application/*", Err(406)),
             ("text/html", Err(406)),
         ] {
@@ -152,7 +182,8 @@ mod tests {
 
     #[test]
     fn discovery_is_aggregated_only_where_it_is_asked_for() {
-        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let aggregated =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         assert_eq!(discovery_version(aggregated), Some("v2"));
         assert_eq!(discovery_version("application/json"), None);
     }

@@ -58,7 +58,9 @@ impl Buf for Slices {
     fn advance(&mut self, mut count: usize) {
         self.remaining = self.remaining.saturating_sub(count);
         while count > 0 {
-            let Some(front) = self.pieces.front_mut() else { return };
+            let Some(front) = self.pieces.front_mut() else {
+                return;
+            };
             if count < front.len() {
                 front.advance(count);
                 return;

@@ -62,7 +62,10 @@ impl Cloud {
         let answer = tokio::time::timeout(self.timeout, self.upstream.clone().oneshot(request))
             .await
             .unwrap_or(Err(UpstreamError::Timeout));
-        self.note(!matches!(answer, Err(UpstreamError::Unreachable | UpstreamError::Timeout)));
+        self.note(!matches!(
+            answer,
+            Err(UpstreamError::Unreachable | UpstreamError::Timeout)
+        ));
         answer
     }
 
@@ -83,7 +86,11 @@ impl Cloud {
             let now = Instant::now();
             let since = away.map_or(now, |away| away.since);
             // Where the link tells of itself, the first request after its return need not wait.
-            let until = if self.link.is_some() { now } else { now + self.pause };
+            let until = if self.link.is_some() {
+                now
+            } else {
+                now + self.pause
+            };
             *away = Some(Away { since, until });
         }
     }
@@ -126,7 +133,10 @@ mod tests {
         assert_eq!(cloud.call(request()).await, Err(UpstreamError::Timeout));
         let start = Instant::now();
         assert_eq!(cloud.call(request()).await, Err(UpstreamError::Unreachable));
-        assert_eq!((start.elapsed(), asked.load(Ordering::Relaxed)), (Duration::ZERO, 1));
+        assert_eq!(
+            (start.elapsed(), asked.load(Ordering::Relaxed)),
+            (Duration::ZERO, 1)
+        );
         tokio::time::advance(PAUSE).await;
         assert!(cloud.away().is_some());
         assert!(cloud.call(request()).await.is_ok());

@@ -6,7 +6,10 @@ use hub_core::registry::ResourceKind;
 
 /// There is no such collection in a group that exists.
 pub(crate) fn no_resource() -> Status {
-    Status::failure(Reason::NotFound, "the server could not find the requested resource")
+    Status::failure(
+        Reason::NotFound,
+        "the server could not find the requested resource",
+    )
 }
 
 pub(crate) fn not_allowed() -> Status {
@@ -20,7 +23,10 @@ pub(crate) fn no_watch(kind: &ResourceKind) -> Status {
     let resource = &kind.resource;
     Status::failure(
         Reason::MethodNotAllowed,
-        format!("watch is not supported on resources of kind \"{}\"", resource.resource),
+        format!(
+            "watch is not supported on resources of kind \"{}\"",
+            resource.resource
+        ),
     )
     .about(&resource.group, &resource.resource, "")
 }
@@ -39,8 +45,9 @@ pub(crate) fn unparsed_integer(text: &str) -> Status {
 
 /// A list says 400, a get and a watch 500 without a reason.
 pub(crate) fn unparsed_version(text: &str, list: bool) -> Status {
-    let message =
-        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+    let message = format!(
+        "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+    );
     if list {
         return bad(format!("invalid resource version: {message}"));
     }
@@ -59,11 +66,17 @@ pub(crate) fn version_too_large(asked: u64, current: Revision) -> Status {
 }
 
 pub(crate) fn version_too_old(asked: u64, oldest: Revision) -> Status {
-    Status::failure(Reason::Expired, format!("too old resource version: {asked} ({oldest})"))
+    Status::failure(
+        Reason::Expired,
+        format!("too old resource version: {asked} ({oldest})"),
+    )
 }
 
 pub(crate) fn list_too_old() -> Status {
-    Status::failure(Reason::Expired, "The resourceVersion for the provided list is too old.")
+    Status::failure(
+        Reason::Expired,
+        "The resourceVersion for the provided list is too old.",
+    )
 }
 
 /// The page token is older than the history; `next` goes on at the same place, in the present.
@@ -81,8 +94,10 @@ pub(crate) fn page_too_old(next: String) -> Status {
 
 /// Each cause: reason, message, field.
 pub(crate) fn invalid_options(causes: &[(&str, String, &str)]) -> Status {
-    let shown: Vec<String> =
-        causes.iter().map(|(_, message, field)| format!("{field}: {message}")).collect();
+    let shown: Vec<String> = causes
+        .iter()
+        .map(|(_, message, field)| format!("{field}: {message}"))
+        .collect();
     let shown = match &shown[..] {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
@@ -92,27 +107,37 @@ pub(crate) fn invalid_options(causes: &[(&str, String, &str)]) -> Status {
         format!("ListOptions.meta.k8s.io \"\" is invalid: {shown}"),
     )
     .about("meta.k8s.io", "ListOptions", "");
-    causes
-        .iter()
-        .fold(status, |status, (reason, message, field)| status.cause(reason, message, field))
+    causes.iter().fold(status, |status, (reason, message, field)| {
+        status.cause(reason, message, field)
+    })
 }
 
 /// The label that a field selector names is not one of the kind.
 pub(crate) fn unknown_field(kind: &ResourceKind, field: &str) -> Status {
     bad(match &*kind.kind {
         "Job" if !kind.custom => format!("field label {field:?} not supported for Job"),
-        _ if kind.custom || kind.selectable_fields.iter().any(|field| !field.starts_with("metadata.")) => {
+        _ if kind.custom
+            || kind
+                .selectable_fields
+                .iter()
+                .any(|field| !field.starts_with("metadata.")) =>
+        {
             format!("field label not supported: {field}")
         }
-        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        _ => {
+            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
     })
 }
 
 /// Not held here, and the cloud is away. Never a 404: the object may well exist.
 pub(crate) fn cloud_away(why: &str) -> Status {
-    Status::failure(Reason::ServiceUnavailable, format!("{why}, and this node does not hold what was asked for"))
-        .cause("CloudUnreachable", why, "")
-        .retry_after(5)
+    Status::failure(
+        Reason::ServiceUnavailable,
+        format!("{why}, and this node does not hold what was asked for"),
+    )
+    .cause("CloudUnreachable", why, "")
+    .retry_after(5)
 }
 
 /// The cloud is away, and only the cloud may change the object.
@@ -139,5 +164,9 @@ pub(crate) fn too_large(limit: usize) -> Status {
 }
 
 pub(crate) fn busy(what: &str) -> Status {
-    Status::failure(Reason::TooManyRequests, format!("too many {what}, please try again later")).retry_after(1)
+    Status::failure(
+        Reason::TooManyRequests,
+        format!("too many {what}, please try again later"),
+    )
+    .retry_after(1)
 }

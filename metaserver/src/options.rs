@@ -10,7 +10,7 @@ use hub_core::selector::{FieldSelector, LabelSelector};
 use hub_core::store::Stored;
 
 use crate::fault;
-use crate::request::query;
+use crate::request::{encode, query};
 
 /// The options, checked.
 #[derive(Debug, Default)]
@@ -86,8 +86,10 @@ impl ListOptions {
                 }
                 "timeoutSeconds" => {
                     let seconds: i64 = value.parse().map_err(|_| fault::unparsed_integer(&value))?;
-                    options.timeout =
-                        u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                    options.timeout = u64::try_from(seconds)
+                        .ok()
+                        .filter(|seconds| *seconds > 0)
+                        .map(Duration::from_secs);
                 }
                 "continue" => options.token = Some(value.into_owned()).filter(|token| !token.is_empty()),
                 "allowWatchBookmarks" => options.bookmarks = truth(&value),
@@ -110,10 +112,16 @@ impl ListOptions {
         const MATCH: &str = "resourceVersionMatch";
         if self.watch {
             if self.initial_events.is_some() && matching != "NotOlderThan" {
-                forbid(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                forbid(
+                    MATCH,
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             if !matching.is_empty() && self.initial_events.is_none() {
-                forbid(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+                forbid(
+                    MATCH,
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
             }
             if !matching.is_empty() && matching != "NotOlderThan" {
                 causes.push((
@@ -132,18 +140,29 @@ impl ListOptions {
         } else {
             if !matching.is_empty() {
                 if version.is_empty() {
-                    forbid(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                    forbid(
+                        MATCH,
+                        "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                    );
                 }
                 if self.token.is_some() {
-                    forbid(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+                    forbid(
+                        MATCH,
+                        "resourceVersionMatch is forbidden when continue is provided",
+                    );
                 }
                 if matching == "Exact" && version == "0" {
-                    forbid(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+                    forbid(
+                        MATCH,
+                        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                    );
                 }
                 if !matches!(matching, "Exact" | "NotOlderThan") {
                     causes.push((
                         "FieldValueNotSupported",
-                        format!("Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""),
+                        format!(
+                            "Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""
+                        ),
                         MATCH,
                     ));
                 }
@@ -156,7 +175,11 @@ impl ListOptions {
                 ));
             }
         }
-        if causes.is_empty() { Ok(()) } else { Err(fault::invalid_options(&causes)) }
+        if causes.is_empty() {
+            Ok(())
+        } else {
+            Err(fault::invalid_options(&causes))
+        }
     }
 }
 
@@ -188,9 +211,10 @@ impl Selection {
         let field_selector = FieldSelector::parse(fields).map_err(|error| fault::bad(error.to_string()))?;
         for field in field_selector.fields() {
             let known = matches!(field, "metadata.name" | "metadata.namespace")
-                || kind.selectable_fields.iter().any(|known| {
-                    **known == *field || (field == "spec.host" && &**known == "spec.nodeName")
-                });
+                || kind
+                    .selectable_fields
+                    .iter()
+                    .any(|known| **known == *field || (field == "spec.host" && &**known == "spec.nodeName"));
             if !known {
                 return Err(fault::unknown_field(kind, field));
             }
@@ -207,7 +231,9 @@ impl Selection {
         let mut names = field_selector.fields();
         let only = names.next().filter(|_| names.next().is_none());
         match only.and_then(|only| Some((only, field_selector.required(only)?))) {
-            Some(("metadata.name", wanted)) if selection.name.is_none() => selection.name = Some(wanted.into()),
+            Some(("metadata.name", wanted)) if selection.name.is_none() => {
+                selection.name = Some(wanted.into())
+            }
             Some(("metadata.namespace", wanted)) if kind.namespaced && selection.namespace.is_none() => {
                 selection.namespace = Some(wanted.into());
             }
@@ -241,10 +267,29 @@ impl Selection {
         }
     }
 
+    /// The query string that asks a server for it.
+    pub(crate) fn query(&self) -> String {
+        let mut pairs = Vec::new();
+        if !self.label_text.is_empty() {
+            pairs.push(format!("labelSelector={}", encode(&self.label_text)));
+        }
+        let name = self.name.iter().map(|name| format!("metadata.name={name}"));
+        let fields: Vec<String> = name
+            .chain(Some(self.field_text.clone()).filter(|text| !text.is_empty()))
+            .collect();
+        if !fields.is_empty() {
+            pairs.push(format!("fieldSelector={}", encode(&fields.join(","))));
+        }
+        pairs.join("&")
+    }
+
     /// Whether an object belongs to it.
     pub(crate) fn matches(&self, stored: &Stored) -> bool {
         let key = &stored.object.key;
-        if self.namespace.as_deref().is_some_and(|namespace| key.namespace.as_deref() != Some(namespace))
+        if self
+            .namespace
+            .as_deref()
+            .is_some_and(|namespace| key.namespace.as_deref() != Some(namespace))
             || self.name.as_deref().is_some_and(|name| *key.name != *name)
         {
             return false;

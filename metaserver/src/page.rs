@@ -39,8 +39,11 @@ impl PageToken {
     }
 
     pub(crate) fn decode(text: &str) -> Result<Self, Status> {
-        let invalid =
-            |why: &str| fault::bad(format!("invalid continue token: continue key is not valid: {why}"));
+        let invalid = |why: &str| {
+            fault::bad(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        };
         let bytes = URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|error| invalid(&error.to_string()))?;
@@ -107,7 +110,9 @@ pub(crate) fn listing_at(
     let since = store.watch(resource, at)?.available(usize::MAX)?;
     let mut before: BTreeMap<&ObjectKey, Option<&Arc<Stored>>> = BTreeMap::new();
     for event in since.iter().filter(|event| event.revision <= present.revision) {
-        before.entry(&event.stored.object.key).or_insert(event.previous.as_ref());
+        before
+            .entry(&event.stored.object.key)
+            .or_insert(event.previous.as_ref());
     }
     let mut objects: Vec<Arc<Stored>> = present
         .objects
@@ -120,7 +125,10 @@ pub(crate) fn listing_at(
             .cloned(),
     );
     objects.sort_by(|a, b| a.object.key.cmp(&b.object.key));
-    Ok(Listing { revision: at, objects })
+    Ok(Listing {
+        revision: at,
+        objects,
+    })
 }
 
 const FORMAT: &str = "meta.k8s.io/v1";
@@ -147,8 +155,7 @@ mod tests {
     fn tokens_of_a_real_server_are_understood_and_bad_ones_refused() {
         let real = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MjAzMiwic3RhcnQiOiIvaXRlbS0wMDlcdTAwMDAifQ";
         assert_eq!(PageToken::decode(real).unwrap().revision(), Some(Revision(2032)));
-        let climbing =
-            "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MjAwMCwic3RhcnQiOiIuLi9zaG9wL3hcdTAwMDAifQ";
+        let climbing = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MjAwMCwic3RhcnQiOiIuLi9zaG9wL3hcdTAwMDAifQ";
         for bad in ["garbage", "eyJ4IjoxfQ", climbing, "", "%"] {
             assert_eq!(PageToken::decode(bad).unwrap_err().code, 400, "{bad}");
         }

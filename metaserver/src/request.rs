@@ -65,7 +65,9 @@ fn resource(parts: &[&str]) -> Option<ResourceRoute> {
         }
     }
     let (collection, after) = rest.split_first()?;
-    let (name, below) = after.split_first().map_or((None, &[][..]), |(name, below)| (Some(*name), below));
+    let (name, below) = after
+        .split_first()
+        .map_or((None, &[][..]), |(name, below)| (Some(*name), below));
     Some(ResourceRoute {
         resource: GroupVersionResource::new(group, version, *collection),
         namespace: namespace.map(Into::into),
@@ -81,6 +83,18 @@ pub(crate) fn query(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, s
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode_form(key), decode_form(value))
     })
+}
+
+/// A text as it may stand in a query string.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 fn decode_form(text: &str) -> Cow<'_, str> {
@@ -100,7 +114,11 @@ fn decode(text: &str) -> Cow<'_, str> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let digit = |offset: usize| bytes.get(at + offset).and_then(|byte| (*byte as char).to_digit(16));
+        let digit = |offset: usize| {
+            bytes
+                .get(at + offset)
+                .and_then(|byte| (*byte as char).to_digit(16))
+        };
         match (bytes[at], digit(1), digit(2)) {
             (b'%', Some(high), Some(low)) => {
                 decoded.push((high * 16 + low) as u8);
@@ -122,11 +140,17 @@ mod tests {
     use super::*;
 
     fn check(path: &str, expected: &str) {
-        let Route::Resource(route) = Route::parse(path) else { panic!("{path} is no resource") };
+        let Route::Resource(route) = Route::parse(path) else {
+            panic!("{path} is no resource")
+        };
         let or = |text: Option<String>| text.unwrap_or("-".into());
         let watch = if route.watch { "watch " } else { "" };
         let (ns, name, sub) = (or(route.namespace), or(route.name), or(route.subresource));
-        assert_eq!(format!("{watch}{} {ns} {name} {sub}", route.resource), expected, "{path}");
+        assert_eq!(
+            format!("{watch}{} {ns} {name} {sub}", route.resource),
+            expected,
+            "{path}"
+        );
     }
 
     #[test]
@@ -136,15 +160,24 @@ mod tests {
         check("/api/v1/namespaces", "v1/namespaces - - -");
         check("/api/v1/namespaces/shop", "v1/namespaces shop shop -");
         check("/api/v1/namespaces/shop/status", "v1/namespaces shop shop status");
-        check("/api/v1/namespaces/shop/finalize", "v1/namespaces shop shop finalize");
+        check(
+            "/api/v1/namespaces/shop/finalize",
+            "v1/namespaces shop shop finalize",
+        );
         check("/api/v1/namespaces/shop/pods", "v1/pods shop - -");
         check("/api/v1/namespaces//pods", "v1/pods - - -");
         check("/api/v1/namespaces/shop/pods/web", "v1/pods shop web -");
         check("/api/v1/namespaces/shop/pods/web/log", "v1/pods shop web log");
         check("/api/v1/nodes/n/proxy/metrics/a", "v1/nodes - n proxy/metrics/a");
-        check("/apis/apps/v1/watch/namespaces/shop/deployments/web", "watch apps/v1/deployments shop web -");
+        check(
+            "/apis/apps/v1/watch/namespaces/shop/deployments/web",
+            "watch apps/v1/deployments shop web -",
+        );
         check("/api/v1/watch/pods", "watch v1/pods - - -");
-        check("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "rbac.authorization.k8s.io/v1/clusterroles - system:node -");
+        check(
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+            "rbac.authorization.k8s.io/v1/clusterroles - system:node -",
+        );
     }
 
     #[test]
@@ -175,6 +208,7 @@ mod tests {
         fn no_path_and_no_query_panics(path in "(/|[a-z%/.~\u{e4}0-9]){0,40}", text in "[ -~]{0,40}") {
             let _ = Route::parse(&path);
             let _ = query(&text).count();
+            prop_assert_eq!(decode(&encode(&text)), text);
         }
     }
 }

@@ -45,7 +45,11 @@ pub(crate) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) ->
         page.metadata(),
     ));
     for (index, stored) in objects.iter().enumerate() {
-        let rest = if kind.custom { None } else { without_type(&stored.served) };
+        let rest = if kind.custom {
+            None
+        } else {
+            without_type(&stored.served)
+        };
         match (rest, index) {
             (Some(rest), 0) => {
                 slices.push(Bytes::from_static(b"{"));
@@ -82,7 +86,11 @@ pub(crate) fn without_type(body: &Bytes) -> Option<Bytes> {
 /// An object with kind and version in front: items of lists lack them.
 pub(crate) fn with_type(kind: &ResourceKind, item: &[u8]) -> Bytes {
     let rest = item.strip_prefix(b"{").unwrap_or(item);
-    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
+    let comma = if rest.trim_ascii_start().starts_with(b"}") {
+        ""
+    } else {
+        ","
+    };
     let mut body = format!(
         r#"{{"kind":"{}","apiVersion":"{}"{comma}"#,
         kind.kind,
@@ -100,18 +108,36 @@ mod tests {
     #[test]
     fn kind_and_version_are_left_out_where_they_stand_first() {
         let rest = |text: &'static str| without_type(&Bytes::from_static(text.as_bytes()));
-        assert_eq!(rest(r#"{"kind":"Pod","apiVersion":"v1","metadata":{}}"#).unwrap(), r#""metadata":{}}"#);
-        assert_eq!(rest(r#"{"apiVersion":"v1","kind":"Pod","metadata":{}}"#).unwrap(), r#""metadata":{}}"#);
-        for other in [r#"{"kind":"Pod","metadata":{}}"#, "{}", "", r#"{"kind":"Pod","apiVersion":"v1"}"#] {
+        assert_eq!(
+            rest(r#"{"kind":"Pod","apiVersion":"v1","metadata":{}}"#).unwrap(),
+            r#""metadata":{}}"#
+        );
+        assert_eq!(
+            rest(r#"{"apiVersion":"v1","kind":"Pod","metadata":{}}"#).unwrap(),
+            r#""metadata":{}}"#
+        );
+        for other in [
+            r#"{"kind":"Pod","metadata":{}}"#,
+            "{}",
+            "",
+            r#"{"kind":"Pod","apiVersion":"v1"}"#,
+        ] {
             assert!(rest(other).is_none(), "{other}");
         }
     }
 
     #[test]
     fn the_metadata_of_a_page_names_the_next_one() {
-        let mut page = Page { revision: Revision(7), next: String::new(), remaining: Some(3) };
+        let mut page = Page {
+            revision: Revision(7),
+            next: String::new(),
+            remaining: Some(3),
+        };
         assert_eq!(page.metadata(), r#"{"resourceVersion":"7"}"#);
         page.next = "abc".into();
-        assert_eq!(page.metadata(), r#"{"resourceVersion":"7","continue":"abc","remainingItemCount":3}"#);
+        assert_eq!(
+            page.metadata(),
+            r#"{"resourceVersion":"7","continue":"abc","remainingItemCount":3}"#
+        );
     }
 }

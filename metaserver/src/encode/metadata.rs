@@ -1,8 +1,32 @@
 //! `PartialObjectMetadata`: an object without its spec and status.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use hub_core::store::Stored;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::Page;
+use crate::body::Slices;
+
+/// A list of them.
+pub(crate) fn metadata_list(page: &Page, objects: &[Arc<Stored>], beta: bool) -> Slices {
+    let version = if beta { "v1beta1" } else { "v1" };
+    let mut slices = Slices::default();
+    slices.push(format!(
+        r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/{version}","metadata":{},"items":["#,
+        page.metadata(),
+    ));
+    for (index, stored) in objects.iter().enumerate() {
+        if index > 0 {
+            slices.push(Bytes::from_static(b","));
+        }
+        slices.push(metadata(&stored.served, beta));
+    }
+    slices.push(Bytes::from_static(b"]}\n"));
+    slices
+}
 
 /// The metadata of an object, its bytes as they are.
 pub(crate) fn metadata(served: &[u8], beta: bool) -> Bytes {
@@ -12,9 +36,14 @@ pub(crate) fn metadata(served: &[u8], beta: bool) -> Bytes {
         metadata: Option<&'a RawValue>,
     }
     let document: Option<Document<'_>> = serde_json::from_slice(served).ok();
-    let metadata = document.and_then(|document| document.metadata).map_or("{}", RawValue::get);
+    let metadata = document
+        .and_then(|document| document.metadata)
+        .map_or("{}", RawValue::get);
     let version = if beta { "v1beta1" } else { "v1" };
-    format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{version}","metadata":{metadata}}}"#).into()
+    format!(
+        r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{version}","metadata":{metadata}}}"#
+    )
+    .into()
 }
 
 #[cfg(test)]
@@ -24,7 +53,10 @@ mod tests {
     #[test]
     fn spec_and_status_are_left_out() {
         assert_eq!(
-            metadata(br#"{"kind":"Pod","metadata":{"name":"a", "x":1},"spec":{}}"#, false),
+            metadata(
+                br#"{"kind":"Pod","metadata":{"name":"a", "x":1},"spec":{}}"#,
+                false
+            ),
             r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a", "x":1}}"#
         );
         assert!(metadata(b"no json", true).ends_with(br#"v1beta1","metadata":{}}"#));

@@ -8,8 +8,8 @@ mod table;
 use bytes::Bytes;
 use hub_core::registry::ResourceKind;
 
-pub(crate) use list::{Page, list, without_type, with_type};
-pub(crate) use metadata::metadata;
+pub(crate) use list::{Page, list, with_type};
+pub(crate) use metadata::{metadata, metadata_list};
 pub(crate) use pretty::pretty;
 pub(crate) use table::{IncludeObject, Table};
 
@@ -23,4 +23,17 @@ pub(crate) fn object(kind: &ResourceKind, shape: Shape, include: IncludeObject, 
         Shape::Metadata { beta } => metadata(served, beta).into(),
         Shape::Table { beta } => Table::new(kind, include, beta).one(served, true).into(),
     }
+}
+
+/// An object on one line, as clients of a watch that read line by line need it. Almost always it is on one already.
+pub(crate) fn line(served: &Bytes) -> Bytes {
+    let trimmed = served.slice_ref(served.trim_ascii());
+    if !trimmed.contains(&b'\n') {
+        return trimmed;
+    }
+    // Between tokens a line break is only space; inside strings JSON cannot have one.
+    trimmed
+        .iter()
+        .map(|byte| if *byte == b'\n' { b' ' } else { *byte })
+        .collect()
 }

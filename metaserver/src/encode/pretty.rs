@@ -5,7 +5,11 @@ pub(crate) fn pretty(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 3 / 2);
     let mut depth = 0_usize;
     let (mut in_string, mut escaped) = (false, false);
-    let mut bytes = json.iter().copied().filter(|byte| !byte.is_ascii_whitespace() || *byte == b' ').peekable();
+    let mut bytes = json
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace() || *byte == b' ')
+        .peekable();
     while let Some(byte) = bytes.next() {
         if in_string {
             out.push(byte);
@@ -60,7 +64,8 @@ mod tests {
     #[test]
     fn it_is_laid_out_as_a_real_server_does() {
         let text = br#"{"a":"x, {y} \" :","b":[1, 2],"c":{},"d": [ ]}"#;
-        let expected = "{\n  \"a\": \"x, {y} \\\" :\",\n  \"b\": [\n    1,\n    2\n  ],\n  \"c\": {},\n  \"d\": []\n}";
+        let expected =
+            "{\n  \"a\": \"x, {y} \\\" :\",\n  \"b\": [\n    1,\n    2\n  ],\n  \"c\": {},\n  \"d\": []\n}";
         assert_eq!(String::from_utf8(pretty(text)).unwrap(), expected);
     }
 

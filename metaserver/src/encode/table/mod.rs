@@ -80,7 +80,11 @@ impl<'a> Table<'a> {
             .and_then(|object| object["metadata"]["resourceVersion"].as_str().map(str::to_owned))
             .unwrap_or_default();
         let described = if columns { self.columns() } else { "null".into() };
-        self.table(&json!({ "resourceVersion": version }).to_string(), &described, &self.row(served))
+        self.table(
+            &json!({ "resourceVersion": version }).to_string(),
+            &described,
+            &self.row(served),
+        )
     }
 
     fn table(&self, metadata: &str, columns: &str, rows: &str) -> Bytes {
@@ -94,7 +98,11 @@ impl<'a> Table<'a> {
     fn columns(&self) -> String {
         match &self.custom {
             Some(custom) => custom.describe(),
-            None => built_in(self.kind).iter().map(Column::describe).collect::<Value>().to_string(),
+            None => built_in(self.kind)
+                .iter()
+                .map(Column::describe)
+                .collect::<Value>()
+                .to_string(),
         }
     }
 
@@ -107,15 +115,18 @@ impl<'a> Table<'a> {
         let shown = match self.include {
             IncludeObject::None => "null".into(),
             IncludeObject::Object => String::from_utf8_lossy(served),
-            IncludeObject::Metadata => {
-                String::from_utf8_lossy(&metadata(served, self.version == "v1beta1")).into_owned().into()
-            }
+            IncludeObject::Metadata => String::from_utf8_lossy(&metadata(served, self.version == "v1beta1"))
+                .into_owned()
+                .into(),
         };
         let conditions = match pod::condition(&self.kind.resource, &object) {
             Some(condition) => format!(r#","conditions":[{condition}]"#),
             None => String::new(),
         };
-        format!(r#"{{"cells":{}{conditions},"object":{shown}}}"#, Value::from(cells))
+        format!(
+            r#"{{"cells":{}{conditions},"object":{shown}}}"#,
+            Value::from(cells)
+        )
     }
 }
 
@@ -132,7 +143,9 @@ impl Column {
 
 fn built_in(kind: &ResourceKind) -> &'static [Column] {
     let columns = COLUMNS.get(&kind.resource.to_string());
-    columns.or_else(|| COLUMNS.get(cells::DEFAULT)).map_or(&[], Vec::as_slice)
+    columns
+        .or_else(|| COLUMNS.get(cells::DEFAULT))
+        .map_or(&[], Vec::as_slice)
 }
 
 static COLUMNS: LazyLock<HashMap<String, Vec<Column>>> = LazyLock::new(|| {

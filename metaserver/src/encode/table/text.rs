@@ -44,7 +44,11 @@ pub(super) fn items<'a>(object: &'a Value, path: &str) -> &'a [Value] {
 
 /// One field of each element, joined.
 pub(super) fn join(object: &Value, path: &str, field: &str) -> String {
-    items(object, path).iter().map(|item| text(item, field)).collect::<Vec<_>>().join(",")
+    items(object, path)
+        .iter()
+        .map(|item| text(item, field))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// `a=b,c=d`, or `<none>`.
@@ -52,7 +56,10 @@ pub(super) fn labels(map: &Value) -> String {
     let Some(map) = map.as_object().filter(|map| !map.is_empty()) else {
         return NONE.into();
     };
-    let mut pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
+    let mut pairs: Vec<String> = map
+        .iter()
+        .map(|(key, value)| format!("{key}={}", plain(value)))
+        .collect();
     pairs.sort();
     pairs.join(",")
 }
@@ -70,7 +77,10 @@ pub(super) fn selector(selector: &Value) -> String {
         .collect();
     for expression in items(selector, "matchExpressions") {
         let key = text(expression, "key");
-        let mut values: Vec<&str> = items(expression, "values").iter().filter_map(Value::as_str).collect();
+        let mut values: Vec<&str> = items(expression, "values")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         values.sort_unstable();
         let values = values.join(",");
         terms.push(match text(expression, "operator") {
@@ -81,7 +91,11 @@ pub(super) fn selector(selector: &Value) -> String {
         });
     }
     terms.sort();
-    if terms.is_empty() { NONE.into() } else { terms.join(",") }
+    if terms.is_empty() {
+        NONE.into()
+    } else {
+        terms.join(",")
+    }
 }
 
 /// The first few of a list, and how many more there are.

@@ -1,0 +1,478 @@
+//! One request: which room answers it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf, Bytes};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hub_core::api::{ApiRequest, Reason, Status, Target, UpstreamError, Verb};
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::registry::ResourceKind;
+use hub_core::scope::Scope;
+use hub_core::store::{Coverage, ObjectStore};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept;
+use crate::body::Body;
+use crate::client::Client;
+use crate::cloud::Cloud;
+use crate::config::{MetaConfig, Revisions};
+use crate::discovery::{self, Discovery};
+use crate::fault;
+use crate::metrics::Metrics;
+use crate::reply::{self, Reply, Source};
+use crate::request::{ResourceRoute, Route, query};
+
+/// What all requests share.
+pub(crate) struct Api {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) cloud: Cloud,
+    pub(crate) config: MetaConfig,
+    pub(crate) metrics: Metrics,
+    pub(crate) watches: Arc<Semaphore>,
+    /// Ends the watches when the server stops.
+    pub(crate) stop: CancellationToken,
+    discovery: Discovery,
+    kinds_asked: Mutex<Option<Instant>>,
+}
+
+/// A request about a known kind.
+pub(crate) struct Asked {
+    pub(crate) kind: Arc<ResourceKind>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) subresource: Option<String>,
+    pub(crate) query: String,
+    pub(crate) client: Client,
+    pub(crate) content_type: String,
+}
+
+impl Asked {
+    /// The object, when one is named.
+    pub(crate) fn key(&self) -> Option<ObjectKey> {
+        let namespace = self.namespace.as_deref().filter(|_| self.kind.namespaced);
+        Some(ObjectKey::new(
+            self.kind.resource.clone(),
+            namespace,
+            self.name.as_deref()?,
+        ))
+    }
+
+    /// The same request for the cloud.
+    pub(crate) fn request(&self, verb: Verb, body: Bytes) -> ApiRequest {
+        let target = Target::Resource {
+            resource: self.kind.resource.clone(),
+            namespace: self
+                .namespace
+                .as_deref()
+                .filter(|_| self.kind.namespaced)
+                .map(Into::into),
+            name: self.name.as_deref().map(Into::into),
+            subresource: self.subresource.as_deref().map(Into::into),
+        };
+        ApiRequest {
+            query: self.query.clone(),
+            content_type: self.content_type.clone(),
+            body,
+            ..ApiRequest::new(verb, target)
+        }
+    }
+}
+
+impl Api {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, cloud: Cloud, config: MetaConfig) -> Self {
+        Self {
+            store,
+            cloud,
+            metrics: Metrics::new(),
+            watches: Arc::new(Semaphore::new(config.watches_max)),
+            stop: CancellationToken::new(),
+            discovery: Discovery::default(),
+            kinds_asked: Mutex::new(None),
+            config,
+        }
+    }
+
+    /// Answers a request. Never fails: what goes wrong is an answer too.
+    pub(crate) async fn answer<B>(self: &Arc<Self>, head: Parts, body: B) -> Reply
+    where
+        B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let start = Instant::now();
+        let client = Client::new(&head.headers, head.uri.query().unwrap_or_default());
+        let pretty = client.pretty;
+        let (mut verb, mut resource) = ("other", String::new());
+        let answered = match Route::parse(head.uri.path()) {
+            Route::Nowhere => Ok(reply::nowhere()),
+            Route::Other(path) => self.other(&head, &path, &client).await,
+            Route::Resource(route) => match self.kind(&route.resource).await {
+                Ok(Some(kind)) => {
+                    resource = kind.resource.to_string();
+                    self.resource(&head, route, kind, client, body, &mut verb).await
+                }
+                Ok(None) => Ok(reply::nowhere()),
+                Err(status) => Err(status),
+            },
+        };
+        let reply = answered.unwrap_or_else(|status| reply::status(&status, pretty));
+        let source = reply.extensions().get().copied().unwrap_or(Source::Own);
+        self.metrics
+            .answered(verb, resource, reply.status().as_u16(), source, start.elapsed());
+        reply
+    }
+
+    async fn resource<B>(
+        self: &Arc<Self>,
+        head: &Parts,
+        route: ResourceRoute,
+        kind: Arc<ResourceKind>,
+        client: Client,
+        body: B,
+        shown: &mut &'static str,
+    ) -> Result<Reply, Status>
+    where
+        B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let query_text = head.uri.query().unwrap_or_default();
+        let (named, below) = (route.name.is_some(), route.subresource.as_deref());
+        let verb = match head.method {
+            Method::GET if named && !route.watch => Verb::Get,
+            Method::GET if route.watch || wants_watch(query_text) => Verb::Watch,
+            Method::GET => Verb::List,
+            Method::POST => Verb::Create,
+            Method::PUT => Verb::Update,
+            Method::PATCH => Verb::Patch,
+            Method::DELETE if named => Verb::Delete,
+            Method::DELETE => Verb::DeleteCollection,
+            _ => return Err(fault::not_allowed()),
+        };
+        *shown = verb.as_str();
+        if !fits(&kind, &route, verb) {
+            // Built-in kinds and custom ones are refused by two different servers in one.
+            return if verb == Verb::Create && route.namespace.is_none() && !named && kind.namespaced {
+                Err(fault::not_allowed())
+            } else if kind.custom {
+                Ok(reply::nowhere())
+            } else {
+                Err(fault::no_resource())
+            };
+        }
+        match below {
+            Some(below) => {
+                let first = below.split('/').next().unwrap_or_default();
+                let Some(known) = kind.subresources.iter().find(|known| *known.name == *first) else {
+                    return Err(match (&route.name, kind.custom) {
+                        (Some(name), true) => fault::not_found(&kind.resource, name),
+                        _ => fault::no_resource(),
+                    });
+                };
+                let connects = matches!(first, "proxy" | "exec" | "attach" | "portforward");
+                if !connects && !known.verbs.iter().any(|known| **known == *verb.as_str()) {
+                    return Err(fault::not_allowed());
+                }
+            }
+            None => {
+                if matches!(verb, Verb::Update | Verb::Patch) && !named {
+                    return Err(if kind.custom {
+                        fault::bad("name must be provided")
+                    } else {
+                        fault::not_allowed()
+                    });
+                }
+                if verb == Verb::Create && named || !kind.verbs.iter().any(|known| **known == *verb.as_str())
+                {
+                    return Err(if verb == Verb::Watch {
+                        fault::no_watch(&kind)
+                    } else {
+                        fault::not_allowed()
+                    });
+                }
+            }
+        }
+        let text = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let asked = Asked {
+            kind,
+            namespace: route.namespace,
+            name: route.name,
+            subresource: route.subresource,
+            query: query_text.to_owned(),
+            client,
+            content_type: text.unwrap_or_default().to_owned(),
+        };
+        match verb {
+            Verb::Get if matches!(asked.subresource.as_deref(), None | Some("status")) => {
+                self.get(&asked).await
+            }
+            Verb::Get => self.forward(&asked, verb, Bytes::new()).await,
+            Verb::List => self.list(&asked).await,
+            Verb::Watch => self.watch(asked).await,
+            _ => {
+                let body = self.read(body).await?;
+                self.write(&asked, verb, body).await
+            }
+        }
+    }
+
+    /// Puts a request to the cloud and hands its answer on.
+    pub(crate) async fn forward(&self, asked: &Asked, verb: Verb, body: Bytes) -> Result<Reply, Status> {
+        let answer = self.cloud.call(asked.request(verb, body)).await;
+        let response = answer.map_err(|error| away(&error, verb, &asked.kind, asked.name.as_deref()))?;
+        Ok(reply::passed(response, asked.client.pretty))
+    }
+
+    async fn read<B>(&self, body: B) -> Result<Bytes, Status>
+    where
+        B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let limit = self.config.body_bytes_max;
+        let read = Limited::new(body, limit).collect();
+        match tokio::time::timeout(self.config.request_timeout, read).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(fault::too_large(limit)),
+            Ok(Err(error)) => Err(fault::bad(error.to_string())),
+            Err(_) => Err(Status::failure(
+                Reason::Timeout,
+                "the body of the request did not come in time",
+            )),
+        }
+    }
+
+    /// Whether this server is the cluster itself.
+    pub(crate) fn authoritative(&self) -> bool {
+        self.config.revisions == Revisions::Authoritative
+    }
+
+    /// Whether everything in a scope that exists is in the store.
+    pub(crate) fn holds(&self, scope: &Scope) -> bool {
+        self.authoritative() || self.store.coverage(scope) == Coverage::Complete
+    }
+
+    /// The kind in a collection. `None` where there can be none: an unknown group, or an unknown kind of a custom one.
+    async fn kind(&self, resource: &GroupVersionResource) -> Result<Option<Arc<ResourceKind>>, Status> {
+        let registry = self.store.registry();
+        if let Some(kind) = registry.by_resource(resource) {
+            return Ok(Some(kind));
+        }
+        let of_group = |kind: &Arc<ResourceKind>| !kind.custom && kind.resource.group == resource.group;
+        if registry.all().iter().any(of_group) {
+            return Err(fault::no_resource());
+        }
+        self.learn_kinds()
+            .await
+            .map_err(|error| away(&error, Verb::List, &definitions(self), None))?;
+        Ok(registry.by_resource(resource))
+    }
+
+    /// Makes sure that the definitions of custom kinds are held, if the cloud can be asked. Asks at most once a pause.
+    async fn learn_kinds(&self) -> Result<(), UpstreamError> {
+        let scope = Scope::all(definitions(self).resource.clone());
+        if self.holds(&scope) {
+            return Ok(());
+        }
+        {
+            let mut asked = self.kinds_asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.is_some_and(|asked| asked.elapsed() < self.config.cloud_pause) {
+                // They are on their way, or the cloud has just been found away.
+                return if self.cloud.away().is_some() {
+                    Err(UpstreamError::Unreachable)
+                } else {
+                    Ok(())
+                };
+            }
+            *asked = Some(Instant::now());
+        }
+        let request = ApiRequest::resource(Verb::List, scope.resource.clone(), None, None);
+        let response = self.cloud.call(request).await?;
+        if response.is_success() {
+            // A full store or a disk that refuses must not keep clients from the kinds that are known.
+            if let Err(error) = self.keep_list(&definitions(self), scope, &response.body).await {
+                tracing::warn!(%error, "the definitions of custom kinds could not be kept");
+            }
+        }
+        Ok(())
+    }
+
+    async fn other(&self, head: &Parts, path: &str, client: &Client) -> Result<Reply, Status> {
+        let query_text = head.uri.query().unwrap_or_default();
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        if matches!(first, "healthz" | "livez" | "readyz") {
+            return Ok(health(path, query_text));
+        }
+        let known = matches!(
+            first,
+            "" | "version" | "api" | "apis" | "openapi" | "openid" | ".well-known"
+        );
+        if !known {
+            return Ok(reply::nowhere());
+        }
+        if first == "openapi" || first == "openid" || first == ".well-known" {
+            if head.method != Method::GET && head.method != Method::HEAD {
+                return Err(fault::not_allowed());
+            }
+            return self.pass_through(path, query_text, client).await;
+        }
+        if head.method != Method::GET {
+            return Err(fault::not_allowed());
+        }
+        match path {
+            "/" => {
+                let mut paths = discovery::paths(self.store.registry());
+                paths.extend(
+                    [
+                        "/healthz",
+                        "/livez",
+                        "/openapi/v2",
+                        "/openapi/v3",
+                        "/readyz",
+                        "/version",
+                    ]
+                    .map(Into::into),
+                );
+                paths.sort();
+                let body = Bytes::from(json!({ "paths": paths }).to_string());
+                Ok(reply::json(200, body, true))
+            }
+            "/version" => Ok(reply::json(200, version(&self.config.kubernetes_version), true)),
+            _ => self.discover(head, path, client).await,
+        }
+    }
+
+    async fn discover(&self, head: &Parts, path: &str, client: &Client) -> Result<Reply, Status> {
+        // Without the cloud what is known here must do: kubectl starts with these.
+        if let Err(error) = self.learn_kinds().await {
+            tracing::debug!(%error, "custom kinds could not be learnt");
+        }
+        let aggregated =
+            accept::discovery_version(&client.accept).filter(|_| path == "/api" || path == "/apis");
+        if aggregated.is_none() {
+            accept::negotiate(&client.accept, false)?;
+        }
+        let registry = self.store.registry();
+        let Some(document) = self.discovery.document(registry, path, aggregated) else {
+            let group = path.split('/').nth(2).unwrap_or_default();
+            let group = if path.starts_with("/apis/") { group } else { "" };
+            let built_in = registry
+                .all()
+                .iter()
+                .any(|kind| !kind.custom && *kind.resource.group == *group);
+            return if built_in {
+                Err(fault::no_resource())
+            } else {
+                Ok(reply::nowhere())
+            };
+        };
+        let Some(etag) = &document.etag else {
+            return Ok(reply::json(200, document.body.clone(), client.pretty));
+        };
+        let known = head
+            .headers
+            .get_all(IF_NONE_MATCH)
+            .iter()
+            .any(|value| value.as_bytes() == etag.as_bytes());
+        let mut reply = if known {
+            let mut reply = Reply::new(Body::empty());
+            *reply.status_mut() = StatusCode::NOT_MODIFIED;
+            reply
+        } else {
+            let version = aggregated.unwrap_or_default();
+            let content_type =
+                format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+            reply::header(
+                reply::json(200, document.body.clone(), client.pretty),
+                CONTENT_TYPE,
+                &content_type,
+            )
+        };
+        let headers = reply.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        Ok(reply::header(reply, ETAG, etag))
+    }
+
+    async fn pass_through(&self, path: &str, query: &str, client: &Client) -> Result<Reply, Status> {
+        let mut request = ApiRequest::new(Verb::Get, Target::Path(path.into()));
+        request.query = query.to_owned();
+        request.accept = client.accept.clone();
+        let response = self
+            .cloud
+            .call(request)
+            .await
+            .map_err(|error| fault::cloud_away(&error.to_string()))?;
+        Ok(reply::passed(response, false))
+    }
+}
+
+/// The kind of CustomResourceDefinitions.
+fn definitions(api: &Api) -> Arc<ResourceKind> {
+    let resource = GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    api.store
+        .registry()
+        .by_resource(&resource)
+        .expect("a registry begins with the built-in kinds")
+}
+
+/// What a client is told when the cloud could not be asked.
+pub(crate) fn away(error: &UpstreamError, verb: Verb, kind: &ResourceKind, name: Option<&str>) -> Status {
+    let status = match (error, verb.is_read()) {
+        (UpstreamError::Overloaded, _) => fault::busy("requests are waiting for the cloud"),
+        (UpstreamError::Protocol(_), _) => Status::failure(Reason::InternalError, error.to_string()),
+        (UpstreamError::Timeout, false) => fault::outcome_unknown(),
+        (_, true) => fault::cloud_away(&error.to_string()),
+        (_, false) => fault::cannot_write(&error.to_string()),
+    };
+    status.about(
+        &kind.resource.group,
+        &kind.resource.resource,
+        name.unwrap_or_default(),
+    )
+}
+
+/// Whether path and kind agree on where its objects live.
+fn fits(kind: &ResourceKind, route: &ResourceRoute, verb: Verb) -> bool {
+    if kind.namespaced {
+        route.namespace.is_some() || (route.name.is_none() && matches!(verb, Verb::List | Verb::Watch))
+    } else {
+        // A Namespace has itself as its namespace in the path.
+        route.namespace.is_none() || route.namespace == route.name
+    }
+}
+
+fn wants_watch(text: &str) -> bool {
+    query(text).any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"))
+}
+
+/// Health is this server's own: whether it can answer, not whether the cloud can.
+fn health(path: &str, query_text: &str) -> Reply {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let (name, check) = (parts.next().unwrap_or_default(), parts.next());
+    match check {
+        None if query(query_text).any(|(key, _)| key == "verbose") => {
+            reply::text(200, format!("[+]ping ok\n[+]store ok\n{name} check passed\n"))
+        }
+        None | Some("ping" | "store") => reply::text(200, "ok"),
+        Some(_) => reply::nowhere(),
+    }
+}
+
+fn version(git_version: &str) -> Bytes {
+    let mut numbers = git_version.trim_start_matches('v').split('.');
+    let mut next = || numbers.next().unwrap_or_default();
+    let (major, minor) = (next(), next());
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    let info = format!(
+        r#"{{"major":"{major}","minor":"{minor}","emulationMajor":"{major}","emulationMinor":"{minor}","minCompatibilityMajor":"{major}","minCompatibilityMinor":"{minor}","gitVersion":"{git_version}","gitCommit":"unknown","gitTreeState":"clean","buildDate":"1970-01-01T00:00:00Z","goVersion":"none","compiler":"rustc","platform":"linux/{architecture}"}}"#
+    );
+    info.into()
+}

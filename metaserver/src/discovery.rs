@@ -1,0 +1,349 @@
+//! Which kinds this server knows, as clients ask for it: `/api`, `/apis`, their groups and versions, and all at once
+//! ("aggregated") with an ETag.
+//!
+//! Documents are made of the registry when it has changed, and kept until it changes again.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use hub_core::registry::{Registry, ResourceKind};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha512};
+
+/// Makes and keeps the documents.
+#[derive(Debug, Default)]
+pub(crate) struct Discovery {
+    cached: Mutex<Cached>,
+}
+
+#[derive(Debug, Default)]
+struct Cached {
+    generation: u64,
+    documents: HashMap<(String, &'static str), Option<Arc<Document>>>,
+}
+
+/// One document.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) body: Bytes,
+    /// Of aggregated documents only.
+    pub(crate) etag: Option<String>,
+}
+
+impl Discovery {
+    /// The document at a path: plain, or aggregated in a version of `apidiscovery.k8s.io`. None where there is none.
+    pub(crate) fn document(
+        &self,
+        registry: &Registry,
+        path: &str,
+        aggregated: Option<&'static str>,
+    ) -> Option<Arc<Document>> {
+        let generation = registry.generation();
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.generation != generation {
+            *cached = Cached {
+                generation,
+                ..Cached::default()
+            };
+        }
+        let key = (path.to_owned(), aggregated.unwrap_or_default());
+        if let Some(document) = cached.documents.get(&key) {
+            return document.clone();
+        }
+        let made = make(&registry.all(), path, aggregated).map(|value| {
+            let mut body = value.to_string().into_bytes();
+            body.push(b'\n');
+            let etag = aggregated.map(|_| etag(&body));
+            Arc::new(Document {
+                body: body.into(),
+                etag,
+            })
+        });
+        // Only paths that lead somewhere are kept, so that nobody can fill the memory with others.
+        if made.is_some() {
+            cached.documents.insert(key, made.clone());
+        }
+        made
+    }
+}
+
+/// The paths of the root document that come from kinds.
+pub(crate) fn paths(registry: &Registry) -> Vec<String> {
+    let mut paths = vec![
+        "/api".to_owned(),
+        "/api/v1".into(),
+        "/apis".into(),
+        "/apis/".into(),
+    ];
+    for (group, versions) in groups(&registry.all())
+        .iter()
+        .filter(|(group, _)| !group.is_empty())
+    {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(
+            versions
+                .iter()
+                .map(|(version, _)| format!("/apis/{group}/{version}")),
+        );
+    }
+    paths.sort();
+    paths
+}
+
+fn etag(body: &[u8]) -> String {
+    let mut etag = String::with_capacity(130);
+    etag.push('"');
+    for byte in Sha512::digest(body) {
+        // Writing to a String cannot fail.
+        let _ = write!(etag, "{byte:02X}");
+    }
+    etag.push('"');
+    etag
+}
+
+type Versions<'a> = Vec<(&'a str, Vec<&'a ResourceKind>)>;
+
+/// Groups and their versions, each in the order of the registry.
+fn groups(kinds: &[Arc<ResourceKind>]) -> Vec<(&str, Versions<'_>)> {
+    let mut groups: Vec<(&str, Versions<'_>)> = Vec::new();
+    for kind in kinds {
+        let (group, version) = (&*kind.resource.group, &*kind.resource.version);
+        let at = groups
+            .iter()
+            .position(|(name, _)| *name == group)
+            .unwrap_or_else(|| {
+                groups.push((group, Vec::new()));
+                groups.len() - 1
+            });
+        let versions = &mut groups[at].1;
+        match versions.iter_mut().find(|(name, _)| *name == version) {
+            Some((_, kinds)) => kinds.push(kind),
+            None => versions.push((version, vec![kind])),
+        }
+    }
+    groups
+}
+
+fn make(kinds: &[Arc<ResourceKind>], path: &str, aggregated: Option<&'static str>) -> Option<Value> {
+    let groups = groups(kinds);
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    if let Some(version) = aggregated {
+        let core = match parts[..] {
+            ["api"] => true,
+            ["apis"] => false,
+            _ => return None,
+        };
+        let items: Vec<Value> = groups
+            .iter()
+            .filter(|(group, _)| group.is_empty() == core)
+            .map(|(group, versions)| aggregated_group(group, versions))
+            .collect();
+        return Some(json!({
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+            "metadata": {},
+            "items": items,
+        }));
+    }
+    match parts[..] {
+        ["api"] => Some(json!({
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": "" }],
+        })),
+        ["apis"] => {
+            let all = groups.iter().filter(|(group, _)| !group.is_empty());
+            let all: Vec<Value> = all
+                .map(|(group, versions)| legacy_group(group, versions))
+                .collect();
+            Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": all }))
+        }
+        ["apis", group] if !group.is_empty() => {
+            let (_, versions) = groups.iter().find(|(name, _)| *name == group)?;
+            let mut document = legacy_group(group, versions);
+            document["kind"] = "APIGroup".into();
+            document["apiVersion"] = "v1".into();
+            Some(document)
+        }
+        ["api", version] => legacy_version(&groups, "", version),
+        ["apis", group, version] if !group.is_empty() => legacy_version(&groups, group, version),
+        _ => None,
+    }
+}
+
+fn legacy_group(group: &str, versions: &Versions<'_>) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|(version, _)| json!({ "groupVersion": format!("{group}/{version}"), "version": version }))
+        .collect();
+    json!({ "name": group, "preferredVersion": versions[0], "versions": versions })
+}
+
+fn legacy_version(groups: &[(&str, Versions<'_>)], group: &str, version: &str) -> Option<Value> {
+    let (_, versions) = groups.iter().find(|(name, _)| *name == group)?;
+    let (_, kinds) = versions.iter().find(|(name, _)| *name == version)?;
+    let mut resources = Vec::new();
+    for kind in kinds {
+        let mut main = json!({
+            "name": kind.resource.resource,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": kind.verbs,
+        });
+        names(&mut main, kind);
+        resources.push(main);
+        for sub in &kind.subresources {
+            let mut entry = json!({
+                "name": format!("{}/{}", kind.resource.resource, sub.name),
+                "singularName": "",
+                "namespaced": kind.namespaced,
+                "kind": sub.kind,
+                "verbs": sub.verbs,
+            });
+            if let Some((group, version)) = &sub.group_version {
+                entry["group"] = (&**group).into();
+                entry["version"] = (&**version).into();
+            }
+            resources.push(entry);
+        }
+    }
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
+    let mut list =
+        json!({ "kind": "APIResourceList", "groupVersion": group_version, "resources": resources });
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
+}
+
+fn aggregated_group(group: &str, versions: &Versions<'_>) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|(version, kinds)| {
+            let resources: Vec<Value> = kinds.iter().map(|kind| aggregated_kind(kind)).collect();
+            json!({ "version": version, "resources": resources, "freshness": "Current" })
+        })
+        .collect();
+    let metadata = if group.is_empty() {
+        json!({})
+    } else {
+        json!({ "name": group })
+    };
+    json!({ "metadata": metadata, "versions": versions })
+}
+
+fn aggregated_kind(kind: &ResourceKind) -> Value {
+    // Built-in kinds leave group and version to the place where they stand.
+    let own = |name: &str, of: Option<(&str, &str)>| {
+        let (group, version) = match of {
+            Some(other) => other,
+            None if kind.custom => (&*kind.resource.group, &*kind.resource.version),
+            None => ("", ""),
+        };
+        json!({ "group": group, "version": version, "kind": name })
+    };
+    let mut entry = json!({
+        "resource": kind.resource.resource,
+        "responseKind": own(&kind.kind, None),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    });
+    names(&mut entry, kind);
+    if !kind.subresources.is_empty() {
+        entry["subresources"] = kind
+            .subresources
+            .iter()
+            .map(|sub| {
+                let of = sub
+                    .group_version
+                    .as_ref()
+                    .map(|(group, version)| (&**group, &**version));
+                json!({ "subresource": sub.name, "responseKind": own(&sub.kind, of), "verbs": sub.verbs })
+            })
+            .collect();
+    }
+    entry
+}
+
+fn names(entry: &mut Value, kind: &ResourceKind) {
+    let mut put = |field: &str, names: &[Arc<str>]| {
+        if let (false, Some(entry)) = (names.is_empty(), entry.as_object_mut()) {
+            let _: &mut Map<String, Value> = entry;
+            entry.insert(field.into(), names.iter().map(|name| &**name).collect());
+        }
+    };
+    put("shortNames", &kind.short_names);
+    put("categories", &kind.categories);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(registry: &Registry, path: &str) -> Value {
+        let document = Discovery::default().document(registry, path, None).unwrap();
+        serde_json::from_slice(&document.body).unwrap()
+    }
+
+    #[test]
+    fn built_in_kinds_are_found_at_their_paths() {
+        let registry = Registry::builtin();
+        let core = document(&registry, "/api/v1");
+        let names: Vec<&str> = core["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|r| r["name"].as_str())
+            .collect();
+        assert!(names.contains(&"pods") && names.contains(&"pods/log") && names.contains(&"nodes"));
+        assert_eq!(
+            document(&registry, "/apis/apps")["preferredVersion"]["groupVersion"],
+            "apps/v1"
+        );
+        assert!(
+            Discovery::default()
+                .document(&registry, "/apis/no.such", None)
+                .is_none()
+        );
+        assert!(
+            Discovery::default()
+                .document(&registry, "/apis/apps/v9", None)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_aggregated_document_changes_its_tag_when_a_kind_comes() {
+        let registry = Registry::builtin();
+        let discovery = Discovery::default();
+        let tag = || {
+            discovery
+                .document(&registry, "/apis", Some("v2"))
+                .unwrap()
+                .etag
+                .clone()
+                .unwrap()
+        };
+        let before = tag();
+        assert_eq!((before.len(), &before), (130, &tag()));
+        registry
+            .apply_definition(
+                br#"{"metadata":{"name":"widgets.demo.example.com"},"spec":{"group":"demo.example.com","scope":"Namespaced",
+                "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true}]}}"#,
+            )
+            .unwrap();
+        assert_ne!(before, tag());
+        assert_eq!(
+            document(&registry, "/apis/demo.example.com/v1")["resources"][0]["kind"],
+            "Widget"
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! What the server counts.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::reply::Source;
+
+/// The counters of one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    requests: Family<Labels, Counter>,
+    latency: Histogram,
+    pub(crate) watches: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) events: Counter,
+    pub(crate) stalled: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    verb: &'static str,
+    /// Only names of known kinds, so that clients cannot invent series.
+    resource: String,
+    code: u16,
+    source: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            requests: Family::default(),
+            latency: Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 3.0]),
+            watches: Gauge::default(),
+            connections: Gauge::default(),
+            events: Counter::default(),
+            stalled: Counter::default(),
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("metaserver");
+        registry.register("requests", "Requests answered", self.requests.clone());
+        registry.register(
+            "request_duration_seconds",
+            "Time from the head of a request to the head of its answer",
+            self.latency.clone(),
+        );
+        registry.register("watches", "Watches open", self.watches.clone());
+        registry.register("connections", "Connections open", self.connections.clone());
+        registry.register("events_sent", "Events sent to watches", self.events.clone());
+        registry.register(
+            "stalled_clients",
+            "Clients cut off because they did not read",
+            self.stalled.clone(),
+        );
+    }
+
+    pub(crate) fn answered(
+        &self,
+        verb: &'static str,
+        resource: String,
+        code: u16,
+        source: Source,
+        took: Duration,
+    ) {
+        let source = source.as_str();
+        self.requests
+            .get_or_create(&Labels {
+                verb,
+                resource,
+                code,
+                source,
+            })
+            .inc();
+        self.latency.observe(took.as_secs_f64());
+    }
+}

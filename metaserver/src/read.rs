@@ -1,0 +1,291 @@
+//! Gets and lists: from the store where it surely knows, else from the cloud, once, and then kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HeaderName, WARNING};
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Verb};
+use hub_core::object::{Metadata, Object, ObjectKey, Revision};
+use hub_core::registry::ResourceKind;
+use hub_core::scope::Scope;
+use hub_core::store::{Change, Listing, StoreError, Stored};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::accept::{Shape, negotiate};
+use crate::api::{Api, Asked, away};
+use crate::body::Slices;
+use crate::encode::{self, IncludeObject, Page, Table};
+use crate::fault;
+use crate::options::{ListOptions, Version};
+use crate::page::{PageToken, listing_at};
+use crate::reply::{self, Reply, Source};
+
+impl Api {
+    /// One object.
+    pub(crate) async fn get(&self, asked: &Asked) -> Result<Reply, Status> {
+        let shape = negotiate(&asked.client.accept, false)?;
+        let include = included(asked, shape)?;
+        if let Version::At(version) = Version::of_get(&asked.query)? {
+            self.await_version(version).await?;
+        }
+        let Some(key) = asked.key() else {
+            return Err(fault::no_resource());
+        };
+        if let Some(stored) = self.store.get(&key) {
+            return Ok(self.cached(asked, self.object(asked, shape, include, 200, &stored.served)));
+        }
+        if self.holds(&Scope::object(&key)) {
+            return Err(fault::not_found(&key.resource, &key.name));
+        }
+        let request = asked.request(Verb::Get, Bytes::new());
+        let response = self
+            .cloud
+            .call(request)
+            .await
+            .map_err(|error| away(&error, Verb::Get, &asked.kind, Some(&key.name)))?;
+        if !response.is_success() {
+            return Ok(reply::passed(response, asked.client.pretty));
+        }
+        let served = self.keep_object(&asked.kind, &key, &response).await?;
+        Ok(reply::from(
+            self.object(asked, shape, include, 200, &served),
+            Source::Cloud,
+        ))
+    }
+
+    /// A collection, or a part of it.
+    pub(crate) async fn list(&self, asked: &Asked) -> Result<Reply, Status> {
+        let shape = negotiate(&asked.client.accept, true)?;
+        let include = included(asked, shape)?;
+        let namespace = asked.namespace.as_deref().filter(|_| asked.kind.namespaced);
+        let options = ListOptions::parse(&asked.query, &asked.kind, namespace, None, false)?;
+        let token = match &options.token {
+            Some(_) if matches!(options.version, Version::At(_)) => {
+                return Err(fault::bad(
+                    "specifying resource version is not allowed when using continue",
+                ));
+            }
+            Some(token) => Some(PageToken::decode(token)?),
+            None => None,
+        };
+        if let Version::At(version) = options.version {
+            self.await_version(version).await?;
+        }
+        let scope = options.select.scope(&asked.kind);
+        let (listing, source) = if self.holds(&scope) {
+            (
+                self.listing(&asked.kind, &options, token.as_ref())?,
+                Source::Cache,
+            )
+        } else {
+            let mut request = ApiRequest::resource(Verb::List, scope.resource.clone(), namespace, None);
+            request.query = options.select.query();
+            let response = self
+                .cloud
+                .call(request)
+                .await
+                .map_err(|error| away(&error, Verb::List, &asked.kind, None))?;
+            if !response.is_success() {
+                return Ok(reply::passed(response, asked.client.pretty));
+            }
+            let kept = self.keep_list(&asked.kind, scope, &response.body).await;
+            (kept.map_err(|error| not_kept(&error))?, Source::Cloud)
+        };
+        let (page, objects) = page(listing, &options, token.as_ref());
+        let slices: Slices = match shape {
+            Shape::Object => encode::list(&asked.kind, &page, &objects),
+            Shape::Table { beta } => Table::new(&asked.kind, include, beta)
+                .list(&page, &objects)
+                .into(),
+            Shape::Metadata { beta } => encode::metadata_list(&page, &objects, beta),
+        };
+        let answer = reply::json(200, slices, asked.client.pretty);
+        Ok(match source {
+            Source::Cache => self.cached(asked, answer),
+            other => reply::from(answer, other),
+        })
+    }
+
+    /// An object in the form that the client wants.
+    pub(crate) fn object(
+        &self,
+        asked: &Asked,
+        shape: Shape,
+        include: IncludeObject,
+        code: u16,
+        served: &Bytes,
+    ) -> Reply {
+        reply::json(
+            code,
+            encode::object(&asked.kind, shape, include, served),
+            asked.client.pretty,
+        )
+    }
+
+    /// Waits until the store has come to a version, for a while.
+    pub(crate) async fn await_version(&self, version: u64) -> Result<(), Status> {
+        let deadline = Instant::now() + self.config.version_timeout;
+        // Any collection may bring it, so there is no one watch to wait for.
+        while self.store.revision().0 < version {
+            if Instant::now() >= deadline {
+                return Err(fault::version_too_large(version, self.store.revision()));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Marks an answer out of the store with how fresh it is.
+    fn cached(&self, asked: &Asked, answer: Reply) -> Reply {
+        let answer = reply::from(answer, Source::Cache);
+        if self.authoritative() {
+            return answer;
+        }
+        let Some(since) = self.cloud.away() else {
+            return reply::header(answer, X_EDGE_CACHE, "live");
+        };
+        let seconds = since.as_secs();
+        let answer = reply::header(answer, X_EDGE_CACHE, &format!("stale;age={seconds}"));
+        if !asked.client.person {
+            return answer;
+        }
+        let warning =
+            format!("299 - \"served by this node, which has been without the cloud for {seconds}s\"");
+        reply::header(answer, WARNING, &warning)
+    }
+
+    fn listing(
+        &self,
+        kind: &ResourceKind,
+        options: &ListOptions,
+        token: Option<&PageToken>,
+    ) -> Result<Listing, Status> {
+        let (store, namespace) = (&*self.store, options.select.namespace());
+        if let Some((token, at)) = token.and_then(|token| Some((token, token.revision()?))) {
+            return listing_at(store, &kind.resource, namespace, at)
+                .map_err(|_| fault::page_too_old(token.in_the_present().encode()));
+        }
+        if let (Version::At(version), true) = (options.version, options.exact) {
+            return listing_at(store, &kind.resource, namespace, Revision(version))
+                .map_err(|_| fault::list_too_old());
+        }
+        Ok(store.list(&kind.resource, namespace))
+    }
+
+    /// Keeps an object that the cloud has answered with, and subscribes to it. Its bytes as clients see them.
+    async fn keep_object(
+        &self,
+        kind: &ResourceKind,
+        key: &ObjectKey,
+        response: &ApiResponse,
+    ) -> Result<Bytes, Status> {
+        let object = typed(kind, &response.body)
+            .and_then(|body| Object::from_body(kind.resource.clone(), body).ok())
+            .filter(|object| object.key == *key)
+            .ok_or_else(|| {
+                Status::failure(Reason::InternalError, "the cloud answered with another object")
+            })?;
+        let body = object.body.clone();
+        let kept = self
+            .store
+            .apply(vec![Change::Put(object), Change::Want(Scope::object(key))])
+            .await;
+        match kept {
+            Ok(_) => Ok(self.store.get(key).map_or(body, |stored| stored.served.clone())),
+            Err(error) => {
+                // The answer is right all the same; its version is the cloud's, which writes understand too.
+                tracing::warn!(%key, %error, "an object from the cloud could not be kept");
+                Ok(body)
+            }
+        }
+    }
+
+    /// Keeps a list that the cloud has answered with, and subscribes to its scope.
+    pub(crate) async fn keep_list(
+        &self,
+        kind: &ResourceKind,
+        scope: Scope,
+        body: &Bytes,
+    ) -> Result<Listing, StoreError> {
+        #[derive(Deserialize)]
+        struct List<'a> {
+            #[serde(borrow, default)]
+            items: Option<Vec<&'a RawValue>>,
+        }
+        let list: List<'_> = serde_json::from_slice(body).unwrap_or(List { items: None });
+        let objects: Vec<Object> = list
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|item| {
+                Object::from_body(kind.resource.clone(), typed(kind, item.get().as_bytes())?).ok()
+            })
+            .collect();
+        let mut keys: Vec<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
+        keys.sort();
+        let mut changes: Vec<Change> = objects.into_iter().map(Change::Put).collect();
+        changes.push(Change::Want(scope));
+        let applied = self.store.apply(changes).await?;
+        Ok(Listing {
+            revision: applied.max(self.store.revision()),
+            objects: keys.iter().filter_map(|key| self.store.get(key)).collect(),
+        })
+    }
+}
+
+/// What a Table's rows are to carry.
+pub(crate) fn included(asked: &Asked, shape: Shape) -> Result<IncludeObject, Status> {
+    if !matches!(shape, Shape::Table { .. }) {
+        return Ok(IncludeObject::default());
+    }
+    IncludeObject::parse(&asked.query).map_err(|text| {
+        fault::bad(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {text:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        ))
+    })
+}
+
+/// An object's bytes with kind and version, which items of lists lack. None for what is no object of the kind.
+pub(crate) fn typed(kind: &ResourceKind, body: &[u8]) -> Option<Bytes> {
+    let body = body.trim_ascii();
+    let metadata = Metadata::parse(body).ok()?;
+    if metadata.kind.is_empty() {
+        return Some(encode::with_type(kind, body));
+    }
+    (*metadata.kind == *kind.kind).then(|| Bytes::copy_from_slice(body))
+}
+
+pub(crate) fn not_kept(error: &StoreError) -> Status {
+    Status::failure(Reason::ServiceUnavailable, error.to_string()).retry_after(5)
+}
+
+fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (Page, Vec<Arc<Stored>>) {
+    let select = &options.select;
+    let namespace = select.namespace();
+    let mut page = Page {
+        revision: listing.revision,
+        ..Page::default()
+    };
+    let belongs = |stored: &Arc<Stored>| {
+        token.is_none_or(|token| token.reaches(namespace, &stored.object.key)) && select.matches(stored)
+    };
+    // A list of "any" version comes whole, as on a real server.
+    let limit = options.limit.filter(|_| options.version != Version::Any);
+    let Some(limit) = limit else {
+        return (page, listing.objects.into_iter().filter(belongs).collect());
+    };
+    let mut rest = listing.objects.into_iter().filter(belongs);
+    let objects: Vec<_> = rest.by_ref().take(limit).collect();
+    if rest.next().is_some()
+        && let Some(last) = objects.last()
+    {
+        page.next = PageToken::after(listing.revision, namespace, &last.object.key).encode();
+        page.remaining = (!select.selects()).then(|| rest.count() + 1);
+    }
+    (page, objects)
+}
+
+const X_EDGE_CACHE: HeaderName = HeaderName::from_static("x-edge-cache");

@@ -1,0 +1,144 @@
+//! Answers, with the headers that a real API server sends.
+
+use std::borrow::Cow;
+
+use bytes::Buf as _;
+use http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Response, StatusCode};
+use hub_core::api::{ApiResponse, Status};
+
+use crate::body::{Body, Slices};
+use crate::encode;
+
+/// An answer to a client.
+pub(crate) type Reply = Response<Body>;
+
+/// Where an answer came from, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The store.
+    Cache,
+    /// The cloud.
+    Cloud,
+    /// The server itself: discovery, health, refusals.
+    Own,
+}
+
+impl Source {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Cloud => "cloud",
+            Self::Own => "own",
+        }
+    }
+}
+
+/// JSON, laid out for people where they asked for it.
+pub(crate) fn json(code: u16, slices: impl Into<Slices>, pretty: bool) -> Reply {
+    let mut slices = slices.into();
+    if pretty {
+        let whole = slices.copy_to_bytes(slices.remaining());
+        slices = bytes::Bytes::from(encode::pretty(&whole)).into();
+    }
+    typed(code, "application/json", Body::whole(slices))
+}
+
+/// Plain text, as for health checks and unknown paths.
+pub(crate) fn text(code: u16, text: impl Into<Cow<'static, str>>) -> Reply {
+    let bytes = match text.into() {
+        Cow::Borrowed(text) => bytes::Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => text.into(),
+    };
+    let mut reply = typed(code, "text/plain; charset=utf-8", Body::whole(bytes));
+    reply
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// No such path at all: what Go's own HTTP server says.
+pub(crate) fn nowhere() -> Reply {
+    text(404, "404 page not found\n")
+}
+
+/// What went wrong.
+pub(crate) fn status(status: &Status, pretty: bool) -> Reply {
+    let mut body = status.to_json();
+    body.push(b'\n');
+    let mut reply = json(status.code, bytes::Bytes::from(body), pretty);
+    if let Some(seconds) = status.retry_after_seconds {
+        reply
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// An answer of the cloud, as it is.
+pub(crate) fn passed(response: ApiResponse, pretty: bool) -> Reply {
+    let retry = retry_after(&response);
+    let mut reply = if response.content_type.starts_with("application/json") {
+        json(response.code, response.body, pretty)
+    } else {
+        typed(response.code, &response.content_type, Body::whole(response.body))
+    };
+    if let Some(seconds) = retry {
+        reply
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    from(reply, Source::Cloud)
+}
+
+/// A stream of events. Its head goes out at once.
+pub(crate) fn stream(body: Body) -> Reply {
+    typed(200, "application/json", body)
+}
+
+/// The same answer, marked with where it came from.
+pub(crate) fn from(mut reply: Reply, source: Source) -> Reply {
+    reply.extensions_mut().insert(source);
+    reply
+}
+
+/// The same answer with one more header; a value that is no header value is left out.
+pub(crate) fn header(mut reply: Reply, name: HeaderName, value: &str) -> Reply {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        reply.headers_mut().insert(name, value);
+    }
+    reply
+}
+
+fn typed(code: u16, content_type: &str, body: Body) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if let Ok(value) = HeaderValue::from_str(content_type)
+        && !value.is_empty()
+    {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    reply
+}
+
+/// The cloud's answer is data; the header that its Status stands for must be made again.
+fn retry_after(response: &ApiResponse) -> Option<u32> {
+    #[derive(serde::Deserialize)]
+    struct Failure {
+        details: Details,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Details {
+        retry_after_seconds: u32,
+    }
+    if response.code < 400 {
+        return None;
+    }
+    let failure: Failure = serde_json::from_slice(&response.body).ok()?;
+    Some(failure.details.retry_after_seconds).filter(|seconds| *seconds > 0)
+}

@@ -1,0 +1,226 @@
+//! The front door: listeners, connections, and how all of it stops.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hub_core::api::{ApiRequest, ApiResponse, Upstream, UpstreamError};
+use hub_core::store::ObjectStore;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Duration, sleep, timeout};
+use tower::Service;
+
+use crate::api::Api;
+use crate::body::Body;
+use crate::cloud::Cloud;
+use crate::config::MetaConfig;
+use crate::stall::Patient;
+
+/// A small Kubernetes API server over a store, with the cloud behind it. Cheap to clone; all clones are one server.
+#[derive(Clone)]
+pub struct MetaServer {
+    api: Arc<Api>,
+    connections: Arc<Semaphore>,
+}
+
+impl MetaServer {
+    /// A server of a node's store with the default limits. `upstream` carries what the store cannot answer to the cloud.
+    pub fn new<U>(store: impl ObjectStore, upstream: U) -> Self
+    where
+        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
+        U::Future: Send + 'static,
+    {
+        Self::with_config(MetaConfig::default(), store, upstream)
+    }
+
+    /// The same with limits of your own.
+    pub fn with_config<U>(config: MetaConfig, store: impl ObjectStore, upstream: U) -> Self
+    where
+        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
+        U::Future: Send + 'static,
+    {
+        Self::build(config, store, upstream, None)
+    }
+
+    /// The same with a link that tells of itself: while it says `false`, nothing is sent and answers come at once.
+    pub fn with_link<U>(
+        config: MetaConfig,
+        store: impl ObjectStore,
+        upstream: U,
+        link: watch::Receiver<bool>,
+    ) -> Self
+    where
+        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
+        U::Future: Send + 'static,
+    {
+        Self::build(config, store, upstream, Some(link))
+    }
+
+    fn build<U>(
+        config: MetaConfig,
+        store: impl ObjectStore,
+        upstream: U,
+        link: Option<watch::Receiver<bool>>,
+    ) -> Self
+    where
+        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
+        U::Future: Send + 'static,
+    {
+        let mut cloud = Cloud::new(Upstream::new(upstream), config.cloud_timeout, config.cloud_pause);
+        if let Some(link) = link {
+            cloud.with_link(link);
+        }
+        Self {
+            connections: Arc::new(Semaphore::new(config.connections_max)),
+            api: Arc::new(Api::new(Arc::new(store), cloud, config)),
+        }
+    }
+
+    /// Registers the server's metrics, below `metaserver_`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.api.metrics.register(registry);
+    }
+
+    /// The server as a [`tower::Service`], for layers and for tests without a socket.
+    pub fn service(&self) -> MetaService {
+        MetaService {
+            api: self.api.clone(),
+        }
+    }
+
+    /// Listens on an address and answers for ever. Plain HTTP/1.1, and HTTP/2 by prior knowledge.
+    pub async fn serve(&self, address: impl ToSocketAddrs) -> io::Result<()> {
+        let listener = TcpListener::bind(address).await?;
+        self.serve_on(listener, std::future::pending()).await
+    }
+
+    /// Answers on a listener until told to stop. Then watches end, open requests may end within the drain timeout, and it
+    /// returns.
+    pub async fn serve_on(
+        &self,
+        listener: TcpListener,
+        until: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
+        let graceful = GracefulShutdown::new();
+        tokio::pin!(until);
+        loop {
+            // Over the limit newcomers wait in the listener's queue: back-pressure, not refusal.
+            let next = async {
+                let permit = self.connections.clone().acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                biased;
+                () = &mut until => break,
+                next = next => next,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be accepted");
+                    // Usually too many open files; at once it would be the same again.
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            self.attend(stream, permit.ok(), &graceful);
+        }
+        drop(listener);
+        self.api.stop.cancel();
+        // Who does not end in time is dropped with the runtime.
+        let _ = timeout(self.api.config.drain_timeout, graceful.shutdown()).await;
+        Ok(())
+    }
+
+    fn attend(
+        &self,
+        stream: TcpStream,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+        graceful: &GracefulShutdown,
+    ) {
+        // An event must not wait for more of them.
+        let _ = stream.set_nodelay(true);
+        let config = &self.api.config;
+        let stalled = self.api.metrics.stalled.clone();
+        let patient = Patient::new(stream, config.head_timeout, config.stall_timeout, move || {
+            stalled.inc();
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.head_timeout)
+            .max_buf_size(config.head_bytes_max)
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(config.head_bytes_max).unwrap_or(u32::MAX))
+            .max_concurrent_streams(1000)
+            .keep_alive_interval(config.stall_timeout)
+            .keep_alive_timeout(config.stall_timeout);
+        let connection = builder
+            .serve_connection(TokioIo::new(patient), TowerToHyperService::new(self.service()))
+            .into_owned();
+        let connection = graceful.watch(connection);
+        let open = self.api.metrics.connections.clone();
+        open.inc();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            open.dec();
+            drop(permit);
+        });
+    }
+}
+
+impl fmt::Debug for MetaServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetaServer")
+            .field("config", &self.api.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`MetaServer`] as a service of HTTP requests.
+#[derive(Clone)]
+pub struct MetaService {
+    api: Arc<Api>,
+}
+
+impl<B> Service<Request<B>> for MetaService
+where
+    B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let api = self.api.clone();
+        let (head, body) = request.into_parts();
+        Box::pin(async move { Ok(api.answer(head, body).await) })
+    }
+}
+
+impl fmt::Debug for MetaService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MetaService")
+    }
+}

@@ -1,0 +1,330 @@
+//! Watches: what is there, then what changes, for as long as the client listens.
+//!
+//! A watch follows the store, so nothing that happens to the link to the cloud is seen here. It is pulled by the client's
+//! socket and holds only a position in the store's history: a client that reads too slowly falls out of that history, is told
+//! so, and has hurt nobody. Events are written as the stored bytes between two short constants.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub_core::api::{Status, Verb};
+use hub_core::object::Revision;
+use hub_core::registry::ResourceKind;
+use hub_core::scope::Scope;
+use hub_core::store::{Change, Coverage, Event, EventKind, Stored, Watch, with_resource_version};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Duration, Instant, Sleep, sleep_until, timeout};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::accept::{Shape, negotiate};
+use crate::api::{Api, Asked, away};
+use crate::body::{Body, Slices};
+use crate::encode::{self, IncludeObject, Table};
+use crate::fault;
+use crate::options::{ListOptions, Selection, Version};
+use crate::read::{included, not_kept};
+use crate::reply::{self, Reply, Source};
+
+impl Api {
+    /// Opens a watch.
+    pub(crate) async fn watch(self: &Arc<Self>, asked: Asked) -> Result<Reply, Status> {
+        let shape = negotiate(&asked.client.accept, true)?;
+        let include = included(&asked, shape)?;
+        let namespace = asked.namespace.as_deref().filter(|_| asked.kind.namespaced);
+        let options = ListOptions::parse(&asked.query, &asked.kind, namespace, asked.name.as_deref(), true)?;
+        let Ok(permit) = self.watches.clone().try_acquire_owned() else {
+            return Err(fault::busy("watches"));
+        };
+        let scope = options.select.scope(&asked.kind);
+        if !self.holds(&scope)
+            && let Some(refused) = self.arrive(&asked, &options, scope).await?
+        {
+            return Ok(refused);
+        }
+        let watcher = self.follow(asked.kind, options, shape, include, permit).await;
+        let events = futures::stream::unfold(watcher, async |mut watcher| {
+            let slices = watcher.next().await?;
+            Some((slices, watcher))
+        });
+        Ok(reply::from(reply::stream(Body::stream(events)), Source::Cache))
+    }
+
+    /// Subscribes to a scope and waits until all of it is here. Some: the cloud refused.
+    async fn arrive(
+        &self,
+        asked: &Asked,
+        options: &ListOptions,
+        scope: Scope,
+    ) -> Result<Option<Reply>, Status> {
+        // A short list tells at once whether it exists, whether it may be read, and whether the cloud is there.
+        let mut request = asked.request(Verb::List, Bytes::new());
+        if let hub_core::api::Target::Resource { name, .. } = &mut request.target {
+            *name = None;
+        }
+        request.query = match options.select.query() {
+            empty if empty.is_empty() => "limit=1".into(),
+            select => format!("{select}&limit=1"),
+        };
+        let answer = self.cloud.call(request).await;
+        let response = answer.map_err(|error| away(&error, Verb::Watch, &asked.kind, None))?;
+        if !response.is_success() {
+            return Ok(Some(reply::passed(response, asked.client.pretty)));
+        }
+        let mut changed = self.store.scopes_changed();
+        self.store
+            .apply(vec![Change::Want(scope.clone())])
+            .await
+            .map_err(|error| not_kept(&error))?;
+        let complete = async {
+            while self.store.coverage(&scope) != Coverage::Complete {
+                if changed.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        };
+        match timeout(self.config.scope_timeout, complete).await {
+            Ok(()) => Ok(None),
+            Err(_) => Err(fault::busy("objects are still on their way from the cloud")),
+        }
+    }
+
+    async fn follow(
+        self: &Arc<Self>,
+        kind: Arc<ResourceKind>,
+        options: ListOptions,
+        shape: Shape,
+        include: IncludeObject,
+        permit: OwnedSemaphorePermit,
+    ) -> Watcher {
+        let now = Instant::now();
+        let deadline = now
+            + options
+                .timeout
+                .unwrap_or_else(|| spread(self.config.watch_lifetime));
+        let pause = spread(self.config.bookmark_interval);
+        let mut watcher = Watcher {
+            stop: Box::pin(self.stop.clone().cancelled_owned()),
+            timer: Box::pin(sleep_until(deadline)),
+            deadline,
+            bookmark: options.bookmarks.then(|| now + pause),
+            pause,
+            sent: 0,
+            initial: VecDeque::new(),
+            mark: None,
+            fault: None,
+            watch: None,
+            described: false,
+            select: options.select,
+            kind,
+            shape,
+            include,
+            api: self.clone(),
+            _permit: permit,
+        };
+        self.metrics.watches.inc();
+        let from_start = match (options.initial_events, options.version) {
+            (Some(wanted), _) => wanted,
+            (None, version) => !matches!(version, Version::At(_)),
+        };
+        let resource = watcher.kind.resource.clone();
+        let (after, asked_for) = if from_start {
+            if let Version::At(version) = options.version
+                && let Err(status) = self.await_version(version).await
+            {
+                watcher.fault = Some(status);
+                return watcher;
+            }
+            let listing = self.store.list(&resource, watcher.select.namespace());
+            watcher.initial = listing.objects.into();
+            let marked = options.initial_events == Some(true) && options.bookmarks;
+            watcher.mark = marked.then_some(listing.revision);
+            (listing.revision, listing.revision.0)
+        } else {
+            match options.version {
+                Version::At(version) => (Revision(version), version),
+                _ => (self.store.revision(), 0),
+            }
+        };
+        match self.store.watch(&resource, after) {
+            Ok(watch) => watcher.watch = Some(watch),
+            Err(compacted) => watcher.fault = Some(fault::version_too_old(asked_for, compacted.oldest)),
+        }
+        watcher
+    }
+}
+
+/// One open watch.
+struct Watcher {
+    api: Arc<Api>,
+    kind: Arc<ResourceKind>,
+    select: Selection,
+    shape: Shape,
+    include: IncludeObject,
+    /// What was there at the start and is still to be sent.
+    initial: VecDeque<Arc<Stored>>,
+    /// Where a bookmark ends the initial objects.
+    mark: Option<Revision>,
+    /// What ends the stream after what is still to be sent.
+    fault: Option<Status>,
+    /// None once the stream has ended.
+    watch: Option<Watch>,
+    /// Whether a Table's columns have been described.
+    described: bool,
+    /// The newest revision that was sent.
+    sent: u64,
+    deadline: Instant,
+    bookmark: Option<Instant>,
+    pause: Duration,
+    timer: Pin<Box<Sleep>>,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    /// The next bytes for the client; waits for them. None ends the stream.
+    async fn next(&mut self) -> Option<Slices> {
+        loop {
+            let mut slices = Slices::default();
+            while let Some(stored) = self.initial.pop_front() {
+                if self.select.matches(&stored) {
+                    self.push(&mut slices, ADDED, &stored.served);
+                    if bytes::Buf::remaining(&slices) > CHUNK {
+                        return Some(slices);
+                    }
+                }
+            }
+            if let Some(revision) = self.mark.take() {
+                self.push_bookmark(&mut slices, revision, true);
+            }
+            if let Some(status) = self.fault.take() {
+                self.watch = None;
+                slices.push(Bytes::from_static(br#"{"type":"ERROR","object":"#));
+                slices.push(status.to_json());
+                slices.push(Bytes::from_static(b"}\n"));
+            }
+            if bytes::Buf::has_remaining(&slices) {
+                return Some(slices);
+            }
+            let watch = self.watch.as_mut()?;
+            let due = self
+                .bookmark
+                .map_or(self.deadline, |bookmark| bookmark.min(self.deadline));
+            if self.timer.deadline() != due {
+                self.timer.as_mut().reset(due);
+            }
+            tokio::select! {
+                biased;
+                () = &mut self.stop => return None,
+                events = watch.next_batch(BATCH) => match events {
+                    Ok(events) => {
+                        for event in events {
+                            self.push_event(&mut slices, &event);
+                        }
+                        if bytes::Buf::has_remaining(&slices) {
+                            return Some(slices);
+                        }
+                    }
+                    Err(compacted) => {
+                        self.fault = Some(fault::version_too_old(self.sent, compacted.oldest));
+                    }
+                },
+                () = &mut self.timer => {
+                    let progress = watch.progress();
+                    let ended = Instant::now() >= self.deadline;
+                    if ended {
+                        self.watch = None;
+                    }
+                    let Some(bookmark) = &mut self.bookmark else { return None };
+                    *bookmark = Instant::now() + self.pause;
+                    if let Some(revision) = progress {
+                        self.push_bookmark(&mut slices, revision, false);
+                        return Some(slices);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes an event as it looks through the selector: who enters is added, who leaves is deleted.
+    fn push_event(&mut self, slices: &mut Slices, event: &Event) {
+        self.sent = event.revision.0;
+        let was = match event.kind {
+            EventKind::Added => false,
+            EventKind::Modified => event
+                .previous
+                .as_ref()
+                .is_some_and(|stored| self.select.matches(stored)),
+            EventKind::Deleted => self
+                .select
+                .matches(event.previous.as_ref().unwrap_or(&event.stored)),
+        };
+        let is = event.kind != EventKind::Deleted && self.select.matches(&event.stored);
+        match (was, is) {
+            (false, false) => {}
+            (false, true) => self.push(slices, ADDED, &event.stored.served),
+            (true, true) => self.push(slices, MODIFIED, &event.stored.served),
+            (true, false) if event.kind == EventKind::Deleted => {
+                self.push(slices, DELETED, &event.stored.served)
+            }
+            (true, false) => {
+                // The client is shown the last state that it could see, at the revision of the change.
+                let last = event.previous.as_ref().unwrap_or(&event.stored);
+                let served = with_resource_version(&last.served, event.revision.0);
+                self.push(slices, DELETED, &served);
+            }
+        }
+    }
+
+    fn push_bookmark(&mut self, slices: &mut Slices, revision: Revision, initial: bool) {
+        let annotation = if initial {
+            r#","annotations":{"k8s.io/initial-events-end":"true"}"#
+        } else {
+            ""
+        };
+        let object = format!(
+            r#"{{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{revision}"{annotation}}}}}"#,
+            self.kind.kind,
+            self.kind.resource.api_version(),
+        );
+        self.push(slices, BOOKMARK, &object.into());
+    }
+
+    fn push(&mut self, slices: &mut Slices, kind: &'static [u8], served: &Bytes) {
+        slices.push(Bytes::from_static(kind));
+        match self.shape {
+            Shape::Object => slices.push(encode::line(served)),
+            Shape::Metadata { beta } => slices.push(encode::metadata(served, beta)),
+            Shape::Table { beta } => {
+                slices.push(Table::new(&self.kind, self.include, beta).one(served, !self.described));
+                self.described = true;
+            }
+        }
+        slices.push(Bytes::from_static(b"}\n"));
+        self.api.metrics.events.inc();
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.api.metrics.watches.dec();
+    }
+}
+
+/// Between the time and twice the time, so that what began together does not end together.
+fn spread(time: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 1000;
+    time + time * u32::try_from(random).unwrap_or_default() / 1000
+}
+
+const ADDED: &[u8] = br#"{"type":"ADDED","object":"#;
+const MODIFIED: &[u8] = br#"{"type":"MODIFIED","object":"#;
+const DELETED: &[u8] = br#"{"type":"DELETED","object":"#;
+const BOOKMARK: &[u8] = br#"{"type":"BOOKMARK","object":"#;
+
+/// Events taken from the history at a time.
+const BATCH: usize = 64;
+/// Bytes of initial objects handed to the socket at a time.
+const CHUNK: usize = 64 << 10;

@@ -1,0 +1,201 @@
+//! Writes: put to the cloud with the cloud's versions, and seen here before they are answered.
+
+mod precondition;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use hub_core::api::{ApiResponse, Reason, Status, Verb};
+use hub_core::object::{Metadata, Object, ObjectKey};
+use hub_core::selector::{FieldSelector, LabelSelector};
+use hub_core::store::Change;
+use serde::Deserialize;
+
+use crate::accept::negotiate;
+use crate::api::{Api, Asked, away};
+use crate::read::{included, typed};
+use crate::reply::{self, Reply, Source};
+use precondition::Place;
+
+impl Api {
+    /// Creates, updates, patches or deletes.
+    pub(crate) async fn write(&self, asked: &Asked, verb: Verb, body: Bytes) -> Result<Reply, Status> {
+        let shape = negotiate(&asked.client.accept, false)?;
+        let include = included(asked, shape)?;
+        check_media(&asked.content_type, verb, &body)?;
+        let key = asked.key();
+        let current = key.as_ref().and_then(|key| self.store.get(key));
+        let body = match (&current, place(asked, verb)) {
+            (Some(current), Some(place)) if !self.authoritative() => {
+                precondition::to_cloud(&body, place, current).map_err(|_| conflict(asked))?
+            }
+            _ => body,
+        };
+        let answer = self.cloud.call(asked.request(verb, body)).await;
+        let response = answer.map_err(|error| away(&error, verb, &asked.kind, asked.name.as_deref()))?;
+        let uid = current.map(|current| current.object.uid.clone());
+        let kept = self.read_your_write(asked, verb, &response, key, uid).await;
+        Ok(match kept {
+            Some(served) => reply::from(
+                self.object(asked, shape, include, response.code, &served),
+                Source::Cloud,
+            ),
+            None => reply::passed(response, asked.client.pretty),
+        })
+    }
+
+    /// Shows the outcome of a write to readers before the writer hears of it. The object as local clients see it, when the
+    /// answer is one.
+    async fn read_your_write(
+        &self,
+        asked: &Asked,
+        verb: Verb,
+        response: &ApiResponse,
+        key: Option<ObjectKey>,
+        uid: Option<std::sync::Arc<str>>,
+    ) -> Option<Bytes> {
+        if !response.is_success() || verb == Verb::DeleteCollection || dry_run(&asked.query) {
+            return None;
+        }
+        let body = typed(&asked.kind, &response.body);
+        let Some(body) = body else {
+            // A Status: the object is gone.
+            if let (Verb::Delete, None, Some(key)) = (verb, &asked.subresource, key) {
+                self.show(Change::Delete {
+                    uid: deleted_uid(&response.body).or(uid),
+                    key,
+                    version: None,
+                })
+                .await;
+            }
+            return None;
+        };
+        if self.authoritative() {
+            return Some(body);
+        }
+        let Ok(object) = Object::from_body(asked.kind.resource.clone(), body.clone()) else {
+            return Some(body);
+        };
+        if !self.wanted(&object) {
+            // Nobody would tell us of its next change, so it is not kept. Its version is the cloud's; writes take that too.
+            return Some(body);
+        }
+        let key = object.key.clone();
+        let gone = verb == Verb::Delete
+            && asked.subresource.is_none()
+            && Metadata::parse(&body).is_ok_and(|metadata| metadata.deletion_timestamp.is_none());
+        let change = if gone {
+            Change::Delete {
+                key: key.clone(),
+                uid: Some(object.uid),
+                version: None,
+            }
+        } else {
+            Change::Put(object)
+        };
+        self.show(change).await;
+        Some(self.store.get(&key).map_or(body, |stored| stored.served.clone()))
+    }
+
+    async fn show(&self, change: Change) {
+        if self.authoritative() {
+            return;
+        }
+        // The write has happened. That this node could not note it down changes nothing about that; the subscription will.
+        if let Err(error) = self.store.apply(vec![change]).await {
+            tracing::warn!(%error, "the outcome of a write could not be kept");
+        }
+    }
+
+    /// Whether the cloud tells this node of the object's changes.
+    fn wanted(&self, object: &Object) -> bool {
+        self.store.get(&object.key).is_some()
+            || self.store.scopes().iter().any(|(scope, _)| {
+                scope.contains_key(&object.key)
+                    && Metadata::parse(&object.body).is_ok_and(|metadata| {
+                        LabelSelector::parse(&scope.labels)
+                            .is_ok_and(|labels| labels.matches(&metadata.labels))
+                    })
+                    && FieldSelector::parse(&scope.fields).is_ok_and(|fields| fields.matches(&object.body))
+            })
+    }
+}
+
+/// Where a body of this kind names the version that it expects.
+fn place(asked: &Asked, verb: Verb) -> Option<Place> {
+    match (verb, media(&asked.content_type)) {
+        (Verb::Delete, _) => Some(Place::Preconditions),
+        (Verb::Update, "" | "application/json")
+        | (Verb::Patch, "application/merge-patch+json" | "application/strategic-merge-patch+json")
+        | (Verb::Patch, "application/apply-patch+yaml") => Some(Place::Metadata),
+        (Verb::Patch, "application/json-patch+json") => Some(Place::JsonPatch),
+        _ => None,
+    }
+}
+
+fn media(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn check_media(content_type: &str, verb: Verb, body: &Bytes) -> Result<(), Status> {
+    let known = match (verb, media(content_type)) {
+        (Verb::Patch, media) => matches!(
+            media,
+            "application/json-patch+json"
+                | "application/merge-patch+json"
+                | "application/strategic-merge-patch+json"
+                | "application/apply-patch+yaml"
+                | "application/apply-patch+cbor"
+        ),
+        (Verb::Delete | Verb::DeleteCollection, _) if body.is_empty() => true,
+        (_, "" | "application/json" | "application/yaml" | "application/vnd.kubernetes.protobuf") => true,
+        _ => false,
+    };
+    if known {
+        return Ok(());
+    }
+    let message = if verb == Verb::Patch {
+        "415: Unsupported Media Type"
+    } else {
+        "the body of the request was in an unknown format - accepted media types include: application/json, \
+         application/yaml, application/vnd.kubernetes.protobuf"
+    };
+    Err(Status::failure(Reason::UnsupportedMediaType, message))
+}
+
+fn conflict(asked: &Asked) -> Status {
+    let resource = &asked.kind.resource;
+    let name = asked.name.as_deref().unwrap_or_default();
+    let shown = if resource.group.is_empty() {
+        resource.resource.to_string()
+    } else {
+        format!("{}.{}", resource.resource, resource.group)
+    };
+    Status::failure(
+        Reason::Conflict,
+        format!(
+            "Operation cannot be fulfilled on {shown} {name:?}: the object has been modified; please apply your changes \
+             to the latest version and try again"
+        ),
+    )
+    .about(&resource.group, &resource.resource, name)
+}
+
+fn dry_run(query: &str) -> bool {
+    crate::request::query(query).any(|(key, value)| key == "dryRun" && !value.is_empty())
+}
+
+fn deleted_uid(status: &[u8]) -> Option<std::sync::Arc<str>> {
+    #[derive(Deserialize)]
+    struct Deleted<'a> {
+        #[serde(borrow)]
+        details: Details<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Details<'a> {
+        #[serde(borrow)]
+        uid: Cow<'a, str>,
+    }
+    let deleted: Deleted<'_> = serde_json::from_slice(status).ok()?;
+    Some((&*deleted.details.uid).into())
+}
