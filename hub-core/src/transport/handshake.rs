@@ -39,7 +39,7 @@ impl Capabilities {
         ack: true,
     };
 
-    const NAMES: [(&'static str, fn(&mut Self) -> &mut bool); 4] = [
+    const NAMES: [(&'static str, Field); 4] = [
         ("bincode", |c| &mut c.bincode),
         ("zstd", |c| &mut c.zstd),
         ("resume", |c| &mut c.resume),
@@ -79,6 +79,9 @@ impl fmt::Display for Capabilities {
         f.write_str(&names.join(", "))
     }
 }
+
+/// Finds one of the capabilities.
+type Field = fn(&mut Capabilities) -> &mut bool;
 
 /// What a client says when it connects: KubeEdge's path and headers, and our capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]

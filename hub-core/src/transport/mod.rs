@@ -39,6 +39,10 @@ use crate::message::Message;
 
 /// A frame to the peer.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every frame is a message, and none is kept"
+)]
 pub enum Outbound {
     /// A message; `base` is the content of a version that both ends hold, against which it may be sent as a difference.
     Message {
@@ -55,6 +59,10 @@ pub enum Outbound {
 
 /// A frame from the peer.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every frame is a message, and none is kept"
+)]
 pub enum Inbound {
     /// A message.
     Message(Received),

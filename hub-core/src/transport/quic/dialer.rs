@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use quinn::{ClientConfig, TransportConfig};
+use quinn::{ClientConfig, Connection, RecvStream, SendStream, TransportConfig};
 
 use super::listener::peer;
 use super::stream::QuicStream;
@@ -63,9 +63,7 @@ impl QuicDialer {
         ));
         for address in tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await? {
             match self.connect(address, &endpoint.host).await {
-                Ok((stream, peer)) => {
-                    return greet(stream, &request, peer, self.config.limits()).await;
-                }
+                Ok((connection, streams)) => return self.greet(connection, streams, &request).await,
                 Err(error) => last = error,
             }
         }
@@ -76,7 +74,7 @@ impl QuicDialer {
         &self,
         address: SocketAddr,
         host: &str,
-    ) -> Result<(QuicStream, crate::transport::Peer), TransportError> {
+    ) -> Result<(Connection, (SendStream, RecvStream)), TransportError> {
         let mut client = ClientConfig::new(self.tls.quic_config());
         client.transport_config(self.transport.clone());
         let connection = self
@@ -90,9 +88,25 @@ impl QuicDialer {
             })?
             .await
             .map_err(connection_error)?;
-        let peer = peer(&connection)?;
         let streams = connection.open_bi().await.map_err(connection_error)?;
-        Ok((QuicStream::new(connection, streams), peer))
+        Ok((connection, streams))
+    }
+
+    async fn greet(
+        &self,
+        connection: Connection,
+        streams: (SendStream, RecvStream),
+        request: &ConnectRequest,
+    ) -> Result<Box<dyn Transport>, TransportError> {
+        let peer = peer(&connection)?;
+        let stream = QuicStream::new(connection.clone(), streams);
+        greet(stream, request, peer, self.config.limits())
+            .await
+            .map_err(|error| match connection.close_reason() {
+                // A server that does not like our certificate says so only now.
+                Some(reason) if matches!(error, TransportError::Link(_)) => connection_error(reason),
+                _ => error,
+            })
     }
 }
 
