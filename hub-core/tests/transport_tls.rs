@@ -11,6 +11,7 @@ use hub_core::transport::{
     WebSocketDialer, WebSocketListener,
 };
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -177,6 +178,15 @@ async fn tls_1_2_is_spoken_only_where_it_is_allowed() {
             .connect(name, stream)
             .await;
         assert_eq!(connected.is_ok(), welcome, "{versions:?}");
+        if let Ok(mut stream) = connected {
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+        }
     }
 }
 
@@ -237,12 +247,8 @@ async fn the_second_connection_resumes_the_first() {
         let (mut connected, mut accepted) = (connected.unwrap(), accepted.unwrap());
         let mut byte = [0];
         // The ticket comes with the first byte.
-        tokio::io::AsyncWriteExt::write_all(&mut accepted, &[1])
-            .await
-            .unwrap();
-        tokio::io::AsyncReadExt::read_exact(&mut connected, &mut byte)
-            .await
-            .unwrap();
+        accepted.write_all(&[1]).await.unwrap();
+        connected.read_exact(&mut byte).await.unwrap();
         kinds.push(format!("{:?}", accepted.get_ref().1.handshake_kind().unwrap()));
         assert!(accepted.get_ref().1.peer_certificates().is_some());
     }

@@ -161,6 +161,22 @@ async fn a_stock_edge_gets_a_stock_answer_and_a_hasty_one_loses_nothing() {
 }
 
 #[tokio::test]
+async fn new_keys_are_taken_in_the_middle_of_a_connection() {
+    let mut world = World::new().await;
+    let (mut edge, mut cloud) = world.stock(b"").await;
+    let _ = read_head(&mut edge).await;
+    for _ in 0..3 {
+        edge.get_mut().1.refresh_traffic_keys().unwrap();
+        edge.write_all(&frame(0x81, MESSAGE.as_bytes())).await.unwrap();
+        next_message(&mut cloud).await;
+        cloud.send(Outbound::Ping).await.unwrap();
+        let mut ping = [0; 2];
+        within(edge.read_exact(&mut ping)).await.unwrap();
+        assert_eq!(ping, *b"\x89\x00");
+    }
+}
+
+#[tokio::test]
 async fn messages_in_pieces_come_together() {
     let mut world = World::new().await;
     let text = MESSAGE.replace("\"ping\"", &format!("\"{}\"", "p".repeat(900_000)));

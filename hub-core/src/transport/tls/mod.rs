@@ -7,6 +7,7 @@
 mod client;
 mod identity;
 mod server;
+mod stream;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use rustls_pki_types::CertificateDer;
 pub use client::TlsClient;
 pub use identity::{Identity, PeerIdentity};
 pub use server::TlsServer;
+pub(super) use stream::ServerStream;
 
 use super::TransportError;
 

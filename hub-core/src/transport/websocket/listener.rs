@@ -9,15 +9,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::WebSocketConfig;
 use super::frame::{Role, WebSocketFraming};
 use super::head::{BadHead, RequestHead, refusal};
 use crate::codec::Codec;
 use crate::transport::framed::{Established, Framed};
-use crate::transport::tls::stream_error;
+use crate::transport::tls::{ServerStream, stream_error};
 use crate::transport::{
     Capabilities, ConnectRequest, Incoming, Listener, Peer, PeerIdentity, Rejection, TlsServer, Transport,
     TransportError, Upgrade,
@@ -102,11 +100,10 @@ impl Incoming for WebSocketIncoming {
                 config,
             } = *self;
             stream.set_nodelay(true)?;
-            let mut stream = TlsAcceptor::from(tls.config())
-                .accept(stream)
+            let mut stream = ServerStream::accept(stream, tls.config())
                 .await
                 .map_err(stream_error)?;
-            let identity = PeerIdentity::of_chain(stream.get_ref().1.peer_certificates())
+            let identity = PeerIdentity::of_chain(stream.peer_certificates())
                 .map_err(|error| TransportError::Tls(error.to_string()))?;
 
             let (head, size, bytes) = match read_head(&mut stream, config.head_bytes_max).await? {
@@ -138,7 +135,7 @@ impl Incoming for WebSocketIncoming {
 }
 
 struct WebSocketUpgrade {
-    stream: TlsStream<TcpStream>,
+    stream: ServerStream,
     head: RequestHead,
     /// What came behind the head: a hasty client's first frames.
     rest: Bytes,
@@ -196,7 +193,7 @@ impl Upgrade for WebSocketUpgrade {
 type HeadRead = Result<(RequestHead, usize, Vec<u8>), BadHead>;
 
 /// Reads until the head is whole; what came is handed out with it.
-async fn read_head(stream: &mut TlsStream<TcpStream>, max: usize) -> Result<HeadRead, TransportError> {
+async fn read_head(stream: &mut ServerStream, max: usize) -> Result<HeadRead, TransportError> {
     let mut bytes = Vec::with_capacity(512);
     loop {
         match RequestHead::parse(&bytes) {
@@ -225,7 +222,7 @@ async fn read_head(stream: &mut TlsStream<TcpStream>, max: usize) -> Result<Head
 }
 
 /// Answers and closes. Waits for the peer to close too, so that the answer is not lost in a reset, but not for long.
-async fn refuse(mut stream: TlsStream<TcpStream>, rejection: &Rejection) {
+async fn refuse(mut stream: ServerStream, rejection: &Rejection) {
     let answer = refusal(rejection);
     let told = async {
         stream.write_all(answer.as_bytes()).await?;
