@@ -1,5 +1,7 @@
 //! What every transport promises, checked against each: memory, WebSocket, QUIC.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;

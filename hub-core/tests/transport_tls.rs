@@ -1,5 +1,7 @@
 //! Who gets in: certificates, versions and names, over TCP and UDP.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use std::time::Duration;
 
 use futures::StreamExt;

@@ -1,5 +1,7 @@
 //! The WebSocket port as stock edges, strangers and attackers meet it: scripted bytes over real TLS.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
