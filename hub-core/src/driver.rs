@@ -7,13 +7,13 @@
 //! The session outlives its connections: [`SessionHandle::attach`] may hand in the next connection before the last one is gone.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{Sink, SinkExt, Stream};
 use tokio::sync::{mpsc, oneshot};
@@ -114,7 +114,7 @@ pub struct Driver {
     observer: Arc<dyn Observer>,
     commands: mpsc::Receiver<Box<Command>>,
     link: Option<Link>,
-    handling: FuturesUnordered<Pin<Box<dyn Future<Output = (MessageId, Outcome)> + Send>>>,
+    handling: FuturesUnordered<BoxFuture<'static, (MessageId, Outcome)>>,
     calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
 }
 

@@ -1,5 +1,7 @@
 //! Two drivers, one at each end: what is sent arrives once, what is acknowledged was handled, and a dead link is noticed.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

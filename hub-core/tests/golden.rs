@@ -1,5 +1,7 @@
 //! Every message that real KubeEdge programs sent each other is understood, and written again as the same document.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use bytes::Bytes;
 use hub_core::codec::{Codec, CodecLimits};
 use hub_core::message::{Message, Operation};

@@ -2,7 +2,7 @@
 //!
 //! A `Session` is a plain value, used at both ends. Messages and instants go in; frames, deadlines and events come out.
 //! It touches no clock, socket, lock, task or randomness: `now` is an argument and ids come from a seed. So whole worlds of
-//! sessions run in virtual time ([`testing::world`](crate::testing)).
+//! sessions run in virtual time (`testing::world`, feature `test-util`).
 //!
 //! ```text
 //!                    send · call · reply                      poll_transmit
