@@ -20,11 +20,17 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
         return Err(fault::not_found(&call.kind, &key.name));
     };
     let conflict = |why: String| {
-        let message = format!("Operation cannot be fulfilled on pods/binding {:?}: {why}", &*key.name);
+        let message = format!(
+            "Operation cannot be fulfilled on pods/binding {:?}: {why}",
+            &*key.name
+        );
         Err(Status::failure(Reason::Conflict, message).about("", "pods/binding", &key.name))
     };
     if !meta(&pod, "deletionTimestamp").is_empty() {
-        return conflict(format!("pod {} is being deleted, cannot be assigned to a host", key.name));
+        return conflict(format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            key.name
+        ));
     }
     if let Some(held) = pod["spec"]["nodeName"].as_str().filter(|held| !held.is_empty()) {
         return conflict(format!("pod {} is already assigned to node {held:?}", key.name));
@@ -33,7 +39,8 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
     defaults::default(&mut pod["status"], "conditions", json!([]));
     if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
         conditions.retain(|condition| condition["type"] != "PodScheduled");
-        conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": clock::now()}));
+        conditions
+            .push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": clock::now()}));
     }
     state.put(&call.kind.resource, &mut pod)?;
     let status = Status {

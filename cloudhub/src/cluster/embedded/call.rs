@@ -27,10 +27,18 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(super) fn new(request: &'a ApiRequest, registry: &Registry) -> Result<Self, Status> {
-        let Target::Resource { resource, namespace, name, subresource } = &request.target else {
+        let Target::Resource {
+            resource,
+            namespace,
+            name,
+            subresource,
+        } = &request.target
+        else {
             return Err(fault::no_such_resource());
         };
-        let kind = registry.by_resource(resource).ok_or_else(fault::no_such_resource)?;
+        let kind = registry
+            .by_resource(resource)
+            .ok_or_else(fault::no_such_resource)?;
         let (namespace, name) = (namespace.as_deref(), name.as_deref());
         // Namespaces are themselves not in one, though their paths read so.
         let namespace = namespace.filter(|_| kind.namespaced || !is_namespaces(&kind));
@@ -40,7 +48,10 @@ impl<'a> Call<'a> {
         let verbs = match subresource.as_deref() {
             None => &kind.verbs,
             Some(wanted) => {
-                let found = kind.subresources.iter().find(|subresource| &*subresource.name == wanted);
+                let found = kind
+                    .subresources
+                    .iter()
+                    .find(|subresource| &*subresource.name == wanted);
                 &found.ok_or_else(fault::no_such_resource)?.verbs
             }
         };
@@ -56,8 +67,9 @@ impl<'a> Call<'a> {
         if name.is_none() && (!collection || subresource.is_some()) {
             return Err(fault::bad_request("name must be provided"));
         }
-        let query: Vec<(String, String)> =
-            form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+        let query: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes())
+            .into_owned()
+            .collect();
         let mut call = Self {
             request,
             verb: request.verb,
@@ -65,7 +77,10 @@ impl<'a> Call<'a> {
             name,
             subresource: subresource.as_deref(),
             // Requests without an identity are the embedding program's own.
-            user: request.user.as_ref().map_or_else(|| Cow::Owned(administrator()), Cow::Borrowed),
+            user: request
+                .user
+                .as_ref()
+                .map_or_else(|| Cow::Owned(administrator()), Cow::Borrowed),
             dry_run: false,
             kind,
             query,
@@ -77,7 +92,9 @@ impl<'a> Call<'a> {
     /// A query parameter; None when it is absent or empty.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     pub(super) fn key(&self, name: &str) -> ObjectKey {
@@ -86,7 +103,9 @@ impl<'a> Call<'a> {
 
     /// The key of the object that the path names.
     pub(super) fn named(&self) -> Result<ObjectKey, Status> {
-        let name = self.name.ok_or_else(|| fault::bad_request("name must be provided"))?;
+        let name = self
+            .name
+            .ok_or_else(|| fault::bad_request("name must be provided"))?;
         Ok(self.key(name))
     }
 
@@ -121,16 +140,27 @@ impl<'a> Call<'a> {
             None | Some("Ignore" | "Strict" | "Warn") => {}
             Some(other) => {
                 let supported = r#""", "Ignore", "Strict", "Warn""#;
-                return refuse(FieldError::unsupported("fieldValidation", &format!("{other:?}"), supported));
+                return refuse(FieldError::unsupported(
+                    "fieldValidation",
+                    &format!("{other:?}"),
+                    supported,
+                ));
             }
         }
         if self.verb == Verb::Patch && self.parameter("force").is_some() && !self.is_apply() {
-            return refuse(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+            return refuse(FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
         }
         match self.parameter("dryRun") {
             None => Ok(false),
             Some("All") => Ok(true),
-            Some(other) => refuse(FieldError::unsupported("dryRun", &format!("[{other:?}]"), r#""All""#)),
+            Some(other) => refuse(FieldError::unsupported(
+                "dryRun",
+                &format!("[{other:?}]"),
+                r#""All""#,
+            )),
         }
     }
 
@@ -154,7 +184,9 @@ pub(super) fn selectors(
             || kind.selectable_fields.iter().any(|known| &**known == field)
     };
     if let Some(unknown) = fields.fields().find(|field| !known(field)) {
-        return Err(fault::bad_request(format!("field label not supported: {unknown}")));
+        return Err(fault::bad_request(format!(
+            "field label not supported: {unknown}"
+        )));
     }
     Ok((labels, fields))
 }
@@ -165,7 +197,9 @@ pub(super) fn has_generation(kind: &ResourceKind) -> bool {
 }
 
 pub(super) fn has_status(kind: &ResourceKind) -> bool {
-    kind.subresources.iter().any(|subresource| &*subresource.name == "status")
+    kind.subresources
+        .iter()
+        .any(|subresource| &*subresource.name == "status")
 }
 
 pub(super) fn is_namespaces(kind: &ResourceKind) -> bool {
@@ -196,7 +230,10 @@ const WITH_GENERATION: &[(&str, &str)] = &[
     ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings",
+    ),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("apps", "daemonsets"),

@@ -13,7 +13,9 @@ use super::{clock, defaults, validate};
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let value = read_body(call)?;
     if !matches!(meta(&value, "resourceVersion"), "" | "0") {
-        return Err(fault::internal("resourceVersion should not be set on objects to be created"));
+        return Err(fault::internal(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let object = insert(state, call, value)?;
     Ok(ApiResponse::json(201, object.body))
@@ -67,15 +69,26 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
     let kind = &call.kind;
     let unrecognized = |why: String| {
         let kind = &kind.kind;
-        fault::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+        fault::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why}"
+        ))
     };
     let body = &call.request.body;
     let mut value: Value = serde_json::from_slice(body).map_err(|error| {
-        let shown = if body.is_empty() { "<empty>".into() } else { excerpt(body) };
-        unrecognized(format!("couldn't get version/kind; json parse error: {} ({shown})", json_error(&error)))
+        let shown = if body.is_empty() {
+            "<empty>".into()
+        } else {
+            excerpt(body)
+        };
+        unrecognized(format!(
+            "couldn't get version/kind; json parse error: {} ({shown})",
+            json_error(&error)
+        ))
     })?;
     let Value::Object(fields) = &mut value else {
-        return Err(unrecognized("couldn't get version/kind; json parse error: not an object".into()));
+        return Err(unrecognized(
+            "couldn't get version/kind; json parse error: not an object".into(),
+        ));
     };
     let version = call.api_version();
     for (field, expected) in [("kind", &*kind.kind), ("apiVersion", &*version)] {
@@ -86,15 +99,30 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
             }
             Some(Value::String(given)) if !given.is_empty() => {
                 return Err(fault::bad_request(if kind.custom && field == "apiVersion" {
-                    format!("the API version in the data ({given}) does not match the expected API version ({expected})")
+                    format!(
+                        "the API version in the data ({given}) does not match the expected API version ({expected})"
+                    )
                 } else if field == "apiVersion" {
-                    format!("{kind} in version {given:?} cannot be handled as a {kind}: no kind {kind:?} is registered for version {given:?}", kind = kind.kind)
+                    format!(
+                        "{kind} in version {given:?} cannot be handled as a {kind}: no kind {kind:?} is registered for version {given:?}",
+                        kind = kind.kind
+                    )
                 } else {
                     format!("{given} in version {version:?} cannot be handled as a {expected}")
                 }));
             }
-            _ if field == "kind" => return Err(unrecognized(format!("Object 'Kind' is missing in '{}'", excerpt(body)))),
-            _ => return Err(unrecognized(format!("Object 'apiVersion' is missing in '{}'", excerpt(body)))),
+            _ if field == "kind" => {
+                return Err(unrecognized(format!(
+                    "Object 'Kind' is missing in '{}'",
+                    excerpt(body)
+                )));
+            }
+            _ => {
+                return Err(unrecognized(format!(
+                    "Object 'apiVersion' is missing in '{}'",
+                    excerpt(body)
+                )));
+            }
         }
     }
     validate::types(kind, &mut value)?;
@@ -199,9 +227,12 @@ pub(super) fn json_error(error: &serde_json::Error) -> String {
 
 fn excerpt(body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
-    if body.len() > 120 { format!("{text} ...") } else { text }
+    if body.len() > 120 {
+        format!("{text} ...")
+    } else {
+        text
+    }
 }
-
 
 const SERVER_GIVEN: &[&str] = &[
     "uid",

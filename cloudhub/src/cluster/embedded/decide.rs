@@ -39,12 +39,17 @@ fn carry_out(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> 
         (Verb::Update, None | Some("status")) => update::update(state, call),
         (Verb::Patch, None | Some("status")) => patch::patch(state, call),
         // A signer's approval is written where other kinds have their status.
-        (Verb::Update, Some("approval")) if is(&call.kind, "certificates.k8s.io", "certificatesigningrequests") => {
+        (Verb::Update, Some("approval"))
+            if is(&call.kind, "certificates.k8s.io", "certificatesigningrequests") =>
+        {
             update::update(state, call)
         }
         (Verb::Delete, None) => delete::delete(state, call),
         (Verb::DeleteCollection, None) => delete::delete_collection(state, call),
-        (_, Some(subresource)) => Err(fault::not_implemented(&format!("{}/{subresource}", call.kind.resource.resource))),
+        (_, Some(subresource)) => Err(fault::not_implemented(&format!(
+            "{}/{subresource}",
+            call.kind.resource.resource
+        ))),
         (Verb::Get | Verb::List | Verb::Watch, None) => Err(fault::method_not_allowed()),
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
     } else if is(kind, "", "services") {
         service::complete(state, kind, value)?;
         value["status"] = json!({"loadBalancer": {}});
-    } else if is(kind, "apps", "deployments") || is(kind, "apps", "replicasets") || is(kind, "apps", "statefulsets") {
+    } else if is(kind, "apps", "deployments")
+        || is(kind, "apps", "replicasets")
+        || is(kind, "apps", "statefulsets")
+    {
         default(&mut value["spec"], "replicas", json!(1));
         value["status"] = json!({});
     } else if is(kind, "apps", "daemonsets") {
@@ -38,7 +41,10 @@ pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Re
         pod(new);
         let (held, given) = (&old["spec"]["nodeName"], &new["spec"]["nodeName"]);
         if held.is_string() && held != given {
-            let error = FieldError::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+            let error = FieldError::forbidden(
+                "spec",
+                "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+            );
             return Err(fault::invalid(kind, meta(new, "name"), &[error]));
         }
     } else if is(kind, "", "services") {
@@ -89,7 +95,12 @@ fn pod(value: &mut Value) {
     }
     spec["serviceAccount"] = spec["serviceAccountName"].clone();
     for list in ["containers", "initContainers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+        for container in spec
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             let image = container["image"].as_str().unwrap_or_default();
             // A tag stands behind the last slash; a digest pins the image.
             let last = image.rsplit('/').next().unwrap_or_default();
@@ -106,7 +117,9 @@ fn pod(value: &mut Value) {
 /// `stringData` is for writing only: it becomes `data`.
 fn secret(value: &mut Value) {
     default(value, "type", "Opaque".into());
-    let given = value.as_object_mut().and_then(|object| object.remove("stringData"));
+    let given = value
+        .as_object_mut()
+        .and_then(|object| object.remove("stringData"));
     if let Some(Value::Object(texts)) = given {
         default(value, "data", json!({}));
         for (key, text) in texts {
@@ -120,7 +133,11 @@ fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     let name = meta(value, "name").to_owned();
     let spec = &mut value["spec"];
     let (plural, group) = (spec["names"]["plural"].clone(), spec["group"].clone());
-    let expected = format!("{}.{}", plural.as_str().unwrap_or_default(), group.as_str().unwrap_or_default());
+    let expected = format!(
+        "{}.{}",
+        plural.as_str().unwrap_or_default(),
+        group.as_str().unwrap_or_default()
+    );
     let refuse = |error| Err(fault::invalid(kind, &name, &[error]));
     if name != expected {
         return refuse(FieldError::invalid(
@@ -141,11 +158,12 @@ fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     let names = spec["names"].clone();
     let storage = |version: &&Value| version["storage"] == true;
     let versions = spec["versions"].as_array().into_iter().flatten();
-    let stored: Vec<Value> = versions.filter(storage).map(|version| version["name"].clone()).collect();
+    let stored: Vec<Value> = versions
+        .filter(storage)
+        .map(|version| version["name"].clone())
+        .collect();
     let since = meta(value, "creationTimestamp").to_owned();
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since})
-    };
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
     value["status"] = json!({
         "acceptedNames": names,
         "storedVersions": stored,

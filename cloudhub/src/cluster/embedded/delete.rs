@@ -44,7 +44,8 @@ pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<Ap
     let (labels, fields) = call.selectors()?;
     let mark = state.mark();
     let chosen = |object: &&Object| {
-        (labels.is_empty() || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels)))
+        (labels.is_empty()
+            || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels)))
             && fields.matches(&object.body)
     };
     let chosen: Vec<_> = state
@@ -58,7 +59,11 @@ pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<Ap
             one(state, &call.kind, &object.key, &options)?;
         }
     }
-    let list = super::read::list_body(&call.kind, state.revision(), chosen.iter().map(|object| &object.body));
+    let list = super::read::list_body(
+        &call.kind,
+        state.revision(),
+        chosen.iter().map(|object| &object.body),
+    );
     if options.dry_run.is_some() {
         state.roll_back(mark);
     }
@@ -107,7 +112,11 @@ fn one(
     };
     check_preconditions(kind, &value, options)?;
     if is_namespaces(kind) && PROTECTED_NAMESPACES.contains(&&*key.name) {
-        return Err(fault::forbidden(kind, &key.name, "this namespace may not be deleted"));
+        return Err(fault::forbidden(
+            kind,
+            &key.name,
+            "this namespace may not be deleted",
+        ));
     }
     let marked = mark_deleted(kind, &mut value, options);
     delete_content(state, kind, key)?;
@@ -133,7 +142,11 @@ fn one(
 
 /// Writes down that the object is to go, and when. False when that stands there already.
 fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions) -> bool {
-    let grace = if is(kind, "", "pods") { grace_of_pod(value, options) } else { 0 };
+    let grace = if is(kind, "", "pods") {
+        grace_of_pod(value, options)
+    } else {
+        0
+    };
     let metadata = &mut value["metadata"];
     let running = metadata["deletionTimestamp"]
         .is_string()
@@ -154,7 +167,9 @@ fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions)
 
 /// A pod that runs somewhere is given time; its kubelet confirms the end by deleting it with no grace.
 fn grace_of_pod(pod: &Value, options: &DeleteOptions) -> i64 {
-    let bound = pod["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
+    let bound = pod["spec"]["nodeName"]
+        .as_str()
+        .is_some_and(|node| !node.is_empty());
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if !bound || ended {
         return 0;
@@ -176,7 +191,10 @@ fn delete_content(state: &mut State, kind: &ResourceKind, key: &ObjectKey) -> Re
         return Ok(());
     };
     for key in content {
-        if let (Some(kind), true) = (state.registry.by_resource(&key.resource), state.get(&key).is_some()) {
+        if let (Some(kind), true) = (
+            state.registry.by_resource(&key.resource),
+            state.get(&key).is_some(),
+        ) {
             one(state, &kind, &key, &DeleteOptions::default())?;
         }
     }
@@ -185,9 +203,12 @@ fn delete_content(state: &mut State, kind: &ResourceKind, key: &ObjectKey) -> Re
 
 fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
     let metadata = &value["metadata"];
-    metadata["finalizers"].as_array().is_some_and(|all| !all.is_empty())
+    metadata["finalizers"]
+        .as_array()
+        .is_some_and(|all| !all.is_empty())
         || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
-        || (key.resource == GroupVersionResource::core("namespaces") && !state.in_namespace(&key.name).is_empty())
+        || (key.resource == GroupVersionResource::core("namespaces")
+            && !state.in_namespace(&key.name).is_empty())
         || (is_definition(key) && !instances(state, key).is_empty())
 }
 
@@ -197,7 +218,10 @@ fn waiting_for(state: &State, gone: &ObjectKey) -> Vec<ObjectKey> {
         .namespace
         .as_deref()
         .map(|namespace| ObjectKey::new(GroupVersionResource::core("namespaces"), None, namespace));
-    let custom = state.registry.by_resource(&gone.resource).filter(|kind| kind.custom);
+    let custom = state
+        .registry
+        .by_resource(&gone.resource)
+        .filter(|kind| kind.custom);
     let definition = custom.map(|kind| {
         let name = format!("{}.{}", kind.resource.resource, kind.resource.group);
         ObjectKey::new(definitions(), None, &name)
@@ -233,7 +257,11 @@ fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptio
     let Some(wanted) = &options.preconditions else {
         return Ok(());
     };
-    let (name, uid, version) = (meta(value, "name"), meta(value, "uid"), meta(value, "resourceVersion"));
+    let (name, uid, version) = (
+        meta(value, "name"),
+        meta(value, "uid"),
+        meta(value, "resourceVersion"),
+    );
     let resource = &kind.resource;
     let conflict = |why: String| {
         // Here Kubernetes names the kind, not the collection.
@@ -258,7 +286,9 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
             value["propagationPolicy"] = policy.into();
         }
         if let Some(grace) = call.parameter("gracePeriodSeconds") {
-            value["gracePeriodSeconds"] = grace.parse().map_or_else(|_| grace.into(), |grace: i64| grace.into());
+            value["gracePeriodSeconds"] = grace
+                .parse()
+                .map_or_else(|_| grace.into(), |grace: i64| grace.into());
         }
         value
     } else {
@@ -275,11 +305,19 @@ fn read_options(value: Value) -> Result<DeleteOptions, Status> {
     if let Some(policy) = &options.propagation_policy {
         if options.orphan_dependents.is_some() {
             let detail = "orphanDependents and deletionPropagation cannot be both set";
-            return refuse(FieldError::invalid("propagationPolicy", &policy.as_str().into(), detail));
+            return refuse(FieldError::invalid(
+                "propagationPolicy",
+                &policy.as_str().into(),
+                detail,
+            ));
         }
         if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
             let supported = r#""Foreground", "Background", "Orphan""#;
-            return refuse(FieldError::unsupported("propagationPolicy", &format!("{policy:?}"), supported));
+            return refuse(FieldError::unsupported(
+                "propagationPolicy",
+                &format!("{policy:?}"),
+                supported,
+            ));
         }
     }
     match options.dry_run.as_deref() {
@@ -288,7 +326,11 @@ fn read_options(value: Value) -> Result<DeleteOptions, Status> {
             ..options
         }),
         Some([all]) if all == "All" => Ok(options),
-        Some(other) => refuse(FieldError::unsupported("dryRun", &format!("{other:?}"), r#""All""#)),
+        Some(other) => refuse(FieldError::unsupported(
+            "dryRun",
+            &format!("{other:?}"),
+            r#""All""#,
+        )),
     }
 }
 

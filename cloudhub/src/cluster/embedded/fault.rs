@@ -55,16 +55,19 @@ pub(super) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) ->
 
 /// The same, where Kubernetes names another kind than the object's, or the collection.
 pub(super) fn invalid_named(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
-    let texts: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.detail)).collect();
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|e| format!("{}: {}", e.field, e.detail))
+        .collect();
     let text = match &texts[..] {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     };
     let shown = qualified(kind, group);
     let status = Status::failure(Reason::Invalid, format!("{shown} {name:?} is invalid: {text}"));
-    errors
-        .iter()
-        .fold(status.about(group, kind, name), |status, e| status.cause(e.reason, &e.detail, &e.field))
+    errors.iter().fold(status.about(group, kind, name), |status, e| {
+        status.cause(e.reason, &e.detail, &e.field)
+    })
 }
 
 pub(super) fn not_found(kind: &ResourceKind, name: &str) -> Status {
@@ -73,7 +76,11 @@ pub(super) fn not_found(kind: &ResourceKind, name: &str) -> Status {
 
 pub(super) fn already_exists(kind: &ResourceKind, name: &str) -> Status {
     let shown = collection(kind);
-    about(kind, name, Status::failure(Reason::AlreadyExists, format!("{shown} {name:?} already exists")))
+    about(
+        kind,
+        name,
+        Status::failure(Reason::AlreadyExists, format!("{shown} {name:?} already exists")),
+    )
 }
 
 pub(super) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Status {
@@ -84,7 +91,11 @@ pub(super) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Status {
 
 pub(super) fn forbidden(kind: &ResourceKind, name: &str, why: &str) -> Status {
     let shown = collection(kind);
-    about(kind, name, Status::failure(Reason::Forbidden, format!("{shown} {name:?} is forbidden: {why}")))
+    about(
+        kind,
+        name,
+        Status::failure(Reason::Forbidden, format!("{shown} {name:?} is forbidden: {why}")),
+    )
 }
 
 pub(super) fn bad_request(message: impl Into<String>) -> Status {
@@ -92,7 +103,10 @@ pub(super) fn bad_request(message: impl Into<String>) -> Status {
 }
 
 pub(super) fn no_such_resource() -> Status {
-    Status::failure(Reason::NotFound, "the server could not find the requested resource")
+    Status::failure(
+        Reason::NotFound,
+        "the server could not find the requested resource",
+    )
 }
 
 pub(super) fn method_not_allowed() -> Status {
@@ -103,8 +117,9 @@ pub(super) fn method_not_allowed() -> Status {
 }
 
 pub(super) fn unsupported_media_type(accepted: &str) -> Status {
-    let message =
-        format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
     Status::failure(Reason::UnsupportedMediaType, message)
 }
 
@@ -128,7 +143,10 @@ pub(super) fn not_implemented(what: &str) -> Status {
     Status {
         code: 501,
         reason: None,
-        ..Status::failure(Reason::InternalError, format!("the embedded cluster has no {what} yet"))
+        ..Status::failure(
+            Reason::InternalError,
+            format!("the embedded cluster has no {what} yet"),
+        )
     }
 }
 

@@ -80,7 +80,9 @@ impl Follower {
         if std::mem::replace(&mut self.restarted, true) {
             self.ready.push_back(ClusterEvent::Restarted);
         }
-        let listing = self.memory.list(&self.scope.resource, self.scope.namespace.as_deref());
+        let listing = self
+            .memory
+            .list(&self.scope.resource, self.scope.namespace.as_deref());
         for stored in &listing.objects {
             if self.contains(stored) {
                 self.ready.push_back(ClusterEvent::Applied {
@@ -95,7 +97,10 @@ impl Follower {
     }
 
     fn step(&self, event: &Event) -> Option<ClusterEvent> {
-        let previous = event.previous.as_deref().filter(|previous| self.contains(previous));
+        let previous = event
+            .previous
+            .as_deref()
+            .filter(|previous| self.contains(previous));
         let is_in = event.kind != EventKind::Deleted && self.contains(&event.stored);
         match (previous, is_in) {
             (previous, true) => Some(ClusterEvent::Applied {

@@ -23,12 +23,16 @@ impl Log {
     /// Opens or makes the file.
     pub(super) fn open(path: &Path) -> rusqlite::Result<(Self, Contents)> {
         let connection = Connection::open(path)?;
+        // Another process holds the file for as long as it lives: waiting longer helps nobody.
+        connection.busy_timeout(std::time::Duration::from_millis(500))?;
         // A committed transaction survives power loss: WAL with a sync at every commit.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.execute_batch(SCHEMA)?;
-        let revision = connection.query_row("SELECT value FROM meta WHERE name = 'revision'", [], |row| row.get(0));
+        let revision = connection.query_row("SELECT value FROM meta WHERE name = 'revision'", [], |row| {
+            row.get(0)
+        });
         let revision: i64 = match revision {
             Err(rusqlite::Error::QueryReturnedNoRows) => 0,
             other => other?,
@@ -76,7 +80,11 @@ impl Log {
             for change in changes {
                 match change {
                     Change::Put(object) => {
-                        let ObjectKey { resource, namespace, name } = &object.key;
+                        let ObjectKey {
+                            resource,
+                            namespace,
+                            name,
+                        } = &object.key;
                         put.execute(params![
                             &*resource.group,
                             &*resource.version,
@@ -89,7 +97,11 @@ impl Log {
                         ])?;
                     }
                     Change::Delete { key, .. } => {
-                        let ObjectKey { resource, namespace, name } = key;
+                        let ObjectKey {
+                            resource,
+                            namespace,
+                            name,
+                        } = key;
                         delete.execute(params![
                             &*resource.group,
                             &*resource.version,

@@ -43,8 +43,8 @@ use hub_core::object::{GroupVersionResource, Object, ObjectKey, Revision};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 use hub_core::store::{
-    Change, Compacted, Coverage, Listing, LogLimits, MemoryStore, ObjectStore, Restored, RevisionSource, StoreError,
-    StoreLimits, Stored, Watch,
+    Change, Compacted, Coverage, Listing, LogLimits, MemoryStore, ObjectStore, Restored, RevisionSource,
+    StoreError, StoreLimits, Stored, Watch,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -169,7 +169,9 @@ impl EmbeddedCluster {
             writer: Some(writer),
             closed: CancellationToken::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The cluster as a service, for a metaServer in front of it.
@@ -191,7 +193,9 @@ impl EmbeddedCluster {
 impl Cluster for EmbeddedCluster {
     fn watch(&self, scope: Scope) -> BoxStream<'static, ClusterEvent> {
         let closed = self.inner.closed.clone().cancelled_owned();
-        follow::follow(self.inner.memory.clone(), scope).take_until(closed).boxed()
+        follow::follow(self.inner.memory.clone(), scope)
+            .take_until(closed)
+            .boxed()
     }
 
     fn get(&self, key: ObjectKey) -> BoxFuture<'static, Result<Option<Object>, ClusterError>> {

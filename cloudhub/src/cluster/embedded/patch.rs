@@ -25,9 +25,12 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         _ => false,
     };
     if !accepted {
-        let custom = "application/json-patch+json, application/merge-patch+json";
-        let built_in = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
-        return Err(fault::unsupported_media_type(if kind.custom { custom } else { built_in }));
+        return Err(match media_type.as_str() {
+            STRATEGIC => {
+                fault::unsupported_media_type("application/json-patch+json, application/merge-patch+json")
+            }
+            _ => Status::failure(Reason::UnsupportedMediaType, "415: Unsupported Media Type"),
+        });
     }
     let Some(old) = state.value(&key)? else {
         return Err(fault::not_found(kind, &key.name));
@@ -85,8 +88,17 @@ fn json(value: &mut Value, body: &[u8]) -> Result<(), Status> {
     };
     let operations: Vec<Value> = match serde_json::from_slice(body) {
         Ok(Value::Array(operations)) => operations,
-        Ok(_) => return Err(fault::bad_request("error decoding patch: a JSON patch is a list of operations")),
-        Err(error) => return Err(fault::bad_request(format!("error decoding patch: {}", create::json_error(&error)))),
+        Ok(_) => {
+            return Err(fault::bad_request(
+                "error decoding patch: a JSON patch is a list of operations",
+            ));
+        }
+        Err(error) => {
+            return Err(fault::bad_request(format!(
+                "error decoding patch: {}",
+                create::json_error(&error)
+            )));
+        }
     };
     if operations.len() > OPERATIONS_MAX {
         let message = format!(

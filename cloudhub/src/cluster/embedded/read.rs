@@ -15,7 +15,10 @@ pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
         (Verb::Get, None | Some("status")) => get(store, &call),
         (Verb::Get, Some(subresource)) => {
             get(store, &call)?;
-            Err(fault::not_implemented(&format!("{}/{subresource}", call.kind.resource.resource)))
+            Err(fault::not_implemented(&format!(
+                "{}/{subresource}",
+                call.kind.resource.resource
+            )))
         }
         (Verb::List, None) => list(store, &call),
         _ => Err(fault::method_not_allowed()),
@@ -34,11 +37,18 @@ fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
 fn list(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let (labels, fields) = call.selectors()?;
     let listing = store.list(&call.kind.resource, call.namespace);
-    let bodies = listing.objects.iter().map(|stored| &stored.served).filter(|body| {
-        let labelled = || Metadata::parse(body).is_ok_and(|metadata| labels.matches(&metadata.labels));
-        (labels.is_empty() || labelled()) && (fields.is_empty() || fields.matches(body))
-    });
-    Ok(ApiResponse::json(200, list_body(&call.kind, listing.revision.0, bodies)))
+    let bodies = listing
+        .objects
+        .iter()
+        .map(|stored| &stored.served)
+        .filter(|body| {
+            let labelled = || Metadata::parse(body).is_ok_and(|metadata| labels.matches(&metadata.labels));
+            (labels.is_empty() || labelled()) && (fields.is_empty() || fields.matches(body))
+        });
+    Ok(ApiResponse::json(
+        200,
+        list_body(&call.kind, listing.revision.0, bodies),
+    ))
 }
 
 /// A list of objects, without parsing any.

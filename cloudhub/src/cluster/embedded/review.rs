@@ -11,7 +11,10 @@ use super::call::Call;
 use super::{clock, create, fault};
 
 pub(super) fn is_review(kind: &ResourceKind) -> bool {
-    matches!(&*kind.resource.group, "authentication.k8s.io" | "authorization.k8s.io")
+    matches!(
+        &*kind.resource.group,
+        "authentication.k8s.io" | "authorization.k8s.io"
+    )
 }
 
 pub(super) fn answer(call: &Call<'_>) -> Result<ApiResponse, Status> {

@@ -15,16 +15,17 @@ use super::fault::{self, FieldError};
 use super::state::State;
 
 /// Fills in the defaults of a service and gives it an address where it wants one.
-pub(super) fn complete(
-    state: &State,
-    kind: &ResourceKind,
-    value: &mut Value,
-) -> Result<(), Status> {
+pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     let name = meta(value, "name").to_owned();
     let spec = &mut value["spec"];
     default(spec, "type", "ClusterIP".into());
     default(spec, "sessionAffinity", "None".into());
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         default(port, "protocol", "TCP".into());
         let number = port["port"].clone();
         default(port, "targetPort", number);
@@ -35,7 +36,10 @@ pub(super) fn complete(
     default(spec, "internalTrafficPolicy", "Cluster".into());
     default(spec, "ipFamilies", json!(["IPv4"]));
     default(spec, "ipFamilyPolicy", "SingleStack".into());
-    let given = spec["clusterIP"].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let given = spec["clusterIP"]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned);
     let address = match given.as_deref() {
         Some("None") => "None".to_owned(),
         Some(given) => {
@@ -56,7 +60,8 @@ pub(super) fn complete(
         }
         None => {
             let free = free_address(&taken(state), random_start());
-            let free = free.ok_or_else(|| fault::internal("failed to allocate a serviceIP: range is full"))?;
+            let free =
+                free.ok_or_else(|| fault::internal("failed to allocate a serviceIP: range is full"))?;
             free.to_string()
         }
     };
@@ -71,7 +76,15 @@ pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) ->
     if new["spec"]["type"] == "ExternalName" || old["spec"]["type"] == "ExternalName" {
         return Ok(());
     }
-    for field in ["type", "clusterIP", "clusterIPs", "sessionAffinity", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy"] {
+    for field in [
+        "type",
+        "clusterIP",
+        "clusterIPs",
+        "sessionAffinity",
+        "internalTrafficPolicy",
+        "ipFamilies",
+        "ipFamilyPolicy",
+    ] {
         default(&mut new["spec"], field, old["spec"][field].clone());
     }
     let (held, given) = (&old["spec"]["clusterIP"], &new["spec"]["clusterIP"]);
@@ -89,7 +102,11 @@ fn taken(state: &State) -> HashSet<Ipv4Addr> {
         let service: Service = serde_json::from_slice(&object.body).ok()?;
         service.spec.cluster_ip.parse().ok()
     };
-    state.list(&services, None).filter_map(address).chain(reserved).collect()
+    state
+        .list(&services, None)
+        .filter_map(address)
+        .chain(reserved)
+        .collect()
 }
 
 /// The first free address from a random place on, so that one that was just given up is not given out at once.
@@ -133,10 +150,14 @@ mod tests {
 
     #[test]
     fn addresses_run_out_only_when_all_are_taken() {
-        let mut taken = HashSet::new();
-        while let Some(address) = free_address(&taken, 65_000) {
-            assert!(taken.insert(address) && in_range(address));
-        }
-        assert_eq!(taken.len(), 65_534);
+        let all = (0..=u16::MAX).map(|n| Ipv4Addr::new(10, 96, n.to_be_bytes()[0], n.to_be_bytes()[1]));
+        let mut taken: HashSet<_> = all.collect();
+        assert_eq!(free_address(&taken, 65_000), None);
+        let free = Ipv4Addr::new(10, 96, 3, 4);
+        taken.remove(&free);
+        assert_eq!(free_address(&taken, 65_000), Some(free));
+        taken.remove(&Ipv4Addr::new(10, 96, 0, 0));
+        assert_eq!(free_address(&taken, 0), Some(free), "a network has no host 0");
+        assert!(in_range(free) && !in_range(Ipv4Addr::new(10, 97, 0, 1)));
     }
 }

@@ -93,7 +93,11 @@ impl State {
     }
 
     /// Stores an object under a new version, which is written into it.
-    pub(super) fn put(&mut self, resource: &GroupVersionResource, value: &mut Value) -> Result<Object, Status> {
+    pub(super) fn put(
+        &mut self,
+        resource: &GroupVersionResource,
+        value: &mut Value,
+    ) -> Result<Object, Status> {
         let revision = self.revision + 1;
         value["metadata"]["resourceVersion"] = revision.to_string().into();
         let body = Bytes::from(value.to_string());
@@ -173,7 +177,10 @@ impl State {
 }
 
 fn full(limit: &str) -> Status {
-    Status::failure(Reason::InternalError, format!("the embedded cluster is full: {limit} is reached"))
+    Status::failure(
+        Reason::InternalError,
+        format!("the embedded cluster is full: {limit} is reached"),
+    )
 }
 
 #[cfg(test)]
@@ -207,6 +214,12 @@ mod tests {
         let pod = |name: &str| json!({"metadata":{"name":name,"namespace":"d"}});
         state.put(&pods, &mut pod("a")).unwrap();
         state.put(&pods, &mut pod("a")).unwrap();
-        assert!(state.put(&pods, &mut pod("b")).unwrap_err().message.contains("objects_max"));
+        assert!(
+            state
+                .put(&pods, &mut pod("b"))
+                .unwrap_err()
+                .message
+                .contains("objects_max")
+        );
     }
 }

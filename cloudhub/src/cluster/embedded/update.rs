@@ -18,16 +18,29 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
     same_name(&mut value, &key.name)?;
     create::set_namespace(call, &mut value)?;
     let Some(old) = state.value(&key)? else {
-        if call.subresource.is_some() || !CREATED_BY_UPDATE.contains(&(&*kind.resource.group, &*kind.resource.resource)) {
+        if call.subresource.is_some()
+            || !CREATED_BY_UPDATE.contains(&(&*kind.resource.group, &*kind.resource.resource))
+        {
             return Err(fault::not_found(kind, &key.name));
         }
         let object = create::insert(state, call, value)?;
         return Ok(ApiResponse::json(201, object.body));
     };
-    if meta(&value, "resourceVersion").is_empty() && (kind.custom || is(kind, "coordination.k8s.io", "leases")) {
-        let error = FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+    if meta(&value, "resourceVersion").is_empty()
+        && (kind.custom || is(kind, "coordination.k8s.io", "leases"))
+    {
+        let error = FieldError::invalid(
+            "metadata.resourceVersion",
+            &0.into(),
+            "must be specified for an update",
+        );
         let resource = &kind.resource;
-        return Err(fault::invalid_named(&resource.group, &resource.resource, &key.name, &[error]));
+        return Err(fault::invalid_named(
+            &resource.group,
+            &resource.resource,
+            &key.name,
+            &[error],
+        ));
     }
     let (given, held) = (meta(&value, "uid"), meta(&old, "uid"));
     if !given.is_empty() && given != held {
@@ -39,7 +52,12 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
 }
 
 /// Puts a new state in place of the old one, as the rules of the kind have it. Answers with what is there now, or was last.
-pub(super) fn replace(state: &mut State, call: &Call<'_>, old: &Value, mut new: Value) -> Result<bytes::Bytes, Status> {
+pub(super) fn replace(
+    state: &mut State,
+    call: &Call<'_>,
+    old: &Value,
+    mut new: Value,
+) -> Result<bytes::Bytes, Status> {
     let kind = &*call.kind;
     let key = call.named()?;
     let version = meta(&new, "resourceVersion");
@@ -55,16 +73,16 @@ pub(super) fn replace(state: &mut State, call: &Call<'_>, old: &Value, mut new: 
     validate::object(kind, &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
-    if has_generation(kind)
-        && without_bookkeeping(old) != without_bookkeeping(&new)
-    {
+    if has_generation(kind) && without_bookkeeping(old) != without_bookkeeping(&new) {
         let generation = old["metadata"]["generation"].as_u64().unwrap_or_default();
         new["metadata"]["generation"] = (generation + 1).into();
     }
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     if new == *old {
         let held: Option<&Object> = state.get(&key);
-        return held.map(|object| object.body.clone()).ok_or_else(|| fault::not_found(kind, &key.name));
+        return held
+            .map(|object| object.body.clone())
+            .ok_or_else(|| fault::not_found(kind, &key.name));
     }
     let object = state.put(&kind.resource, &mut new)?;
     delete::finish(state, &key)?;
@@ -162,7 +180,8 @@ fn set(value: &mut Value, field: &str, to: Option<&Value>) {
     }
 }
 
-const STALE: &str = "the object has been modified; please apply your changes to the latest version and try again";
+const STALE: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 /// Kinds whose PUT makes a missing object (their strategies allow it; seen on a kube-apiserver 1.36).
 const CREATED_BY_UPDATE: &[(&str, &str)] = &[
     ("", "endpoints"),

@@ -12,7 +12,10 @@ pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
     let mut errors = Vec::new();
     let name = meta(value, "name");
     if name.is_empty() {
-        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
     } else if let Some(detail) = name_fault(kind, name) {
         errors.push(FieldError::invalid("metadata.name", &name.into(), &detail));
     }
@@ -27,7 +30,11 @@ pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
             errors.push(FieldError::invalid("metadata.finalizers", finalizer, &detail));
         }
     }
-    for owner in value["metadata"]["ownerReferences"].as_array().into_iter().flatten() {
+    for owner in value["metadata"]["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
                 let path = format!("metadata.ownerReferences.{field}");
@@ -47,7 +54,11 @@ pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
 
 /// Checks that the metadata has the types that Kubernetes gives it, and leaves no nulls in it.
 pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
-    let version = if kind.custom { &kind.resource.version.to_string() } else { &kind.resource.api_version() };
+    let version = if kind.custom {
+        &kind.resource.version.to_string()
+    } else {
+        &kind.resource.api_version()
+    };
     let wrong = |what: &Value, field: &str, wanted: &str| {
         let found = match what {
             Value::Bool(_) => "bool",
@@ -64,7 +75,9 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
     let Value::Object(object) = value else {
         return Err(wrong(value, "ObjectMeta", "v1.ObjectMeta"));
     };
-    let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+    let metadata = object
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Default::default()));
     if metadata.is_null() {
         *metadata = Value::Object(Default::default());
     }
@@ -98,7 +111,11 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
                 }
                 other => return Err(wrong(other, &field, "[]string")),
             },
-            "ownerReferences" if !value.as_array().is_some_and(|all| all.iter().all(Value::is_object)) => {
+            "ownerReferences"
+                if !value
+                    .as_array()
+                    .is_some_and(|all| all.iter().all(Value::is_object)) =>
+            {
                 return Err(wrong(value, &field, "[]v1.OwnerReference"));
             }
             _ => {}
@@ -112,7 +129,10 @@ fn name_fault(kind: &ResourceKind, name: &str) -> Option<String> {
         let bad = |part: &&&str| name.contains(**part);
         return match name {
             "." | ".." => Some(format!("may not be '{name}'")),
-            _ => ["/", "%"].iter().find(bad).map(|part| format!("may not contain '{part}'")),
+            _ => ["/", "%"]
+                .iter()
+                .find(bad)
+                .map(|part| format!("may not contain '{part}'")),
         };
     }
     if is_namespaces(kind) {
@@ -131,11 +151,19 @@ fn name_fault(kind: &ResourceKind, name: &str) -> Option<String> {
 fn labels(labels: &Value, errors: &mut Vec<FieldError>) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         if let Some(detail) = qualified_name_fault(key) {
-            errors.push(FieldError::invalid("metadata.labels", &key.as_str().into(), &detail));
+            errors.push(FieldError::invalid(
+                "metadata.labels",
+                &key.as_str().into(),
+                &detail,
+            ));
         }
         let text = value.as_str().unwrap_or_default();
         if text.len() > 63 {
-            errors.push(FieldError::invalid("metadata.labels", value, "must be no more than 63 bytes"));
+            errors.push(FieldError::invalid(
+                "metadata.labels",
+                value,
+                "must be no more than 63 bytes",
+            ));
         }
         if !text.is_empty() && !is_name_part(text) {
             errors.push(FieldError::invalid("metadata.labels", value, LABEL_VALUE));
@@ -170,14 +198,18 @@ fn is_label(text: &str) -> bool {
 fn is_long_label(text: &str) -> bool {
     let edge = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let bytes = text.as_bytes();
-    bytes.first().is_some_and(edge) && bytes.last().is_some_and(edge) && bytes.iter().all(|c| edge(c) || *c == b'-')
+    bytes.first().is_some_and(edge)
+        && bytes.last().is_some_and(edge)
+        && bytes.iter().all(|c| edge(c) || *c == b'-')
 }
 
 fn is_name_part(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
+        && bytes
+            .iter()
+            .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
 }
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";

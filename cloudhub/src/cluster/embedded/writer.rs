@@ -23,7 +23,10 @@ pub(super) enum Job {
 /// An answer that waits for the disk.
 enum Answer {
     Request(ApiResponse, oneshot::Sender<Result<ApiResponse, UpstreamError>>),
-    Changes(Result<Revision, StoreError>, oneshot::Sender<Result<Revision, StoreError>>),
+    Changes(
+        Result<Revision, StoreError>,
+        oneshot::Sender<Result<Revision, StoreError>>,
+    ),
 }
 
 pub(super) struct Writer {
@@ -105,7 +108,8 @@ impl Answer {
     fn give(self, failure: Option<&rusqlite::Error>) {
         match self {
             Self::Request(answer, to) => {
-                let failed = |error| fault::internal(format!("the embedded cluster could not write: {error}")).into();
+                let failed =
+                    |error| fault::internal(format!("the embedded cluster could not write: {error}")).into();
                 let _ = to.send(Ok(failure.map_or(answer, failed)));
             }
             Self::Changes(answer, to) => {

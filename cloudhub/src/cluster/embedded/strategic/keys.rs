@@ -81,5 +81,6 @@ struct Table {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("merge_keys.json")).expect("a file of this crate, which its tests read too")
+    serde_json::from_str(include_str!("merge_keys.json"))
+        .expect("a file of this crate, which its tests read too")
 });

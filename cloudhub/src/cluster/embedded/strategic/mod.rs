@@ -16,7 +16,12 @@ use keys::Place;
 pub(crate) struct PatchError(String);
 
 /// Applies a strategic merge patch to an object of a built-in kind.
-pub(crate) fn apply(api_version: &str, kind: &str, object: &mut Value, patch: &Value) -> Result<(), PatchError> {
+pub(crate) fn apply(
+    api_version: &str,
+    kind: &str,
+    object: &mut Value,
+    patch: &Value,
+) -> Result<(), PatchError> {
     match (object, patch) {
         (Value::Object(object), Value::Object(patch)) => {
             merge_map(object, patch, Place::of_kind(api_version, kind))
@@ -25,7 +30,11 @@ pub(crate) fn apply(api_version: &str, kind: &str, object: &mut Value, patch: &V
     }
 }
 
-fn merge_map(original: &mut Map<String, Value>, patch: &Map<String, Value>, place: Place) -> Result<(), PatchError> {
+fn merge_map(
+    original: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    place: Place,
+) -> Result<(), PatchError> {
     match patch.get(PATCH) {
         None => {}
         Some(Value::String(directive)) if directive == "merge" => {}
@@ -65,17 +74,26 @@ fn merge_map(original: &mut Map<String, Value>, patch: &Map<String, Value>, plac
     Ok(())
 }
 
-fn merge_field(original: &mut Map<String, Value>, key: &str, value: &Value, place: Place) -> Result<(), PatchError> {
+fn merge_field(
+    original: &mut Map<String, Value>,
+    key: &str,
+    value: &Value,
+    place: Place,
+) -> Result<(), PatchError> {
     if value.is_null() {
         original.remove(key);
         return Ok(());
     }
     let rules = place.field(key);
     match (original.get_mut(key), value) {
-        (Some(Value::Object(original)), Value::Object(patch)) if !rules.is_some_and(|rules| rules.replace) => {
+        (Some(Value::Object(original)), Value::Object(patch))
+            if !rules.is_some_and(|rules| rules.replace) =>
+        {
             merge_map(original, patch, place.below(key))
         }
-        (Some(Value::Array(original)), Value::Array(patch)) if rules.is_some_and(|rules| rules.merge.is_some()) => {
+        (Some(Value::Array(original)), Value::Array(patch))
+            if rules.is_some_and(|rules| rules.merge.is_some()) =>
+        {
             let merge_key = rules.and_then(|rules| rules.merge.as_deref()).unwrap_or_default();
             merge_list(original, patch, merge_key, place.below(key))
         }
@@ -101,7 +119,9 @@ fn merge_list(original: &mut Vec<Value>, patch: &[Value], key: &str, place: Plac
     let mut replace = false;
     for element in patch {
         let Value::Object(fields) = element else {
-            return Err(PatchError(format!("a list merged by {key} holds something else than objects: {element}")));
+            return Err(PatchError(format!(
+                "a list merged by {key} holds something else than objects: {element}"
+            )));
         };
         match fields.get(PATCH) {
             None => ordinary.push(element),
@@ -111,7 +131,9 @@ fn merge_list(original: &mut Vec<Value>, patch: &[Value], key: &str, place: Plac
             }
             Some(Value::String(directive)) if directive == "replace" => replace = true,
             Some(Value::String(directive)) if directive == "merge" => {
-                return Err(PatchError("merging lists cannot yet be specified in the patch".into()));
+                return Err(PatchError(
+                    "merging lists cannot yet be specified in the patch".into(),
+                ));
             }
             Some(other) => return Err(unknown_directive(other, fields)),
         }
@@ -123,7 +145,9 @@ fn merge_list(original: &mut Vec<Value>, patch: &[Value], key: &str, place: Plac
     for element in &ordinary {
         let Value::Object(fields) = element else { continue };
         let wanted = merge_value(fields, key)?;
-        let found = original.iter_mut().find(|element| element.get(key) == Some(wanted));
+        let found = original
+            .iter_mut()
+            .find(|element| element.get(key) == Some(wanted));
         match found {
             Some(Value::Object(found)) => merge_map(found, fields, place)?,
             _ => original.push(without_directives(element)),
@@ -136,7 +160,9 @@ fn merge_list(original: &mut Vec<Value>, patch: &[Value], key: &str, place: Plac
 fn merge_value<'a>(fields: &'a Map<String, Value>, key: &str) -> Result<&'a Value, PatchError> {
     fields.get(key).ok_or_else(|| {
         let fields = go_map(fields);
-        PatchError(format!("map: {fields} does not contain declared merge key: {key}"))
+        PatchError(format!(
+            "map: {fields} does not contain declared merge key: {key}"
+        ))
     })
 }
 
@@ -169,7 +195,11 @@ fn arrange(list: &mut Vec<Value>, order: &[Value], server_order: &[Value], key: 
     }
 }
 
-fn retain_keys(original: &mut Map<String, Value>, patch: &Map<String, Value>, retained: &Value) -> Result<(), PatchError> {
+fn retain_keys(
+    original: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    retained: &Value,
+) -> Result<(), PatchError> {
     let Value::Array(retained) = retained else {
         return Err(PatchError("$retainKeys must be a list".into()));
     };
@@ -212,12 +242,18 @@ fn without_directives_in(fields: &Map<String, Value>) -> Map<String, Value> {
 
 /// Other keys may begin with a dollar: `$ref` in the schema of a CustomResourceDefinition does.
 fn is_directive(key: &str) -> bool {
-    key == PATCH || key == RETAIN_KEYS || key.starts_with(SET_ELEMENT_ORDER) || key.starts_with(DELETE_FROM_PRIMITIVES)
+    key == PATCH
+        || key == RETAIN_KEYS
+        || key.starts_with(SET_ELEMENT_ORDER)
+        || key.starts_with(DELETE_FROM_PRIMITIVES)
 }
 
 fn unknown_directive(directive: &Value, fields: &Map<String, Value>) -> PatchError {
     let directive = go_value(directive);
-    PatchError(format!("unknown patch type: {directive} in map: {}", go_map(fields)))
+    PatchError(format!(
+        "unknown patch type: {directive} in map: {}",
+        go_map(fields)
+    ))
 }
 
 /// As Go prints a map with `%v`.
@@ -293,8 +329,20 @@ mod tests {
     fn directives_replace_delete_retain_and_order() {
         let pod = |containers: Value| json!({"spec":{"containers":containers}});
         let two = || pod(json!([{"name":"a"},{"name":"b"}]));
-        check("v1", "Pod", two(), pod(json!([{"$patch":"replace"},{"name":"c"}])), pod(json!([{"name":"c"}])));
-        check("v1", "Pod", two(), pod(json!([{"name":"a","$patch":"delete"}])), pod(json!([{"name":"b"}])));
+        check(
+            "v1",
+            "Pod",
+            two(),
+            pod(json!([{"$patch":"replace"},{"name":"c"}])),
+            pod(json!([{"name":"c"}])),
+        );
+        check(
+            "v1",
+            "Pod",
+            two(),
+            pod(json!([{"name":"a","$patch":"delete"}])),
+            pod(json!([{"name":"b"}])),
+        );
         check(
             "apps/v1",
             "Deployment",
@@ -316,8 +364,20 @@ mod tests {
             json!({"status":{"$setElementOrder/conditions":[{"type":"Ready"},{"type":"Initialized"}],"conditions":[{"type":"Initialized","status":"True"}]}}),
             json!({"status":{"conditions":[{"type":"Ready"},{"type":"Initialized","status":"True"}]}}),
         );
-        check("v1", "ConfigMap", json!({"data":{"a":"1"}}), json!({"data":{"$patch":"replace","b":"2"}}), json!({"data":{"b":"2"}}));
-        check("v1", "ConfigMap", json!({"data":{"a":"1","b":"1"}}), json!({"data":{"a":null,"c":null}}), json!({"data":{"b":"1"}}));
+        check(
+            "v1",
+            "ConfigMap",
+            json!({"data":{"a":"1"}}),
+            json!({"data":{"$patch":"replace","b":"2"}}),
+            json!({"data":{"b":"2"}}),
+        );
+        check(
+            "v1",
+            "ConfigMap",
+            json!({"data":{"a":"1","b":"1"}}),
+            json!({"data":{"a":null,"c":null}}),
+            json!({"data":{"b":"1"}}),
+        );
     }
 
     #[test]

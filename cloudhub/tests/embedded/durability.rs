@@ -1,0 +1,116 @@
+//! What was answered is still there, whatever happens to the process.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::store::ObjectStore;
+use serde_json::json;
+
+use crate::World;
+
+const FILE: &str = "EMBEDDED_CLUSTER_FILE";
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn a_cluster_goes_on_where_it_stopped() {
+    let mut world = World::new();
+    world
+        .ok(
+            "POST",
+            CONFIG_MAPS,
+            json!({"metadata":{"name":"a"},"data":{"k":"v"}}),
+        )
+        .await;
+    let definition = json!({"metadata":{"name":"widgets.g.io"},"spec":{"group":"g.io","scope":"Cluster",
+        "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true}]}});
+    world
+        .ok(
+            "POST",
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            definition,
+        )
+        .await;
+    let before = world.ok("GET", &format!("{CONFIG_MAPS}/a"), ()).await;
+    let revision = world.cluster.revision();
+    let path = world.folder.path().join("cluster.db");
+    // Opened while it is open, the file is refused; closed, it is ours again.
+    assert!(EmbeddedCluster::open(&path, EmbeddedConfig::default()).is_err());
+    let elsewhere = World::new();
+    drop(std::mem::replace(&mut world.cluster, elsewhere.cluster));
+    world.cluster = EmbeddedCluster::open(&path, EmbeddedConfig::default()).unwrap();
+    assert_eq!(world.cluster.revision(), revision);
+    assert_eq!(world.ok("GET", &format!("{CONFIG_MAPS}/a"), ()).await, before);
+    let widget = json!({"kind":"Widget","apiVersion":"g.io/v1","metadata":{"name":"w"}});
+    let widget = world.ok("POST", "/apis/g.io/v1/widgets", widget).await;
+    assert_eq!(widget["metadata"]["resourceVersion"], revision.next().to_string());
+}
+
+#[test]
+fn kill_9_loses_nothing_that_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster.db");
+    let mut answered = 0;
+    for round in 0..3 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "durability::the_child_that_is_killed",
+                "--nocapture",
+                "--ignored",
+            ])
+            .env(FILE, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let names: Vec<_> = lines
+            .filter_map(|line| Some(line.strip_prefix("answered ")?.to_owned()))
+            .take(20 + round * 17)
+            .collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(names.len(), 20 + round * 17);
+        let cluster = EmbeddedCluster::open(&path, EmbeddedConfig::default()).unwrap();
+        for name in &names {
+            let key = ObjectKey::new(GroupVersionResource::core("configmaps"), Some("default"), name);
+            let stored = cluster
+                .get(&key)
+                .unwrap_or_else(|| panic!("{name} was answered and is lost"));
+            assert!(stored.object.version.number().unwrap() <= cluster.revision().0);
+        }
+        answered += names.len();
+    }
+    let cluster = EmbeddedCluster::open(&path, EmbeddedConfig::default()).unwrap();
+    let held = cluster
+        .list(&GroupVersionResource::core("configmaps"), None)
+        .objects
+        .len();
+    assert!(held >= answered, "{held} of {answered}");
+}
+
+/// Not a test of its own: writes, and says what was answered, until it is killed.
+#[test]
+#[ignore = "started by kill_9_loses_nothing_that_was_answered"]
+fn the_child_that_is_killed() {
+    let Ok(path) = std::env::var(FILE) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let cluster = EmbeddedCluster::open(path.as_ref(), EmbeddedConfig::default()).unwrap();
+        loop {
+            let body = json!({"metadata":{"generateName":"c-"},"data":{"k":"v".repeat(500)}});
+            let create = || crate::request("POST", CONFIG_MAPS, "application/json", body.to_string().into());
+            let writes = (0..5).map(|_| cloudhub::cluster::Cluster::execute(&cluster, create()));
+            for answer in futures::future::join_all(writes).await {
+                let value = crate::parse(&answer.unwrap());
+                println!("answered {}", value["metadata"]["name"].as_str().unwrap());
+            }
+        }
+    });
+}
