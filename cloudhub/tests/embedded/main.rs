@@ -1,5 +1,10 @@
 //! The embedded cluster, as its users see it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the functions that the tests share are tests too"
+)]
+
 mod durability;
 mod recorded;
 mod semantics;

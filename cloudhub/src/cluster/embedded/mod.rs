@@ -213,7 +213,7 @@ impl Cluster for EmbeddedCluster {
             return now(Ok(read::read(&self.inner.memory, &request)));
         }
         let (answer, answered) = oneshot::channel();
-        if let Err(error) = self.submit(Job::Request(request, answer)) {
+        if let Err(error) = self.submit(Job::Request(Box::new(request), answer)) {
             return now(Err(error));
         }
         // The writer stopped over this request: nobody knows how far it came.

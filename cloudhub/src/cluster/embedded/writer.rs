@@ -15,7 +15,10 @@ use super::state::State;
 /// Work for the writer.
 pub(super) enum Job {
     /// A request that is no read.
-    Request(ApiRequest, oneshot::Sender<Result<ApiResponse, UpstreamError>>),
+    Request(
+        Box<ApiRequest>,
+        oneshot::Sender<Result<ApiResponse, UpstreamError>>,
+    ),
     /// Objects to be taken over, or forgotten, without asking any rule.
     Changes(Vec<Change>, oneshot::Sender<Result<Revision, StoreError>>),
 }
