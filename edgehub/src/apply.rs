@@ -1,0 +1,246 @@
+//! An object from the cloud goes to the store, and is acknowledged once it is on the disk.
+//!
+//! All kinds take the same way. Which collection an object lives in is said by its own `apiVersion` and `kind`, looked up among
+//! the kinds that this node knows; where a stock cloud leaves them out, by the kind in the route.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::FutureExt;
+use hub_core::catch_up::{self, Complete};
+use hub_core::message::{Content, Message, Operation, ResourceParts};
+use hub_core::object::{InvalidObject, Metadata, Object, ObjectKey};
+use hub_core::registry::{Registry, ResourceKind};
+use hub_core::scope::Scope;
+use hub_core::service::{BoxError, Matcher, Reply, Request, Router};
+use hub_core::store::{Change, ObjectStore};
+use tokio::sync::watch;
+use tower::Service;
+
+/// The routes of what comes down.
+pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2]) -> Router {
+    let apply = Apply {
+        store,
+        own: Arc::new(own),
+        defining: Arc::new(watch::channel(0).0),
+    };
+    let complete = apply.clone();
+    let complete = tower::service_fn(move |request: Request| complete.clone().complete(request.message));
+    let mut router = Router::new().route(
+        Matcher::any().source(catch_up::SOURCE).operation(Operation::Update).prefix(catch_up::COMPLETE),
+        complete,
+    );
+    for operation in [Operation::Insert, Operation::Update, Operation::Delete] {
+        router = router.route(Matcher::any().group("resource").operation(operation), apply.clone());
+    }
+    // What KubeEdge's other modules would take: device twins, rules, jobs. The cloud does not wait for an answer, and a node
+    // without these modules is no error. An embedder's routes come before these.
+    for group in ["resource", "twin", "user", "taskmanager", "func", "cloudhub"] {
+        router = router.route(Matcher::any().group(group), tower::service_fn(ignore));
+    }
+    router
+}
+
+/// What the store holds of the object that a message is about, exactly as the cloud sent it.
+pub(crate) fn held(store: &dyn ObjectStore, message: &Message) -> Option<Bytes> {
+    let parts = message.route.resource.parts()?;
+    let kinds = store.registry().by_lower_kind(parts.kind);
+    kinds.iter().find_map(|kind| Some(store.get(&key(kind, &parts)?)?.object.body.clone()))
+}
+
+/// The object may not be stored. The cloud's move; the text goes to it.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("{0:?} names no object")]
+    Route(String),
+    #[error("the content says what went wrong elsewhere; it is no object")]
+    ErrorStatus,
+    #[error(transparent)]
+    Object(#[from] InvalidObject),
+    #[error("this node does not know the kind {kind} of {api_version} yet")]
+    UnknownKind { api_version: String, kind: String },
+    #[error("the content names no kind, and {0:?} is none, or more than one, that this node knows")]
+    Untyped(String),
+}
+
+/// Stores, and removes. As a [`Service`] it hands the change to the store when first polled, so the store sees changes in the
+/// order of their arrival.
+#[derive(Clone)]
+struct Apply {
+    store: Arc<dyn ObjectStore>,
+    /// What every node holds; complete when the cloud says that everything was sent.
+    own: Arc<[Scope; 2]>,
+    /// How many definitions of custom kinds are on their way to the disk.
+    defining: Arc<watch::Sender<usize>>,
+}
+
+impl Apply {
+    async fn apply(self, message: Message) -> Result<Reply, BoxError> {
+        let change = match self.change(&message) {
+            // Its definition may be just before it.
+            Err(Unfit::UnknownKind { .. } | Unfit::Untyped(_)) if *self.defining.borrow() > 0 => {
+                let _ = self.defining.subscribe().wait_for(|defining| *defining == 0).await;
+                self.change(&message)?
+            }
+            change => change?,
+        };
+        let _defining = Defining::of(&change, &self.defining);
+        self.store.apply(vec![change]).await?;
+        Ok(Reply::Done)
+    }
+
+    fn change(&self, message: &Message) -> Result<Change, Unfit> {
+        let registry = self.store.registry();
+        if message.route.operation == Operation::Delete {
+            return self.deletion(message);
+        }
+        if is_error_status(&message.content) {
+            return Err(Unfit::ErrorStatus);
+        }
+        let body = message.content.document_bytes();
+        let (kind, typed) = kind_of(registry, &*self.store, message, &body)?;
+        let body = if typed { body } else { with_type(&kind, &body) };
+        Ok(Change::Put(Object::from_body(kind.resource.clone(), body)?))
+    }
+
+    /// The content of a deletion may be the last state, a few fields of it, or nothing at all.
+    fn deletion(&self, message: &Message) -> Result<Change, Unfit> {
+        let body = message.content.document_bytes();
+        let is_object = body.first() == Some(&b'{');
+        let (kind, _) = kind_of(self.store.registry(), &*self.store, message, if is_object { &body } else { b"{}" })?;
+        let metadata = if is_object { Metadata::parse(&body).map_err(InvalidObject::from)? } else { Metadata::default() };
+        let key = if metadata.name.is_empty() {
+            let parts = message.route.resource.parts();
+            let parts = parts.ok_or_else(|| Unfit::Route(message.route.resource.to_string()))?;
+            key(&kind, &parts).ok_or_else(|| Unfit::Route(message.route.resource.to_string()))?
+        } else {
+            let namespace = (!metadata.namespace.is_empty()).then_some(&*metadata.namespace);
+            ObjectKey::new(kind.resource.clone(), namespace, &metadata.name)
+        };
+        let version = message.header.resource_version.clone();
+        Ok(Change::Delete {
+            key,
+            uid: (!metadata.uid.is_empty()).then(|| (&*metadata.uid).into()),
+            version: version.or_else(|| (!metadata.resource_version.is_empty()).then(|| (&*metadata.resource_version).into())),
+        })
+    }
+
+    /// The end of a catch-up: everything before it is on the disk, because the cloud waited for the acknowledgements.
+    async fn complete(self, message: Message) -> Result<Reply, BoxError> {
+        let complete: Complete = message.content.decode("the end of a catch-up")?;
+        let mut changes: Vec<_> = self.own.iter().cloned().map(Change::Complete).collect();
+        changes.extend(complete.scopes.iter().filter_map(catch_up::ScopeText::scope).map(Change::Complete));
+        for refused in &complete.refused {
+            if let Some(scope) = refused.scope.scope() {
+                tracing::warn!(
+                    %scope,
+                    reason = refused.reason,
+                    "the cloud does not give this node what a client of it wants; check the node's permissions"
+                );
+                changes.push(Change::Drop(scope));
+            }
+        }
+        self.store.apply(changes).await?;
+        Ok(Reply::Done)
+    }
+}
+
+impl Service<Request> for Apply {
+    type Response = Reply;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.clone().apply(request.message).boxed()
+    }
+}
+
+/// Counts a definition that is on its way, so that objects of its kind wait for it instead of being refused.
+struct Defining<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Defining<'a> {
+    fn of(change: &Change, defining: &'a watch::Sender<usize>) -> Option<Self> {
+        let Change::Put(object) = change else { return None };
+        (&*object.key.resource.resource == "customresourcedefinitions").then(|| {
+            defining.send_modify(|n| *n += 1);
+            Self(defining)
+        })
+    }
+}
+
+impl Drop for Defining<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
+async fn ignore(request: Request) -> Result<Reply, BoxError> {
+    let route = &request.message.route;
+    tracing::debug!(group = &*route.group, operation = %route.operation, resource = %route.resource, "not for this node's hub");
+    Ok(Reply::Done)
+}
+
+/// The kind of an object, and whether its body says it.
+fn kind_of(
+    registry: &Registry,
+    store: &dyn ObjectStore,
+    message: &Message,
+    body: &[u8],
+) -> Result<(Arc<ResourceKind>, bool), Unfit> {
+    let metadata = Metadata::parse(body).map_err(InvalidObject::from)?;
+    if !metadata.kind.is_empty() && !metadata.api_version.is_empty() {
+        let kind = registry.by_kind(&metadata.api_version, &metadata.kind);
+        let unknown = || Unfit::UnknownKind {
+            api_version: metadata.api_version.chars().take(SHOWN).collect(),
+            kind: metadata.kind.chars().take(SHOWN).collect(),
+        };
+        return Ok((kind.ok_or_else(unknown)?, true));
+    }
+    let route = &message.route.resource;
+    let parts = route.parts().ok_or_else(|| Unfit::Route(route.to_string()))?;
+    let kinds = registry.by_lower_kind(parts.kind);
+    let held = |kind: &&Arc<ResourceKind>| key(kind, &parts).is_some_and(|key| store.get(&key).is_some());
+    let kind = match &kinds[..] {
+        [only] => Some(only),
+        // One name in several groups or versions: what is held already is meant.
+        several => several.iter().find(held),
+    };
+    Ok((kind.ok_or_else(|| Unfit::Untyped(parts.kind.into()))?.clone(), false))
+}
+
+fn key(kind: &ResourceKind, parts: &ResourceParts<'_>) -> Option<ObjectKey> {
+    Some(ObjectKey::new(kind.resource.clone(), parts.namespace.filter(|_| kind.namespaced), parts.name?))
+}
+
+/// Whether this is `{"ErrStatus":…}`: a failure that stock edges take for an object (weak spot L7).
+pub(crate) fn is_error_status(content: &Content) -> bool {
+    content.document().trim_ascii_start().starts_with(b"{\"ErrStatus\"")
+}
+
+/// A JSON object with `kind` and `apiVersion` before its other fields.
+pub(crate) fn with_type(kind: &ResourceKind, body: &[u8]) -> Bytes {
+    let rest = body.trim_ascii_start();
+    let rest = rest.strip_prefix(b"{").unwrap_or(rest).trim_ascii_start();
+    let mut typed = BytesMut::with_capacity(body.len() + 64);
+    // Neither can hold a quote: they come from discovery or from a definition that was parsed.
+    let (name, version) = (serde_json::json!(&*kind.kind), serde_json::json!(kind.resource.api_version()));
+    typed.put_slice(format!("{{\"kind\":{name},\"apiVersion\":{version}").as_bytes());
+    if !rest.starts_with(b"}") {
+        typed.put_u8(b',');
+    }
+    typed.put_slice(rest);
+    typed.freeze()
+}
+
+/// Characters of a peer's text in our reasons.
+const SHOWN: usize = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! What everybody but the hub itself holds of it.
+
+use std::sync::Arc;
+
+use hub_core::clock::{Clock, SystemClock};
+use hub_core::handle::SessionHandle;
+use hub_core::message::{Message, MessageId};
+use hub_core::node::NodeId;
+use hub_core::session::Lane;
+use hub_core::store::{Draft, Journal, JournalId};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::EdgeHubConfig;
+use crate::error::ReportError;
+use crate::link::{Board, Link};
+
+/// Speaks to the cloud through an [`EdgeHub`](crate::EdgeHub). Cheap to clone.
+///
+/// It is a [`tower::Service`] of API requests, and so goes wherever an [`Upstream`](hub_core::api::Upstream) is wanted.
+#[derive(Clone)]
+pub struct EdgeHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: EdgeHubConfig,
+    pub(crate) board: Arc<Board>,
+    pub(crate) session: SessionHandle,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Something that must reach the cloud, however long that takes.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What it is about: a newer report with the same key takes the place of an older one that is still here.
+    pub key: Arc<str>,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// The message.
+    pub message: Message,
+}
+
+impl EdgeHandle {
+    /// Who this node is.
+    pub fn node(&self) -> &NodeId {
+        &self.shared.config.node
+    }
+
+    /// Whether the cloud is there, and since when. Follows every change.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.shared.board.link()
+    }
+
+    /// The session, for messages of an embedder's own.
+    pub fn session(&self) -> &SessionHandle {
+        &self.shared.session
+    }
+
+    /// Takes a report. Once this resolves it is on the disk and will reach the cloud, over outages and restarts.
+    pub async fn report(&self, report: Report) -> Result<JournalId, ReportError> {
+        let Report { key, lane, mut message } = report;
+        // A copy after a restart is then known by its id.
+        if message.header.id == MessageId::NIL {
+            message.header.id = MessageId::random();
+        }
+        let now = SystemClock.unix_ms();
+        if message.header.timestamp_ms == 0 {
+            message.header.timestamp_ms = now;
+        }
+        let draft = Draft::new(key, lane, &message, now)?;
+        Ok(self.shared.journal.append(draft).await?)
+    }
+
+    /// Ends the hub in good order: the cloud is told, the journal keeps what it did not get.
+    pub fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for EdgeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EdgeHandle").field("node", self.node()).field("link", &*self.link().borrow()).finish()
+    }
+}

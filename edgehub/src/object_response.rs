@@ -1,0 +1,83 @@
+//! `ObjectResp`: how EdgeController answers what a node tells of itself (tunnel specification §6.3).
+
+use hub_core::message::{Message, Operation};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// `{"Object":…,"Err":null|{"ErrStatus":{…}}}`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ObjectResponse {
+    #[serde(default)]
+    object: Option<Box<RawValue>>,
+    #[serde(default)]
+    err: Option<Failure>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failure {
+    #[serde(rename = "ErrStatus")]
+    status: Option<ErrStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ErrStatus {
+    message: String,
+    code: u16,
+}
+
+/// The cloud said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} ({code})")]
+pub(crate) struct Denied {
+    /// The HTTP status code; 0 where none was said.
+    pub(crate) code: u16,
+    message: String,
+}
+
+/// The object in an answer. An error without a text is one all the same: stock edges take it for success.
+pub(crate) fn parse(answer: &Message) -> Result<Option<Box<RawValue>>, Denied> {
+    let denied = |code, message: &str| Denied { code, message: message.into() };
+    if answer.route.operation == Operation::Error {
+        return Err(denied(0, &answer.content.as_string().unwrap_or_else(|| "no reason given".into())));
+    }
+    if answer.content.is_ok() {
+        return Ok(None);
+    }
+    if let Ok(Failure { status: Some(status) }) = serde_json::from_slice(&answer.content.document()) {
+        return Err(denied(status.code, &status.message));
+    }
+    match serde_json::from_slice(&answer.content.document()) {
+        Ok(ObjectResponse { object, err: None }) => Ok(object),
+        Ok(ObjectResponse { err: Some(failure), .. }) => {
+            let status = failure.status.unwrap_or_default();
+            Err(denied(status.code, &status.message))
+        }
+        Err(error) => Err(denied(0, &format!("the answer makes no sense: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hub_core::message::{Content, Route};
+
+    use super::*;
+
+    fn answer(content: &'static str) -> Result<Option<String>, u16> {
+        let route = Route::new("edgecontroller", "resource", Operation::Response, "null/node/e");
+        let message = Message::new(route, Content::from_json(Bytes::from_static(content.as_bytes())));
+        parse(&message).map(|o| o.map(|o| o.get().to_owned())).map_err(|denied| denied.code)
+    }
+
+    #[test]
+    fn an_answer_holds_an_object_or_a_denial() {
+        assert_eq!(answer(r#"{"Object":{"a":1},"Err":null}"#), Ok(Some(r#"{"a":1}"#.into())));
+        assert_eq!(answer(r#"{"Object":null,"Err":{"ErrStatus":{"code":404,"message":"no"}}}"#), Err(404));
+        assert_eq!(answer(r#"{"ErrStatus":{"code":409}}"#), Err(409));
+        assert_eq!(answer(r#"{"Object":null,"Err":{}}"#), Err(0), "stock edges take this for success");
+        assert_eq!(answer("\"OK\""), Ok(None));
+        assert_eq!(answer("7"), Err(0));
+    }
+}

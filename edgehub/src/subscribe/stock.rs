@@ -1,0 +1,195 @@
+//! Subscribing at a stock KubeEdge cloud: watch applications, `watchapp/sync` on every connection, and lists for what watches
+//! lose (metaserver specification G.12).
+//!
+//! A stock cloud dies of a watch of a kind that does not exist, and of a field selector it cannot read (defects C01–C03). So a
+//! scope is listed first, watched only when that worked, and never watched with a field selector.
+
+mod diff;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Target, UpstreamError, Verb};
+use hub_core::application::{Application, SOURCE_CLOUD, SOURCE_EDGE, WATCH_SYNC};
+use hub_core::handle::CallError;
+use hub_core::message::{Content, Message, MessageId, Operation, Route};
+use hub_core::node::NodeId;
+use hub_core::scope::Scope;
+use hub_core::session::Lane;
+use hub_core::store::{Change, ObjectStore};
+use hub_core::transport::Capabilities;
+
+use super::wanted;
+use crate::handle::Shared;
+use crate::upstream;
+
+/// The watches that the cloud took, by scope. They outlive connections, and are named anew on each.
+#[derive(Debug, Default)]
+pub(super) struct Watches(BTreeMap<Scope, Application>);
+
+/// Keeps the wanted scopes filled. Ends only by being dropped.
+pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut Watches) {
+    let mut changed = store.scopes_changed();
+    let own = shared.config.own_scopes();
+    // A cloud that restarted knows of no watch, and KubeEdge's edges do not tell it (weak spot L10).
+    sync(shared, watches).await;
+    let mut failures = 0;
+    loop {
+        changed.mark_unchanged();
+        let scopes = wanted(shared, store);
+        let before = watches.0.len();
+        watches.0.retain(|scope, _| scopes.contains(scope));
+        if watches.0.len() != before {
+            sync(shared, watches).await;
+        }
+        let mut failed = false;
+        // What every node gets is pushed, but a cloud that believes it delivered does not repeat itself.
+        for scope in own.iter().chain(&scopes) {
+            failed |= fill(shared, store, watches, scope, !own.contains(scope)).await.is_err();
+        }
+        failures = if failed { failures + 1 } else { 0 };
+        let random = MessageId::random().as_uuid().map_or(0, |bytes| u64::from(bytes[0]));
+        let relist = shared.config.relist.mul_f64(0.5 + 0.5 * random as f64 / 255.0);
+        let pause = if failed { shared.config.backoff.pause(failures, random << 56) } else { relist };
+        let again = tokio::time::sleep(pause);
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = &mut again => break,
+                Ok(()) = changed.changed() => {
+                    if wanted(shared, store) != scopes {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The scope could not be filled; told already.
+struct Unfilled;
+
+/// Lists a scope, applies the difference, and watches it.
+async fn fill(
+    shared: &Shared,
+    store: &dyn ObjectStore,
+    watches: &mut Watches,
+    scope: &Scope,
+    watch: bool,
+) -> Result<(), Unfilled> {
+    let changes = match list(shared, store, scope).await {
+        Ok(changes) => changes,
+        Err(ListError::Denied(answer)) if watch => {
+            let reason = String::from_utf8_lossy(&answer.body);
+            tracing::warn!(%scope, %reason, "the cloud does not give this node what a client of it wants; check its permissions");
+            return store.apply(vec![Change::Drop(scope.clone())]).await.map(drop).map_err(|_| Unfilled);
+        }
+        Err(error) => {
+            tracing::debug!(%scope, %error, "a scope could not be listed");
+            return Err(Unfilled);
+        }
+    };
+    for batch in diff::batches(changes) {
+        if let Err(error) = store.apply(batch).await {
+            tracing::warn!(%scope, %error, "a list could not be stored");
+            return Err(Unfilled);
+        }
+    }
+    if watch && scope.fields.is_empty() && !watches.0.contains_key(scope) {
+        let application = watch_of(&shared.config.node, scope);
+        let answer = call(shared, application.to_message(), shared.config.write_timeout).await;
+        match answer.as_ref().map(upstream::response) {
+            Ok(Ok(response)) if response.is_success() => drop(watches.0.insert(scope.clone(), application)),
+            _ => {
+                tracing::debug!(%scope, "the cloud does not watch; the scope is listed now and then");
+                return Err(Unfilled);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ListError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Answer(#[from] UpstreamError),
+    #[error("denied ({})", .0.code)]
+    Denied(ApiResponse),
+    #[error("the cloud could not list ({0})")]
+    Failed(u16),
+    #[error(transparent)]
+    List(#[from] diff::InvalidList),
+}
+
+/// What a list of the scope changes here. A list that would remove very much is asked for twice.
+async fn list(shared: &Shared, store: &dyn ObjectStore, scope: &Scope) -> Result<Vec<Change>, ListError> {
+    let mut doubted = false;
+    loop {
+        let response = read(shared, scope).await?;
+        let listed = match response.code {
+            200..=299 => diff::Listed::parse(store.registry(), scope, &response.body)?,
+            // Of one object: there is none. Of a collection: its kind is not there (yet).
+            404 if scope.name.is_some() => diff::Listed::default(),
+            code if code == Reason::Forbidden.code() => return Err(ListError::Denied(response)),
+            code => return Err(ListError::Failed(code)),
+        };
+        let difference = diff::Difference::of(store, scope, listed);
+        let deletions = difference.deletions.len();
+        if !doubted && deletions >= shared.config.mass_deletion_min && deletions * 2 >= difference.held {
+            tracing::warn!(%scope, deletions, "a list lacks most of what this node holds; asking again before it is believed");
+            doubted = true;
+            continue;
+        }
+        return Ok(difference.into_changes(scope));
+    }
+}
+
+async fn read(shared: &Shared, scope: &Scope) -> Result<ApiResponse, ListError> {
+    let verb = if scope.name.is_some() { Verb::Get } else { Verb::List };
+    let mut request = ApiRequest::resource(
+        verb,
+        scope.resource.clone(),
+        scope.namespace.as_deref(),
+        scope.name.as_deref(),
+    );
+    request.query = diff::query(scope, &[]);
+    let message = upstream::message(&shared.config.node, &request, Capabilities::NONE);
+    Ok(upstream::response(&call(shared, message, shared.config.list_timeout).await?)?)
+}
+
+/// Names all watches that this node has; the cloud begins those it does not know and ends the others.
+async fn sync(shared: &Shared, watches: &mut Watches) {
+    let all: BTreeMap<_, _> = watches.0.values().map(|application| (&application.id, application)).collect();
+    let route = Route::new(SOURCE_EDGE, SOURCE_CLOUD, Operation::Null, WATCH_SYNC);
+    let message = Message::new(route, Content::encode(&all));
+    let answer = call(shared, message, shared.config.write_timeout).await;
+    let failed: Option<BTreeMap<String, serde::de::IgnoredAny>> =
+        answer.ok().and_then(|answer| answer.content.decode("the watches that failed").ok());
+    match failed {
+        // They are asked for one by one, after a list.
+        Some(failed) => watches.0.retain(|_, application| !failed.contains_key(&application.id)),
+        None => watches.0.clear(),
+    }
+}
+
+/// The same scope has the same watch, whoever asks: nothing in it may vary.
+fn watch_of(node: &NodeId, scope: &Scope) -> Application {
+    let target = Target::Resource {
+        resource: scope.resource.clone(),
+        namespace: scope.namespace.clone(),
+        name: scope.name.clone(),
+        subresource: None,
+    };
+    let mut request = ApiRequest::new(Verb::Watch, target);
+    request.query = diff::query(scope, &[("resourceVersionMatch", "NotOlderThan"), ("sendInitialEvents", "true")]);
+    Application {
+        tunnel: None,
+        ..Application::request(node, &request)
+    }
+}
+
+async fn call(shared: &Shared, message: Message, within: Duration) -> Result<Message, CallError> {
+    shared.session.call(message, Lane::Own, within).await
+}

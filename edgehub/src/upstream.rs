@@ -1,0 +1,102 @@
+//! A client's request goes to the cloud's API, and the answer comes back.
+//!
+//! The requests travel as KubeEdge's applications. While the link is down they fail at once. A read whose link breaks fails at
+//! once too; a write waits for its answer until its time is over, since it may have happened.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hub_core::api::{ApiRequest, ApiResponse, Upstream, UpstreamError, Verb};
+use hub_core::application::Application;
+use hub_core::handle::CallError;
+use hub_core::message::{Message, Operation};
+use hub_core::session::Lane;
+use hub_core::transport::Capabilities;
+use tower::Service;
+use tower::util::BoxCloneSyncService;
+
+use crate::handle::EdgeHandle;
+use crate::link::Link;
+
+impl EdgeHandle {
+    /// Puts a request to the cloud's API. What the cloud denies is an answer.
+    pub async fn request(&self, request: ApiRequest) -> Result<ApiResponse, UpstreamError> {
+        let metrics = &self.shared.board.metrics;
+        metrics.requests.inc();
+        let config = &self.shared.config;
+        let within = if request.verb.is_read() { config.read_timeout } else { config.write_timeout };
+        let answer = self.put(request, within).await;
+        if answer.is_err() {
+            metrics.requests_failed.inc();
+        }
+        answer
+    }
+
+    async fn put(&self, request: ApiRequest, within: Duration) -> Result<ApiResponse, UpstreamError> {
+        if request.verb == Verb::Watch {
+            return Err(UpstreamError::Protocol("a watch is not forwarded; want its scope in the store".into()));
+        }
+        let mut link = self.link();
+        let Link::Up { capabilities, .. } = *link.borrow_and_update() else { return Err(UpstreamError::Unreachable) };
+        let _place = self.shared.requests.try_acquire().map_err(|_| UpstreamError::Overloaded)?;
+        let message = message(&self.shared.config.node, &request, capabilities);
+        let call = self.shared.session.call(message, Lane::Urgent, within);
+        let answer = if request.verb.is_read() {
+            tokio::select! {
+                biased;
+                answer = call => answer,
+                _ = link.wait_for(|link| !link.is_up()) => return Err(UpstreamError::Unreachable),
+            }
+        } else {
+            call.await
+        };
+        match answer {
+            Ok(answer) => response(&answer),
+            Err(CallError::TimedOut) => Err(UpstreamError::Timeout),
+            Err(CallError::NotSent) if self.link().borrow().is_up() => Err(UpstreamError::Overloaded),
+            Err(CallError::NotSent | CallError::Over) => Err(UpstreamError::Unreachable),
+        }
+    }
+}
+
+/// The message that asks. A stock cloud gets nothing that it does not know.
+pub(crate) fn message(node: &hub_core::node::NodeId, request: &ApiRequest, capabilities: Capabilities) -> Message {
+    let mut application = Application::request(node, request);
+    if capabilities == Capabilities::NONE {
+        application.tunnel = None;
+    }
+    application.to_message()
+}
+
+/// The answer in a message.
+pub(crate) fn response(answer: &Message) -> Result<ApiResponse, UpstreamError> {
+    if answer.route.operation == Operation::Error {
+        let reason = answer.content.as_string().unwrap_or_default();
+        return Err(UpstreamError::Protocol(reason));
+    }
+    let application = Application::from_content(&answer.content);
+    Ok(application.map_err(|error| UpstreamError::Protocol(error.to_string()))?.to_response())
+}
+
+impl Service<ApiRequest> for EdgeHandle {
+    type Response = ApiResponse;
+    type Error = UpstreamError;
+    type Future = Pin<Box<dyn Future<Output = Result<ApiResponse, UpstreamError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        // Whether there is room is known only when the request is made; it is never queued here.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: ApiRequest) -> Self::Future {
+        let handle = self.clone();
+        Box::pin(async move { handle.request(request).await })
+    }
+}
+
+impl From<EdgeHandle> for Upstream {
+    fn from(handle: EdgeHandle) -> Self {
+        BoxCloneSyncService::new(handle)
+    }
+}
