@@ -7,13 +7,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A server's TLS over TCP, its handshake done.
@@ -55,10 +56,26 @@ impl ServerStream {
             let processed = this.process(&mut bytes, None);
             // Also after a failure: the alert tells the peer why.
             let sent = std::future::poll_fn(|cx| this.poll_send(cx)).await;
+            if processed.is_err() {
+                this.linger().await;
+            }
             processed?;
             sent?;
         }
         Ok(this)
+    }
+
+    /// Takes what is still coming, so that the alert is not lost in a reset: the client speaks on until it has read it.
+    async fn linger(&mut self) {
+        let drained = async {
+            self.tcp.shutdown().await?;
+            tokio::io::copy(
+                &mut (&mut self.tcp).take(HANDSHAKE_BYTES_MAX as u64),
+                &mut tokio::io::sink(),
+            )
+            .await
+        };
+        let _ = tokio::time::timeout(LINGER, drained).await;
     }
 
     /// The client's certificates, leaf first.
@@ -182,7 +199,7 @@ impl ServerStream {
         Poll::Ready(processed)
     }
 
-    fn write(&mut self, plain: Write<'_>) -> io::Result<()> {
+    fn encrypt(&mut self, plain: Write<'_>) -> io::Result<()> {
         let mut incoming = std::mem::take(&mut self.incoming);
         self.process(&mut incoming, Some(plain))
     }
@@ -218,7 +235,7 @@ impl AsyncWrite for ServerStream {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let n = buf.len().min(WRITE_BYTES);
-        self.write(Write::Data(&buf[..n]))?;
+        self.encrypt(Write::Data(&buf[..n]))?;
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Err(error));
         }
@@ -232,7 +249,7 @@ impl AsyncWrite for ServerStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closed {
             self.closed = true;
-            self.write(Write::CloseNotify)?;
+            self.encrypt(Write::CloseNotify)?;
         }
         ready!(self.poll_send(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
@@ -293,3 +310,5 @@ const WRITE_BYTES: usize = 64 << 10;
 const CONTROL_ROOM: usize = 256;
 /// No handshake that we know comes near.
 const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
+/// How long a client that fails may take to hear it.
+const LINGER: Duration = Duration::from_secs(1);
