@@ -98,6 +98,9 @@ impl State {
         resource: &GroupVersionResource,
         value: &mut Value,
     ) -> Result<Object, Status> {
+        if !value["metadata"].is_object() {
+            return Err(fault::bad_request("an object has metadata"));
+        }
         let revision = self.revision + 1;
         value["metadata"]["resourceVersion"] = revision.to_string().into();
         let body = Bytes::from(value.to_string());

@@ -2,8 +2,8 @@
 //!
 //! Requests that arrive while the disk is busy are decided one after the other, written together, and answered together.
 
-use hub_core::api::{ApiRequest, ApiResponse, UpstreamError};
-use hub_core::object::Revision;
+use hub_core::api::{ApiRequest, ApiResponse, Status, UpstreamError};
+use hub_core::object::{ObjectKey, Revision};
 use hub_core::store::{Change, MemoryStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,6 +11,7 @@ use super::decide::decide;
 use super::fault;
 use super::log::Log;
 use super::state::State;
+use super::validate;
 
 /// Work for the writer.
 pub(super) enum Job {
@@ -80,12 +81,19 @@ impl Writer {
         }
     }
 
+    fn take_over_one(&mut self, key: &ObjectKey, value: &mut serde_json::Value) -> Result<(), Status> {
+        if let Some(kind) = self.state.registry.by_resource(&key.resource) {
+            validate::types(&kind, value)?;
+        }
+        self.state.put(&key.resource, value).map(drop)
+    }
+
     fn take_over(&mut self, changes: Vec<Change>) -> Result<Revision, StoreError> {
         let mark = self.state.mark();
         for change in changes {
             let taken = match change {
                 Change::Put(object) => match serde_json::from_slice(&object.body) {
-                    Ok(mut value) => self.state.put(&object.key.resource, &mut value).map(drop),
+                    Ok(mut value) => self.take_over_one(&object.key, &mut value),
                     Err(error) => Err(fault::bad_request(error.to_string())),
                 },
                 Change::Delete { key, uid, .. } => {
