@@ -341,7 +341,7 @@ async fn what_is_not_there_yet_says_so() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// Whatever bytes come, by whatever door: an answer, and the cluster lives on.
     #[test]
