@@ -64,13 +64,6 @@ pub(crate) fn discovery_version(accept: &str) -> Option<&'static str> {
             }) => {
                 return Some("v2");
             }
-            Some(Conversion {
-                kind: "APIGroupDiscoveryList",
-                group: "apidiscovery.k8s.io",
-                version: "v2beta1",
-            }) => {
-                return Some("v2beta1");
-            }
             None => return None,
             Some(_) => {}
         }

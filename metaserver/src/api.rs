@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY, WARNING};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -138,7 +138,7 @@ impl Api {
     where
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        let query_text = head.uri.query().unwrap_or_default();
+        let (query_text, pretty) = (head.uri.query().unwrap_or_default(), client.pretty);
         let (named, below) = (route.name.is_some(), route.subresource.as_deref());
         let verb = match head.method {
             Method::GET if named && !route.watch => Verb::Get,
@@ -207,6 +207,17 @@ impl Api {
             client,
             content_type: text.unwrap_or_default().to_owned(),
         };
+        let warning = deprecation(&asked.kind.resource);
+        let answer = self.dispatch(asked, verb, body).await;
+        let Some(warning) = warning else { return answer };
+        let answer = answer.unwrap_or_else(|status| reply::status(&status, pretty));
+        Ok(reply::header(answer, WARNING, &format!("299 - \"{warning}\"")))
+    }
+
+    async fn dispatch<B>(self: &Arc<Self>, asked: Asked, verb: Verb, body: B) -> Result<Reply, Status>
+    where
+        B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
         match verb {
             Verb::Get if matches!(asked.subresource.as_deref(), None | Some("status")) => {
                 self.get(&asked).await
@@ -447,6 +458,17 @@ fn fits(kind: &ResourceKind, route: &ResourceRoute, verb: Verb) -> bool {
 
 fn wants_watch(text: &str) -> bool {
     query(text).any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"))
+}
+
+/// What Kubernetes tells people who use an outdated kind.
+fn deprecation(resource: &GroupVersionResource) -> Option<&'static str> {
+    match (&*resource.group, &*resource.resource) {
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 /// Health is this server's own: whether it can answer, not whether the cloud can.

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha512};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// Makes and keeps the documents.
 #[derive(Debug, Default)]
@@ -105,7 +107,8 @@ fn etag(body: &[u8]) -> String {
 
 type Versions<'a> = Vec<(&'a str, Vec<&'a ResourceKind>)>;
 
-/// Groups and their versions, each in the order of the registry.
+/// Groups and their versions in the order of the registry; custom groups by the name of their first APIService, as a real
+/// server lists them.
 fn groups(kinds: &[Arc<ResourceKind>]) -> Vec<(&str, Versions<'_>)> {
     let mut groups: Vec<(&str, Versions<'_>)> = Vec::new();
     for kind in kinds {
@@ -123,6 +126,15 @@ fn groups(kinds: &[Arc<ResourceKind>]) -> Vec<(&str, Versions<'_>)> {
             None => versions.push((version, vec![kind])),
         }
     }
+    let built_in = |kinds: &Versions<'_>| {
+        kinds
+            .iter()
+            .any(|(_, kinds)| kinds.iter().any(|kind| !kind.custom))
+    };
+    groups.sort_by_cached_key(|(group, versions)| {
+        let services = versions.iter().map(|(version, _)| format!("{version}.{group}"));
+        (!built_in(versions)).then(|| services.min())
+    });
     groups
 }
 
@@ -194,6 +206,9 @@ fn legacy_version(groups: &[(&str, Versions<'_>)], group: &str, version: &str) -
             "verbs": kind.verbs,
         });
         names(&mut main, kind);
+        if kind.verbs.iter().any(|verb| &**verb == "watch") {
+            main["storageVersionHash"] = storage_hash(kind).into();
+        }
         resources.push(main);
         for sub in &kind.subresources {
             let mut entry = json!({
@@ -221,6 +236,13 @@ fn legacy_version(groups: &[(&str, Versions<'_>)], group: &str, version: &str) -
         list["apiVersion"] = "v1".into();
     }
     Some(list)
+}
+
+/// Tells a storage migrator when stored objects should be written anew. Made as kube-apiserver makes it.
+fn storage_hash(kind: &ResourceKind) -> String {
+    let resource = &kind.resource;
+    let digest = Sha256::digest(format!("{}/{}/{}", resource.group, resource.version, kind.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 fn aggregated_group(group: &str, versions: &Versions<'_>) -> Value {

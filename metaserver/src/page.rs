@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hub_core::api::Status;
 use hub_core::object::{GroupVersionResource, ObjectKey, Revision};
 use hub_core::store::{Compacted, Listing, ObjectStore, Stored};
@@ -44,10 +45,22 @@ impl PageToken {
                 "invalid continue token: continue key is not valid: {why}"
             ))
         };
-        let bytes = URL_SAFE_NO_PAD
+        let bytes = TOKEN
             .decode(text.trim_end_matches('='))
             .map_err(|error| invalid(&error.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|error| match bytes.first() {
+            // As Go's parser says it.
+            Some(first) if *first != b'{' => {
+                let shown: String = match first {
+                    0x80.. => format!("\\u{first:04x}"),
+                    first => char::from(*first).escape_default().to_string(),
+                };
+                invalid(&format!(
+                    "invalid character '{shown}' looking for beginning of value"
+                ))
+            }
+            _ => invalid(&error.to_string()),
+        })?;
         if token.format != FORMAT {
             return Err(invalid(&format!(
                 "server does not recognize this encoded version {}",
@@ -65,7 +78,7 @@ impl PageToken {
     }
 
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+        TOKEN.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// The instant, unless it is the present.
@@ -130,6 +143,15 @@ pub(crate) fn listing_at(
         objects,
     })
 }
+
+/// As lenient as Go: bits left over at the end are no error.
+const TOKEN: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 const FORMAT: &str = "meta.k8s.io/v1";
 

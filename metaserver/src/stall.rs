@@ -136,7 +136,7 @@ mod tests {
         let stalls = Arc::new(AtomicUsize::new(0));
         let counter = stalls.clone();
         let mut server = Patient::new(server, HEAD, STALL, move || {
-            drop(counter.fetch_add(1, Ordering::Relaxed))
+            counter.fetch_add(1, Ordering::Relaxed);
         });
         let error = server.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(

@@ -22,8 +22,12 @@ pub(crate) struct Page {
 
 impl Page {
     /// As the `metadata` of a list.
-    pub(crate) fn metadata(&self) -> String {
+    pub(crate) fn metadata(&self, custom: bool) -> String {
         let mut text = format!(r#"{{"resourceVersion":"{}""#, self.revision);
+        if custom && self.next.is_empty() {
+            // Lists of custom kinds say so even on the last page.
+            text.push_str(r#","continue":"""#);
+        }
         if !self.next.is_empty() {
             text.push_str(&format!(r#","continue":"{}""#, self.next));
             if let Some(remaining) = self.remaining {
@@ -42,7 +46,7 @@ pub(crate) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) ->
         r#"{{"kind":"{}","apiVersion":"{}","metadata":{},"items":["#,
         kind.list_kind,
         kind.resource.api_version(),
-        page.metadata(),
+        page.metadata(kind.custom),
     ));
     for (index, stored) in objects.iter().enumerate() {
         let rest = if kind.custom {
@@ -133,10 +137,11 @@ mod tests {
             next: String::new(),
             remaining: Some(3),
         };
-        assert_eq!(page.metadata(), r#"{"resourceVersion":"7"}"#);
+        assert_eq!(page.metadata(false), r#"{"resourceVersion":"7"}"#);
+        assert_eq!(page.metadata(true), r#"{"resourceVersion":"7","continue":""}"#);
         page.next = "abc".into();
         assert_eq!(
-            page.metadata(),
+            page.metadata(false),
             r#"{"resourceVersion":"7","continue":"abc","remainingItemCount":3}"#
         );
     }

@@ -16,7 +16,7 @@ pub(crate) fn metadata_list(page: &Page, objects: &[Arc<Stored>], beta: bool) ->
     let mut slices = Slices::default();
     slices.push(format!(
         r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/{version}","metadata":{},"items":["#,
-        page.metadata(),
+        page.metadata(false),
     ));
     for (index, stored) in objects.iter().enumerate() {
         if index > 0 {

@@ -70,7 +70,7 @@ impl<'a> Table<'a> {
     /// A list.
     pub(crate) fn list(&self, page: &Page, objects: &[Arc<Stored>]) -> Bytes {
         let rows: Vec<String> = objects.iter().map(|stored| self.row(&stored.served)).collect();
-        self.table(&page.metadata(), &self.columns(), &rows.join(","))
+        self.table(&page.metadata(false), &self.columns(), &rows.join(","))
     }
 
     /// One object; `columns` tells whether the columns are described (of a watch, only in its first event).

@@ -1,0 +1,190 @@
+//! kubectl against a node, with the cloud and without it. Skipped where there is no kubectl.
+
+mod support;
+
+use std::process::Output;
+
+use serde_json::json;
+use support::{Mood, Node, config_map, soon};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+struct Kubectl {
+    home: tempfile::TempDir,
+    server: String,
+}
+
+impl Kubectl {
+    async fn of(node: &Node) -> Option<Self> {
+        let found = Command::new("kubectl")
+            .args(["version", "--client"])
+            .output()
+            .await;
+        if found.is_err() {
+            eprintln!("there is no kubectl here");
+            return None;
+        }
+        Some(Self {
+            home: tempfile::tempdir().unwrap(),
+            server: format!("http://{}", node.address),
+        })
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new("kubectl");
+        command
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("HOME", self.home.path())
+            .args(["--server", &self.server, "--request-timeout", "20s"])
+            .args(arguments.split(' '))
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn output(&self, arguments: &str) -> Output {
+        tokio::time::timeout(
+            std::time::Duration::from_secs(60),
+            self.command(arguments).output(),
+        )
+        .await
+        .unwrap()
+        .unwrap()
+    }
+
+    async fn run(&self, arguments: &str) -> String {
+        let output = self.output(arguments).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {arguments}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+async fn node() -> Node {
+    let node = Node::start().await;
+    node.cloud.put("configmaps", config_map("shop", "a", "1"));
+    node.cloud.put(
+        "pods",
+        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "shop",
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"nodeName": "edge-1", "containers": [{"name": "main", "image": "web:1"}]},
+            "status": {"phase": "Running", "podIP": "10.0.0.7", "containerStatuses":
+                [{"name": "main", "ready": true, "restartCount": 2, "state": {"running": {}}}]}}),
+    );
+    node
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_works_alike_with_the_cloud_and_without_it() {
+    let node = node().await;
+    let Some(kubectl) = Kubectl::of(&node).await else {
+        return;
+    };
+    let commands = [
+        "get pods -n shop",
+        "get pods -A -o wide",
+        "get pods -n shop -o json",
+        "get configmap a -n shop -o yaml",
+        "get configmaps -n shop --show-labels",
+        "describe configmap a -n shop",
+        "api-resources",
+        "api-versions",
+        "get --raw /apis/apps/v1",
+        "version -o json",
+    ];
+    let mut online = Vec::new();
+    for command in commands {
+        online.push(kubectl.run(command).await);
+    }
+    assert!(
+        online[0].contains("web") && online[0].contains("1/1") && online[0].contains("Running"),
+        "{}",
+        online[0]
+    );
+    assert!(
+        online[1].contains("10.0.0.7") && online[1].contains("edge-1"),
+        "{}",
+        online[1]
+    );
+    node.settled().await;
+    node.cloud.mood(Mood::Unreachable);
+    for (command, online) in commands.into_iter().zip(online) {
+        assert_eq!(kubectl.run(command).await, online, "{command}");
+    }
+    let refused = kubectl.output("get secrets -n shop --request-timeout 3s").await;
+    assert!(!refused.status.success(), "what is not held is no empty list");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writing_works_with_the_cloud_and_is_refused_without_it() {
+    let node = node().await;
+    let Some(kubectl) = Kubectl::of(&node).await else {
+        return;
+    };
+    kubectl.run("get configmaps -n shop").await;
+    let file = kubectl.home.path().join("b.json");
+    std::fs::write(&file, config_map("shop", "b", "1").to_string()).unwrap();
+    kubectl
+        .run(&format!("create --validate=false -f {}", file.display()))
+        .await;
+    kubectl.run("label configmap b -n shop tier=front").await;
+    kubectl
+        .run(r#"patch configmap b -n shop --type merge -p {"data":{"k":"w"}}"#)
+        .await;
+    kubectl
+        .run(r#"patch configmap b -n shop --type json -p [{"op":"replace","path":"/data/k","value":"x"}]"#)
+        .await;
+    assert_eq!(
+        kubectl
+            .run("get configmap b -n shop -o jsonpath={.data.k}/{.metadata.labels.tier}")
+            .await,
+        "x/front"
+    );
+    std::fs::write(
+        &file,
+        kubectl
+            .run("get configmap b -n shop -o json")
+            .await
+            .replace("\"x\"", "\"y\""),
+    )
+    .unwrap();
+    kubectl
+        .run(&format!("replace --validate=false -f {}", file.display()))
+        .await;
+    assert_eq!(
+        kubectl.run("get configmap b -n shop -o jsonpath={.data.k}").await,
+        "y"
+    );
+    kubectl.run("delete configmap b -n shop --wait=false").await;
+    assert!(!kubectl.output("get configmap b -n shop").await.status.success());
+    node.cloud.mood(Mood::Unreachable);
+    let refused = kubectl
+        .output("label configmap a -n shop tier=front --request-timeout 3s")
+        .await;
+    assert!(!refused.status.success());
+    assert_eq!(
+        kubectl
+            .run("get configmap a -n shop -o jsonpath={.metadata.labels.tier}")
+            .await,
+        ""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_goes_on_through_an_outage() {
+    let node = node().await;
+    let Some(kubectl) = Kubectl::of(&node).await else {
+        return;
+    };
+    let mut child = kubectl
+        .command("get configmaps -n shop -w -o name --request-timeout 0")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(soon(lines.next_line()).await.unwrap().unwrap(), "configmap/a");
+    node.cloud.mood(Mood::Unreachable);
+    node.cloud.put("configmaps", config_map("shop", "b", "1"));
+    node.cloud.mood(Mood::Up);
+    assert_eq!(soon(lines.next_line()).await.unwrap().unwrap(), "configmap/b");
+}

@@ -1,0 +1,492 @@
+//! A node under test: a server on a real socket, a store, a scripted cloud, and what carries objects between the two.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "part of several tests, none uses all of it"
+)]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Target, UpstreamError, Verb};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::registry::Registry;
+use hub_core::store::{Change, Coverage, MemoryStore, ObjectStore, StoreLimits};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use metaserver::{MetaConfig, MetaServer};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tower::service_fn;
+
+/// How the cloud behaves at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mood {
+    Up,
+    Unreachable,
+    Silent,
+    Denies,
+}
+
+#[derive(Clone)]
+pub struct Cloud {
+    state: Arc<Mutex<State>>,
+    mood: watch::Sender<Mood>,
+    changed: watch::Sender<u64>,
+}
+
+struct State {
+    objects: BTreeMap<ObjectKey, Value>,
+    version: u64,
+    pub asked: Vec<ApiRequest>,
+    registry: Registry,
+}
+
+impl Cloud {
+    pub fn mood(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// The requests that came so far.
+    pub fn asked(&self) -> Vec<ApiRequest> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    /// Puts an object as somebody else would, with the next version.
+    pub fn put(&self, resource: &str, mut object: Value) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (api, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+        let (group, version) = api.split_once('/').unwrap_or(("", &api));
+        let gvr = GroupVersionResource::new(group, version, resource);
+        if kind == "CustomResourceDefinition" {
+            state
+                .registry
+                .apply_definition(object.to_string().as_bytes())
+                .unwrap();
+        }
+        state.version += 1;
+        object["metadata"]["resourceVersion"] = state.version.to_string().into();
+        let name = text(&object["metadata"]["name"]);
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = format!("uid-{name}").into();
+        }
+        let namespace = object["metadata"]["namespace"].as_str();
+        let key = ObjectKey::new(gvr, namespace, &name);
+        state.objects.insert(key, object);
+        self.changed.send_replace(state.version);
+        state.version
+    }
+
+    pub fn remove(&self, resource: GroupVersionResource, namespace: Option<&str>, name: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.version += 1;
+        state.objects.remove(&ObjectKey::new(resource, namespace, name));
+        self.changed.send_replace(state.version);
+    }
+
+    async fn call(self, request: ApiRequest) -> Result<ApiResponse, UpstreamError> {
+        let mood = *self.mood.borrow();
+        match mood {
+            Mood::Unreachable => return Err(UpstreamError::Unreachable),
+            Mood::Silent => std::future::pending().await,
+            Mood::Up | Mood::Denies => {}
+        }
+        let answer = {
+            let mut state = self.state.lock().unwrap();
+            state.asked.push(request.clone());
+            if mood == Mood::Denies {
+                return Ok(Status::failure(Reason::Forbidden, "no").into());
+            }
+            state.answer(request)
+        };
+        self.changed.send_replace(self.state.lock().unwrap().version);
+        Ok(answer)
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: ApiRequest) -> ApiResponse {
+        let Target::Resource {
+            resource,
+            namespace,
+            name,
+            ..
+        } = &request.target
+        else {
+            return Status::failure(Reason::NotFound, "no such path").into();
+        };
+        let Some(kind) = self.registry.by_resource(resource) else {
+            return Status::failure(
+                Reason::NotFound,
+                "the server could not find the requested resource",
+            )
+            .into();
+        };
+        if request.verb == Verb::List {
+            let of_list = |key: &&ObjectKey| {
+                key.resource == *resource && (namespace.is_none() || key.namespace == *namespace)
+            };
+            let mut items: Vec<Value> = self
+                .objects
+                .keys()
+                .filter(of_list)
+                .map(|key| self.objects[key].clone())
+                .collect();
+            for item in &mut items {
+                // As a real server lists built-in kinds.
+                item.as_object_mut()
+                    .unwrap()
+                    .retain(|field, _| field != "kind" && field != "apiVersion");
+            }
+            let list = json!({ "kind": kind.list_kind, "apiVersion": resource.api_version(),
+                "metadata": { "resourceVersion": self.version.to_string() }, "items": items });
+            return ApiResponse::json(200, list.to_string());
+        }
+        if request.content_type.contains("protobuf") {
+            return Status::failure(Reason::UnsupportedMediaType, "this cloud reads JSON only").into();
+        }
+        let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let named = name.as_deref().map(str::to_owned);
+        let named = named.unwrap_or_else(|| body["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+        let key = ObjectKey::new(resource.clone(), namespace.as_deref(), &named);
+        let current = self.objects.get(&key).cloned();
+        let not_found = || Status::not_found(&resource.group, &resource.resource, &named).into();
+        let expected = match request.verb {
+            Verb::Delete => body["preconditions"]["resourceVersion"].clone(),
+            _ => body["metadata"]["resourceVersion"].clone(),
+        };
+        if let (Some(current), Some(expected)) = (&current, expected.as_str())
+            && request.verb != Verb::Create
+            && current["metadata"]["resourceVersion"] != expected
+        {
+            return Status::failure(Reason::Conflict, format!("the cloud does not know {expected}")).into();
+        }
+        let (code, object) = match (request.verb, current) {
+            (Verb::Get, Some(current)) => return ApiResponse::json(200, current.to_string()),
+            (Verb::Create, None) => {
+                body["metadata"]["name"] = named.clone().into();
+                body["metadata"]["namespace"] = json!(namespace.as_deref());
+                body["metadata"]["uid"] = format!("uid-{named}").into();
+                body["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+                (201, body)
+            }
+            (Verb::Create, Some(_)) => {
+                return Status::failure(Reason::AlreadyExists, format!("{named} exists")).into();
+            }
+            (Verb::Update, Some(current)) => {
+                body["metadata"]["uid"] = current["metadata"]["uid"].clone();
+                (200, body)
+            }
+            (Verb::Patch, Some(mut current)) => {
+                if let Value::Array(operations) = &body {
+                    for operation in operations {
+                        let path = operation["path"].as_str().unwrap();
+                        let (parent, field) = path.rsplit_once('/').unwrap();
+                        current.pointer_mut(parent).unwrap()[field] = operation["value"].clone();
+                    }
+                } else {
+                    merge(&mut current, body);
+                }
+                (200, current)
+            }
+            (Verb::Delete, Some(current)) => {
+                self.objects.remove(&key);
+                self.version += 1;
+                let mut status = Status::success().about(&resource.group, &resource.resource, &named);
+                status.uid = current["metadata"]["uid"].as_str().unwrap().into();
+                return status.into();
+            }
+            _ => return not_found(),
+        };
+        let mut object = object;
+        self.version += 1;
+        object["kind"] = (&*kind.kind).into();
+        object["apiVersion"] = resource.api_version().into();
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.objects.insert(key, object.clone());
+        ApiResponse::json(code, object.to_string())
+    }
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    for (field, value) in patch {
+        if value.is_null() {
+            target.as_object_mut().unwrap().remove(&field);
+        } else {
+            merge(&mut target[&field], value);
+        }
+    }
+}
+
+pub struct Node {
+    pub store: MemoryStore,
+    pub cloud: Cloud,
+    pub address: String,
+    stop: Option<oneshot::Sender<()>>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Node {
+    pub async fn start() -> Self {
+        Self::with(MetaConfig::default()).await
+    }
+
+    pub async fn with(config: MetaConfig) -> Self {
+        let store = MemoryStore::new(StoreLimits::default(), Registry::builtin());
+        let cloud = Cloud {
+            state: Arc::new(Mutex::new(State {
+                objects: BTreeMap::new(),
+                version: 100,
+                asked: Vec::new(),
+                registry: Registry::builtin(),
+            })),
+            mood: watch::Sender::new(Mood::Up),
+            changed: watch::Sender::new(0),
+        };
+        tokio::spawn(replicate(store.clone(), cloud.clone()));
+        let upstream = cloud.clone();
+        let server = MetaServer::with_config(
+            config,
+            store.clone(),
+            service_fn(move |request| upstream.clone().call(request)),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            server
+                .serve_on(listener, async {
+                    let _ = stopped.await;
+                })
+                .await
+        });
+        Self {
+            store,
+            cloud,
+            address,
+            stop: Some(stop),
+            server,
+        }
+    }
+
+    pub async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.server.await.unwrap().unwrap();
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], "").await
+    }
+
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let response = self.send(method, path, headers, body).await;
+        let (head, body) = response.into_parts();
+        Answer {
+            code: head.status,
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub async fn watch(&self, path: &str) -> Events {
+        self.watch_as(path, &[]).await
+    }
+
+    pub async fn watch_as(&self, path: &str, headers: &[(&str, &str)]) -> Events {
+        let response = self.send("GET", path, headers, "").await;
+        assert_eq!(response.status(), 200);
+        Events {
+            body: response.into_body(),
+            rest: Vec::new(),
+        }
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> http::Response<Incoming> {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "node");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+            .unwrap();
+        sender.send_request(request).await.unwrap()
+    }
+
+    /// Puts an object into the store as the tunnel would.
+    pub async fn hold(&self, resource: &str, object: Value) {
+        self.cloud.put(resource, object.clone());
+        let gvr = GroupVersionResource::core(resource);
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let namespace = object["metadata"]["namespace"].as_str();
+        let body =
+            self.cloud.state.lock().unwrap().objects[&ObjectKey::new(gvr.clone(), namespace, name)].clone();
+        let object = Object::from_body(gvr, body.to_string().into()).unwrap();
+        self.store.apply(vec![Change::Put(object)]).await.unwrap();
+    }
+
+    /// Waits until the store holds everything that anybody asked for.
+    pub async fn settled(&self) {
+        let mut changed = self.store.scopes_changed();
+        soon(async {
+            while self
+                .store
+                .scopes()
+                .iter()
+                .any(|(_, coverage)| *coverage != Coverage::Complete)
+            {
+                changed.changed().await.unwrap();
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the store holds all of a scope.
+    pub async fn complete(&self, scope: hub_core::scope::Scope) {
+        let mut changed = self.store.scopes_changed();
+        soon(async {
+            while self.store.coverage(&scope) != Coverage::Complete {
+                changed.changed().await.unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+/// What the tunnel does for a node: while the cloud is up, wanted scopes are kept equal to it.
+async fn replicate(store: MemoryStore, cloud: Cloud) {
+    let (mut scopes, mut changed, mut mood) = (
+        store.scopes_changed(),
+        cloud.changed.subscribe(),
+        cloud.mood.subscribe(),
+    );
+    loop {
+        if *mood.borrow_and_update() == Mood::Up {
+            scopes.borrow_and_update();
+            changed.borrow_and_update();
+            for (scope, _) in store.scopes() {
+                let mut changes: Vec<Change> = Vec::new();
+                let here = store.list(&scope.resource, scope.namespace.as_deref());
+                {
+                    let state = cloud.state.lock().unwrap();
+                    for (key, object) in state.objects.iter().filter(|(key, _)| scope.contains_key(key)) {
+                        let body = object.to_string().into();
+                        changes.push(Change::Put(
+                            Object::from_body(key.resource.clone(), body).unwrap(),
+                        ));
+                    }
+                    for stored in &here.objects {
+                        let key = &stored.object.key;
+                        if scope.contains_key(key) && !state.objects.contains_key(key) {
+                            changes.push(Change::Delete {
+                                key: key.clone(),
+                                uid: None,
+                                version: None,
+                            });
+                        }
+                    }
+                }
+                changes.push(Change::Complete(scope));
+                store.apply(changes).await.unwrap();
+            }
+        }
+        tokio::select! {
+            _ = scopes.changed() => {}
+            _ = changed.changed() => {}
+            _ = mood.changed() => {}
+        }
+    }
+}
+
+pub struct Answer {
+    pub code: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let json = self.json();
+        let items = json["items"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no list: {json}"));
+        items
+            .iter()
+            .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+pub struct Events {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Events {
+    /// The next event; None when the stream has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        soon(async {
+            loop {
+                if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = self.rest.drain(..=end).collect();
+                    return Some(serde_json::from_slice(&line).unwrap());
+                }
+                match self.body.frame().await {
+                    Some(Ok(frame)) => self.rest.extend_from_slice(&frame.into_data().unwrap()),
+                    _ => return None,
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next event as `ADDED name`.
+    pub async fn short(&mut self) -> String {
+        let event = self.next().await.expect("the stream goes on");
+        let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
+        format!("{} {name}", event["type"].as_str().unwrap())
+    }
+}
+
+/// What must happen within ten seconds.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future)
+        .await
+        .expect("it takes too long")
+}
+
+pub fn config_map(namespace: &str, name: &str, value: &str) -> Value {
+    json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": { "name": name, "namespace": namespace,
+        "labels": { "app": value } }, "data": { "v": value } })
+}
