@@ -114,6 +114,10 @@ pub struct Driver {
     observer: Arc<dyn Observer>,
     commands: mpsc::Receiver<Box<Command>>,
     link: Option<Link>,
+    /// The number of the newest connection, where they are numbered.
+    newest: u64,
+    /// The last connection of a stopped session, and what its peer should hear.
+    farewell: Option<(Box<dyn Transport>, CloseReason)>,
     handling: FuturesUnordered<BoxFuture<'static, (MessageId, Outcome)>>,
     calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
 }
@@ -157,6 +161,8 @@ impl Driver {
             observer,
             commands,
             link: None,
+            newest: 0,
+            farewell: None,
             handling: FuturesUnordered::new(),
             calls: HashMap::new(),
         };
@@ -183,6 +189,9 @@ impl Driver {
                 armed = None;
             }
             if self.apply(action).is_break() {
+                if let Some((transport, told)) = self.farewell.take() {
+                    say_goodbye(transport, told).await;
+                }
                 return;
             }
         }
@@ -289,7 +298,29 @@ impl Driver {
 
     fn command(&mut self, command: Command, now: Instant) -> std::ops::ControlFlow<()> {
         match command {
-            Command::Attach(transport) => self.attach(transport, now),
+            Command::Attach(transport, Some(number)) if number < self.newest => {
+                tokio::spawn(say_goodbye(transport, CloseReason::Superseded));
+            }
+            Command::Attach(transport, number) => {
+                self.newest = number.unwrap_or(self.newest);
+                self.attach(transport, now);
+            }
+            Command::Batch(batch, answer) => {
+                for key in &batch.cancel {
+                    self.session.cancel(key);
+                }
+                for (key, version, content) in &batch.held {
+                    self.session.assume_held(key, *version, content);
+                }
+                let mut left = Vec::new();
+                for outgoing in batch.send {
+                    if let Err(full) = self.session.send(outgoing, now) {
+                        left.push(*full.0);
+                    }
+                }
+                let _ = answer.send(left);
+            }
+            Command::Inspect(answer) => drop(answer.send(self.session.depth())),
             Command::Send(outgoing, answer) => {
                 let taken = self.session.send(*outgoing, now);
                 match (answer, taken) {
@@ -305,7 +336,7 @@ impl Driver {
             Command::Cancel(key) => self.session.cancel(&key),
             Command::AssumeHeld(key, version, content) => self.session.assume_held(&key, version, &content),
             Command::Stop(reason) => {
-                self.detach(DetachReason::Stopped(reason), now);
+                self.farewell = self.cut(DetachReason::Stopped(reason), now);
                 return std::ops::ControlFlow::Break(());
             }
         }
@@ -327,21 +358,26 @@ impl Driver {
     }
 
     fn detach(&mut self, reason: DetachReason, now: Instant) {
-        let Some(link) = self.link.take() else { return };
+        if let Some((transport, told)) = self.cut(reason, now) {
+            tokio::spawn(say_goodbye(transport, told));
+        }
+    }
+
+    /// Lets the connection go; it is returned where the peer should hear why.
+    fn cut(&mut self, reason: DetachReason, now: Instant) -> Option<(Box<dyn Transport>, CloseReason)> {
+        let link = self.link.take()?;
         self.session.detach(now);
         self.observer.notice(Notice::Detached(&reason));
-        let told = match &reason {
-            DetachReason::Superseded => Some(CloseReason::Superseded),
-            DetachReason::Stopped(reason) => Some(reason.clone()),
-            DetachReason::Silence => Some(CloseReason::Silence),
+        let told = match reason {
+            DetachReason::Superseded => CloseReason::Superseded,
+            DetachReason::Stopped(reason) => reason,
+            DetachReason::Silence => CloseReason::Silence,
             DetachReason::Transport(error @ (TransportError::Protocol(_) | TransportError::Decode(_))) => {
-                Some(CloseReason::Protocol(error.to_string()))
+                CloseReason::Protocol(error.to_string())
             }
-            _ => None,
+            _ => return None,
         };
-        if let Some(told) = told {
-            tokio::spawn(say_goodbye(link.transport, told));
-        }
+        Some((link.transport, told))
     }
 
     fn inbound(&mut self, frame: Inbound, now: Instant) {

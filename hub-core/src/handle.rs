@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tower::Service;
 
 use crate::message::Message;
-use crate::session::{CallEnd, Full, Lane, Outgoing};
+use crate::session::{CallEnd, Depth, Full, Lane, Outgoing};
 use crate::transport::{CloseReason, Transport};
 
 /// Speaks to one session. Cloning is cheap; the driver ends when the last handle is gone and nothing is attached.
@@ -21,12 +21,25 @@ pub struct SessionHandle {
 
 /// What a handle asks of the driver. Boxed in the channel, so that an idle session does not pay for the largest command.
 pub(crate) enum Command {
-    Attach(Box<dyn Transport>),
+    Attach(Box<dyn Transport>, Option<u64>),
+    Batch(Batch, oneshot::Sender<Vec<Outgoing>>),
+    Inspect(oneshot::Sender<Depth>),
     Send(Box<Outgoing>, Option<oneshot::Sender<Result<(), Full>>>),
     Call(Message, Lane, Duration, oneshot::Sender<CallEnd>),
     Cancel(Arc<str>),
     AssumeHeld(Arc<str>, Option<u64>, Bytes),
     Stop(CloseReason),
+}
+
+/// Several things for a session to do in one go, in this order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Keys to take back and to forget: see [`Session::cancel`](crate::session::Session::cancel).
+    pub cancel: Vec<Arc<str>>,
+    /// What the peer is known to hold.
+    pub held: Vec<(Arc<str>, Option<u64>, Bytes)>,
+    /// What to queue.
+    pub send: Vec<Outgoing>,
 }
 
 /// The message was not taken.
@@ -63,8 +76,32 @@ impl SessionHandle {
 
     /// Hands a fresh connection to the session; an older one is closed as superseded, without a gap.
     pub async fn attach(&self, transport: Box<dyn Transport>) -> Result<(), SendError> {
+        self.command(Command::Attach(transport, None)).await
+    }
+
+    /// The same where several tasks may hand in connections at once: one with a lower number than the session has seen
+    /// comes too late, and is closed as superseded itself.
+    pub async fn attach_numbered(&self, transport: Box<dyn Transport>, number: u64) -> Result<(), SendError> {
+        self.command(Command::Attach(transport, Some(number))).await
+    }
+
+    /// Does all of a batch, and gives back, in their order, the messages that the outbox had no room for.
+    pub async fn batch(&self, batch: Batch) -> Result<Vec<Outgoing>, SendError> {
+        let (answer, left) = oneshot::channel();
+        self.command(Command::Batch(batch, answer)).await?;
+        left.await.map_err(|_| SendError::Over)
+    }
+
+    /// What the session holds at the moment. None when it is over.
+    pub async fn depth(&self) -> Option<Depth> {
+        let (answer, depth) = oneshot::channel();
+        self.command(Command::Inspect(answer)).await.ok()?;
+        depth.await.ok()
+    }
+
+    async fn command(&self, command: Command) -> Result<(), SendError> {
         self.commands
-            .send(Box::new(Command::Attach(transport)))
+            .send(Box::new(command))
             .await
             .map_err(|_| SendError::Over)
     }

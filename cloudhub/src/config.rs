@@ -1,0 +1,121 @@
+//! The limits and choices of a cloud hub. Everything that can grow is named here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hub_core::driver::DriverConfig;
+use hub_core::service::ServiceConfig;
+use hub_core::session::SessionConfig;
+use hub_core::transport::Capabilities;
+
+/// How a [`CloudHub`](crate::CloudHub) behaves. The defaults are KubeEdge's where it has the setting.
+#[derive(Debug, Clone)]
+pub struct CloudHubConfig {
+    /// Nodes with a session at once (KubeEdge `modules.cloudHub.nodeLimit`). One more is told to come back later.
+    pub node_limit: usize,
+    /// How long a peer may take for TLS and its request.
+    pub handshake_deadline: Duration,
+    /// Handshakes at once. More connections wait in the listener, so that live nodes keep their share of the processor.
+    pub handshakes_max: usize,
+    /// After how many seconds a refused node is asked to try again.
+    pub retry_after_seconds: u32,
+    /// How long a session is kept after its connection is gone. A node that returns in time is sent only what it lacks.
+    pub linger: Duration,
+    /// How long nodes may take to hear that the hub stops.
+    pub drain: Duration,
+    /// The limits of each session and its driver.
+    pub driver: DriverConfig,
+    /// The limits of the handlers of inbound messages.
+    pub service: ServiceConfig,
+    /// What is offered to peers of our own kind.
+    pub capabilities: Capabilities,
+    /// What goes down to the nodes.
+    pub downstream: DownstreamConfig,
+    /// What nodes may do.
+    pub authorization: AuthorizationConfig,
+    /// The address of this instance, written into the annotation `cloudcore` of a node that registers, as KubeEdge does for its
+    /// router. None writes nothing.
+    pub instance_address: Option<Arc<str>>,
+    /// The certificate of the cluster's own authority, PEM, for nodes that ask for it. None looks for the ConfigMap
+    /// `kube-root-ca.crt` in the cluster.
+    pub cluster_ca: Option<Arc<str>>,
+}
+
+impl Default for CloudHubConfig {
+    fn default() -> Self {
+        Self {
+            node_limit: 1000,
+            handshake_deadline: Duration::from_secs(10),
+            handshakes_max: 256,
+            retry_after_seconds: 30,
+            linger: Duration::from_secs(60),
+            drain: Duration::from_secs(5),
+            driver: DriverConfig::new(SessionConfig::cloud()),
+            service: ServiceConfig::default(),
+            capabilities: Capabilities::ALL,
+            downstream: DownstreamConfig::default(),
+            authorization: AuthorizationConfig::default(),
+            instance_address: None,
+            cluster_ca: None,
+        }
+    }
+}
+
+/// The limits of what is watched and sent down.
+#[derive(Debug, Clone)]
+pub struct DownstreamConfig {
+    /// Questions and orders that may wait for the task that knows what each node needs.
+    pub commands_max: usize,
+    /// Messages handed to a session at once.
+    pub batch: usize,
+    /// Scopes that one node may subscribe to.
+    pub scopes_per_node_max: usize,
+    /// Scopes watched in the cluster at once, over all nodes.
+    pub scopes_max: usize,
+    /// How long a scope that nobody wants is still watched, so that a node that returns finds it warm.
+    pub scope_linger: Duration,
+    /// How long a catch-up waits for scopes that the cluster has not listed yet.
+    pub sync_wait: Duration,
+    /// How long a new pod waits for ConfigMaps and Secrets that it references and that are not known yet.
+    pub dependency_wait: Duration,
+    /// The pause after a node's outbox was full.
+    pub full_pause: Duration,
+    /// After a catch-up: of how many objects the node's content is remembered (as a hash), so that their next version can travel as
+    /// a difference. Protects the memory of idle nodes.
+    pub assume_held_max: usize,
+}
+
+impl Default for DownstreamConfig {
+    fn default() -> Self {
+        Self {
+            commands_max: 1024,
+            batch: 64,
+            scopes_per_node_max: 256,
+            scopes_max: 4096,
+            scope_linger: Duration::from_secs(60),
+            sync_wait: Duration::from_secs(10),
+            dependency_wait: Duration::from_millis(500),
+            full_pause: Duration::from_millis(500),
+            assume_held_max: 256,
+        }
+    }
+}
+
+/// What nodes may do beyond what every node may.
+#[derive(Debug, Clone)]
+pub struct AuthorizationConfig {
+    /// API groups whose objects the agents on a node may write, such as a network plugin's.
+    pub write_groups: Vec<Arc<str>>,
+    /// Whether nodes may read all ConfigMaps and Secrets, not only those that their pods reference.
+    pub read_all_configs: bool,
+}
+
+impl Default for AuthorizationConfig {
+    fn default() -> Self {
+        let groups = ["cilium.io", "crd.projectcalico.org", "projectcalico.org"];
+        Self {
+            write_groups: groups.map(Into::into).to_vec(),
+            read_all_configs: false,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! How the rest of the hub speaks to the downstream task.
+
+use tokio::sync::{mpsc, oneshot};
+
+use hub_core::catch_up::{Buckets, Differ, Have, Refused, ScopeText, Versions};
+use hub_core::handle::SessionHandle;
+use hub_core::node::NodeId;
+use hub_core::object::{Object, ObjectKey};
+use hub_core::scope::Scope;
+use hub_core::transport::Capabilities;
+
+use crate::sessions::SessionId;
+
+/// A scope that a node wants and may have, with the words in which it asked.
+pub(crate) type Wanted = (ScopeText, Scope);
+
+pub(crate) enum Command {
+    Attach {
+        node: NodeId,
+        session: SessionId,
+        handle: SessionHandle,
+        capabilities: Capabilities,
+    },
+    Gone {
+        node: NodeId,
+        session: SessionId,
+    },
+    Have {
+        node: NodeId,
+        have: Have,
+        wanted: Vec<Wanted>,
+        refused: Vec<Refused>,
+        answer: oneshot::Sender<Differ>,
+    },
+    Buckets {
+        node: NodeId,
+        buckets: Buckets,
+        answer: oneshot::Sender<Differ>,
+    },
+    Versions {
+        node: NodeId,
+        versions: Versions,
+        answer: oneshot::Sender<()>,
+    },
+    Watch {
+        node: NodeId,
+        id: String,
+        scope: Scope,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    WatchSync {
+        node: NodeId,
+        wanted: Vec<(String, Scope)>,
+        answer: oneshot::Sender<Vec<(String, String)>>,
+    },
+    Drop {
+        node: NodeId,
+        object: Object,
+    },
+    Ask {
+        node: NodeId,
+        question: Question,
+        answer: oneshot::Sender<bool>,
+    },
+}
+
+/// What is asked about a node's pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Does one reference this ConfigMap or Secret?
+    References(ObjectKey),
+    /// Is this one of them, or the node itself?
+    Runs(ObjectKey),
+    /// Does one use this claim?
+    Claims(ObjectKey),
+    /// Does one run as this service account?
+    RunsAs(ObjectKey),
+}
+
+/// The downstream task is gone: the hub stops.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the hub is stopping")]
+pub(crate) struct Stopping;
+
+/// Speaks to the downstream task. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Client(mpsc::Sender<Command>);
+
+impl Client {
+    pub(crate) fn new(commands_max: usize) -> (Self, mpsc::Receiver<Command>) {
+        let (sender, receiver) = mpsc::channel(commands_max.max(1));
+        (Self(sender), receiver)
+    }
+
+    /// A session of the node has a connection from now on.
+    pub(crate) async fn attach(
+        &self,
+        node: NodeId,
+        session: SessionId,
+        handle: SessionHandle,
+        capabilities: Capabilities,
+    ) {
+        let _ = self
+            .0
+            .send(Command::Attach {
+                node,
+                session,
+                handle,
+                capabilities,
+            })
+            .await;
+    }
+
+    /// A session of the node is over.
+    pub(crate) async fn gone(&self, node: NodeId, session: SessionId) {
+        let _ = self.0.send(Command::Gone { node, session }).await;
+    }
+
+    pub(crate) async fn have(
+        &self,
+        node: NodeId,
+        have: Have,
+        wanted: Vec<Wanted>,
+        refused: Vec<Refused>,
+    ) -> Result<Differ, Stopping> {
+        self.ask(|answer| Command::Have {
+            node,
+            have,
+            wanted,
+            refused,
+            answer,
+        })
+        .await
+    }
+
+    pub(crate) async fn buckets(&self, node: NodeId, buckets: Buckets) -> Result<Differ, Stopping> {
+        self.ask(|answer| Command::Buckets {
+            node,
+            buckets,
+            answer,
+        })
+        .await
+    }
+
+    pub(crate) async fn versions(&self, node: NodeId, versions: Versions) -> Result<(), Stopping> {
+        self.ask(|answer| Command::Versions {
+            node,
+            versions,
+            answer,
+        })
+        .await
+    }
+
+    pub(crate) async fn watch(
+        &self,
+        node: NodeId,
+        id: String,
+        scope: Scope,
+    ) -> Result<Result<(), String>, Stopping> {
+        self.ask(|answer| Command::Watch {
+            node,
+            id,
+            scope,
+            answer,
+        })
+        .await
+    }
+
+    pub(crate) async fn watch_sync(
+        &self,
+        node: NodeId,
+        wanted: Vec<(String, Scope)>,
+    ) -> Result<Vec<(String, String)>, Stopping> {
+        self.ask(|answer| Command::WatchSync { node, wanted, answer })
+            .await
+    }
+
+    /// The node holds an object that does not exist: it is told to delete it.
+    pub(crate) async fn drop_object(&self, node: NodeId, object: Object) {
+        let _ = self.0.send(Command::Drop { node, object }).await;
+    }
+
+    pub(crate) async fn holds(&self, node: &NodeId, question: Question) -> Result<bool, Stopping> {
+        let node = node.clone();
+        self.ask(|answer| Command::Ask {
+            node,
+            question,
+            answer,
+        })
+        .await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopping> {
+        let (answer, received) = oneshot::channel();
+        self.0.send(command(answer)).await.map_err(|_| Stopping)?;
+        received.await.map_err(|_| Stopping)
+    }
+}

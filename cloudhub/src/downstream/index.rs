@@ -1,0 +1,416 @@
+//! What each node should hold: its own Node, the pods bound to it, the ConfigMaps and Secrets that these reference, and what is in
+//! the scopes it subscribes to.
+//!
+//! A plain value: changes of the cluster go in, and which nodes are concerned comes out. It knows no session and keeps no queue.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use hub_core::node::NodeId;
+use hub_core::object::{Object, ObjectKey};
+
+use super::references::PodFacts;
+
+/// Names a watched scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ScopeId(pub(crate) u32);
+
+/// A node must be told something about an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pub(crate) node: NodeId,
+    pub(crate) key: ObjectKey,
+    pub(crate) what: What,
+}
+
+/// What a node must be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// It needs the object as it is now.
+    Put {
+        /// Whether it did not need it before.
+        fresh: bool,
+        /// The body that it should hold now.
+        previous: Option<Bytes>,
+    },
+    /// It does not need it any more. With the last state that it may hold.
+    Gone(Arc<Object>),
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    objects: HashMap<ObjectKey, Entry>,
+    /// The pods of each node, connected or not.
+    pods: HashMap<NodeId, BTreeSet<ObjectKey>>,
+    /// Which nodes have how many pods that reference a ConfigMap or Secret.
+    referenced: HashMap<ObjectKey, BTreeMap<NodeId, u32>>,
+    /// The objects of the scopes that are subscribed to.
+    members: HashMap<ScopeId, BTreeSet<ObjectKey>>,
+    /// Who subscribes.
+    subscribers: HashMap<ScopeId, HashSet<NodeId>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    object: Arc<Object>,
+    /// The scopes that it is in.
+    scopes: Vec<ScopeId>,
+    pod: Option<Box<PodFacts>>,
+}
+
+impl Index {
+    /// An object as it is known.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.objects.get(key).map(|entry| &entry.object)
+    }
+
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether a node needs an object, by any of its rights.
+    pub(crate) fn needs(&self, node: &NodeId, key: &ObjectKey) -> bool {
+        let Some(entry) = self.objects.get(key) else {
+            return false;
+        };
+        self.is_own(node, key) || entry.scopes.iter().any(|scope| self.subscribes(node, *scope))
+    }
+
+    /// Whether an object is a node's own: its Node, a pod of its, or something that such a pod references.
+    pub(crate) fn is_own(&self, node: &NodeId, key: &ObjectKey) -> bool {
+        match kind(key) {
+            Kind::Node => &*key.name == node.as_str(),
+            Kind::Pod => self.pods.get(node).is_some_and(|pods| pods.contains(key)),
+            Kind::Config => self.references(node, key),
+            Kind::Other => false,
+        }
+    }
+
+    /// Whether a pod of the node references this ConfigMap or Secret, be it there or not.
+    pub(crate) fn references(&self, node: &NodeId, key: &ObjectKey) -> bool {
+        self.referenced
+            .get(key)
+            .is_some_and(|nodes| nodes.contains_key(node))
+    }
+
+    /// The facts of the node's pods.
+    pub(crate) fn facts(&self, node: &NodeId) -> impl Iterator<Item = &PodFacts> {
+        let pods = self.pods.get(node).into_iter().flatten();
+        pods.filter_map(|pod| self.objects.get(pod)?.pod.as_deref())
+    }
+
+    /// Whether everything that a pod references is known.
+    pub(crate) fn has_dependencies(&self, pod: &ObjectKey) -> bool {
+        let facts = self.objects.get(pod).and_then(|entry| entry.pod.as_ref());
+        facts.is_none_or(|facts| {
+            facts
+                .configs
+                .iter()
+                .all(|config| self.objects.contains_key(config))
+        })
+    }
+
+    /// All that a node should hold.
+    pub(crate) fn wanted(&self, node: &NodeId) -> BTreeMap<ObjectKey, Arc<Object>> {
+        let own_node = ObjectKey::new(super::nodes(), None, node.as_str());
+        let facts = self.facts(node).flat_map(|facts| &facts.configs);
+        let pods = self.pods.get(node).into_iter().flatten();
+        let subscribed = self.subscribers.iter().filter(|(_, nodes)| nodes.contains(node));
+        let members = subscribed.flat_map(|(scope, _)| self.members.get(scope).into_iter().flatten());
+        let keys = std::iter::once(&own_node).chain(facts).chain(pods).chain(members);
+        keys.filter_map(|key| Some((key.clone(), self.get(key)?.clone())))
+            .collect()
+    }
+
+    /// The object is in the scope, and now looks like this.
+    pub(crate) fn apply(&mut self, scope: ScopeId, object: Object) -> Vec<Effect> {
+        let key = object.key.clone();
+        let before = self.holders(&key);
+        let old = self.objects.get(&key).map(|entry| entry.object.clone());
+        // Two scopes tell of one object at their own pace; the newer state stands.
+        let stale = old.as_ref().is_some_and(|old| is_same_or_older(&object, old));
+        let mut effects = Vec::new();
+        if !stale {
+            let facts =
+                matches!(kind(&key), Kind::Pod).then(|| Box::new(PodFacts::parse(&key, &object.body)));
+            let replaced = old
+                .as_ref()
+                .filter(|old| old.uid != object.uid && !old.uid.is_empty())
+                .cloned();
+            let entry = self.objects.entry(key.clone()).or_insert_with(|| Entry {
+                object: Arc::new(object.clone()),
+                scopes: Vec::new(),
+                pod: None,
+            });
+            entry.object = Arc::new(object);
+            let old_facts = std::mem::replace(&mut entry.pod, facts.clone());
+            // Another object under the same name: the old one is gone first.
+            if let Some(replaced) = replaced {
+                let gone = |node: &NodeId| effect(node, &key, What::Gone(replaced.clone()));
+                effects.extend(before.iter().map(gone));
+            }
+            self.facts_changed(&key, old_facts, facts, &mut effects);
+        }
+        if let Some(entry) = self.objects.get_mut(&key)
+            && !entry.scopes.contains(&scope)
+        {
+            entry.scopes.push(scope);
+            self.members.entry(scope).or_default().insert(key.clone());
+        }
+        let after = self.holders(&key);
+        let previous = old.as_ref().map(|old| old.body.clone());
+        for node in &after {
+            let fresh = !before.contains(node);
+            if fresh || !stale {
+                let previous = previous.clone().filter(|_| !fresh);
+                effects.push(effect(node, &key, What::Put { fresh, previous }));
+            }
+        }
+        if let Some(old) = old {
+            let left = before.difference(&after);
+            effects.extend(left.map(|node| effect(node, &key, What::Gone(old.clone()))));
+        }
+        // What a pod needs goes first, and what it needs no more goes last.
+        effects.sort_by_key(|effect| match effect.what {
+            What::Gone(_) if effect.key != key => 2,
+            _ if effect.key != key => 0,
+            _ => 1,
+        });
+        effects
+    }
+
+    /// The object is not in the scope any more. `last` is its last state, where it was told.
+    pub(crate) fn remove(&mut self, scope: ScopeId, key: &ObjectKey, last: Option<Object>) -> Vec<Effect> {
+        let before = self.holders(key);
+        if let Some(members) = self.members.get_mut(&scope) {
+            members.remove(key);
+        }
+        let Some(entry) = self.objects.get_mut(key) else {
+            return Vec::new();
+        };
+        entry.scopes.retain(|known| *known != scope);
+        let same = |last: &Object| last.uid == entry.object.uid;
+        let last = last.filter(same).map_or_else(|| entry.object.clone(), Arc::new);
+        let mut effects = Vec::new();
+        if entry.scopes.is_empty()
+            && let Some(entry) = self.objects.remove(key)
+        {
+            self.facts_changed(key, entry.pod, None, &mut effects);
+        }
+        let after = self.holders(key);
+        let left = before.difference(&after);
+        let mut gone: Vec<_> = left
+            .map(|node| effect(node, key, What::Gone(last.clone())))
+            .collect();
+        gone.append(&mut effects);
+        gone
+    }
+
+    /// The objects that are known to be in a scope.
+    pub(crate) fn members(&self, scope: ScopeId) -> impl Iterator<Item = &ObjectKey> {
+        self.members.get(&scope).into_iter().flatten()
+    }
+
+    /// A node wants a scope from now on.
+    pub(crate) fn subscribe(&mut self, node: &NodeId, scope: ScopeId) -> Vec<Effect> {
+        if self.subscribes(node, scope) {
+            return Vec::new();
+        }
+        let fresh = self.members(scope).filter(|key| !self.needs(node, key));
+        let put = |key| {
+            effect(
+                node,
+                key,
+                What::Put {
+                    fresh: true,
+                    previous: None,
+                },
+            )
+        };
+        let effects = fresh.map(put).collect();
+        self.subscribers.entry(scope).or_default().insert(node.clone());
+        effects
+    }
+
+    /// A node wants a scope no more.
+    pub(crate) fn unsubscribe(&mut self, node: &NodeId, scope: ScopeId) -> Vec<Effect> {
+        let Some(nodes) = self.subscribers.get_mut(&scope) else {
+            return Vec::new();
+        };
+        if !nodes.remove(node) {
+            return Vec::new();
+        }
+        if nodes.is_empty() {
+            self.subscribers.remove(&scope);
+        }
+        let left = self.members(scope).filter(|key| !self.needs(node, key));
+        left.filter_map(|key| Some(effect(node, key, What::Gone(self.get(key)?.clone()))))
+            .collect()
+    }
+
+    /// Whether anybody wants a scope.
+    pub(crate) fn is_wanted(&self, scope: ScopeId) -> bool {
+        self.subscribers.contains_key(&scope)
+    }
+
+    fn subscribes(&self, node: &NodeId, scope: ScopeId) -> bool {
+        self.subscribers
+            .get(&scope)
+            .is_some_and(|nodes| nodes.contains(node))
+    }
+
+    /// Every node that needs an object.
+    fn holders(&self, key: &ObjectKey) -> BTreeSet<NodeId> {
+        let Some(entry) = self.objects.get(key) else {
+            return BTreeSet::new();
+        };
+        let mut holders: BTreeSet<NodeId> = match kind(key) {
+            Kind::Node => NodeId::new(&key.name).into_iter().collect(),
+            Kind::Pod => entry
+                .pod
+                .as_ref()
+                .and_then(|pod| pod.node.clone())
+                .into_iter()
+                .collect(),
+            Kind::Config => self
+                .referenced
+                .get(key)
+                .into_iter()
+                .flat_map(|nodes| nodes.keys().cloned())
+                .collect(),
+            Kind::Other => BTreeSet::new(),
+        };
+        let subscribers = entry
+            .scopes
+            .iter()
+            .filter_map(|scope| self.subscribers.get(scope));
+        holders.extend(subscribers.flatten().cloned());
+        holders
+    }
+
+    /// A pod appeared, moved, or is gone: its node needs other ConfigMaps and Secrets now.
+    fn facts_changed(
+        &mut self,
+        pod: &ObjectKey,
+        old: Option<Box<PodFacts>>,
+        new: Option<Box<PodFacts>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if old == new {
+            return;
+        }
+        let none = BTreeSet::new();
+        let place = |facts: &Option<Box<PodFacts>>| facts.as_ref().and_then(|facts| facts.node.clone());
+        let (from, to) = (place(&old), place(&new));
+        let configs = [&old, &new].map(|facts| facts.as_ref().map_or(&none, |facts| &facts.configs));
+        let mut concerned: Vec<(NodeId, ObjectKey)> = Vec::new();
+        for (node, configs) in [(&from, configs[0]), (&to, configs[1])] {
+            concerned.extend(
+                node.iter()
+                    .flat_map(|node| configs.iter().map(|c| (node.clone(), c.clone()))),
+            );
+        }
+        let before: Vec<bool> = concerned
+            .iter()
+            .map(|(node, config)| self.needs(node, config))
+            .collect();
+        if let Some(node) = &to {
+            self.pods.entry(node.clone()).or_default().insert(pod.clone());
+            for config in configs[1] {
+                *self
+                    .referenced
+                    .entry(config.clone())
+                    .or_default()
+                    .entry(node.clone())
+                    .or_default() += 1;
+            }
+        }
+        if let Some(node) = &from {
+            if to != from
+                && let Some(pods) = self.pods.get_mut(node)
+            {
+                pods.remove(pod);
+                if pods.is_empty() {
+                    self.pods.remove(node);
+                }
+            }
+            for config in configs[0] {
+                self.dereference(node, config);
+            }
+        }
+        for ((node, config), before) in concerned.into_iter().zip(before) {
+            match (before, self.needs(&node, &config), self.get(&config)) {
+                (false, true, _) => {
+                    effects.push(effect(
+                        &node,
+                        &config,
+                        What::Put {
+                            fresh: true,
+                            previous: None,
+                        },
+                    ));
+                }
+                (true, false, Some(object)) => {
+                    effects.push(effect(&node, &config, What::Gone(object.clone())));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn dereference(&mut self, node: &NodeId, config: &ObjectKey) {
+        let Some(nodes) = self.referenced.get_mut(config) else {
+            return;
+        };
+        if let Some(count) = nodes.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                nodes.remove(node);
+            }
+        }
+        if nodes.is_empty() {
+            self.referenced.remove(config);
+        }
+    }
+}
+
+/// The collections that have a meaning of their own here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Node,
+    Config,
+    Pod,
+    Other,
+}
+
+/// What an object is to its node.
+pub(crate) fn kind(key: &ObjectKey) -> Kind {
+    if !key.resource.group.is_empty() || &*key.resource.version != "v1" {
+        return Kind::Other;
+    }
+    match &*key.resource.resource {
+        "nodes" => Kind::Node,
+        "pods" => Kind::Pod,
+        "configmaps" | "secrets" => Kind::Config,
+        _ => Kind::Other,
+    }
+}
+
+fn effect(node: &NodeId, key: &ObjectKey, what: What) -> Effect {
+    Effect {
+        node: node.clone(),
+        key: key.clone(),
+        what,
+    }
+}
+
+fn is_same_or_older(object: &Object, known: &Object) -> bool {
+    match (object.version.number(), known.version.number()) {
+        (Some(new), Some(known)) => new <= known,
+        _ => object.version == known.version && object.uid == known.uid,
+    }
+}

@@ -1,0 +1,120 @@
+//! The messages that go down (tunnel specification §6.4).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use hub_core::application::SOURCE_CLOUD;
+use hub_core::catch_up::{self, Complete};
+use hub_core::message::{Content, Message, Operation, Resource, Route};
+use hub_core::object::{Metadata, Object, ObjectKey};
+use hub_core::registry::Registry;
+use hub_core::session::{Delivery, Lane, Outgoing};
+
+use super::index::{Kind, kind};
+
+/// The source of a node's own objects.
+pub(crate) const EDGE_CONTROLLER: &str = "edgecontroller";
+/// The group of everything that the edge keeps.
+pub(crate) const RESOURCE: &str = "resource";
+
+/// The object as it is now. `own` tells a node's own objects from those of its subscriptions.
+pub(crate) fn put(
+    registry: &Registry,
+    object: &Object,
+    own: bool,
+    fresh: bool,
+    previous: Option<Bytes>,
+) -> Outgoing {
+    let is_secret = &*object.key.resource.resource == "secrets";
+    let operation = match kind(&object.key) {
+        Kind::Node if own => Operation::Update,
+        Kind::Config if own && is_secret => Operation::Update,
+        _ if fresh => Operation::Insert,
+        _ => Operation::Update,
+    };
+    let mut outgoing = message(registry, object, own, operation);
+    outgoing.version = object.version.number();
+    outgoing.previous = previous;
+    outgoing
+}
+
+/// The object is to be deleted. It always counts as new: the node may need an object no more that did not change.
+pub(crate) fn delete(registry: &Registry, object: &Object, own: bool) -> Outgoing {
+    message(registry, object, own, Operation::Delete)
+}
+
+/// The end of a catch-up.
+pub(crate) fn complete(complete: &Complete) -> Outgoing {
+    let route = Route::new(catch_up::SOURCE, RESOURCE, Operation::Update, catch_up::COMPLETE);
+    Outgoing {
+        key: catch_up::COMPLETE.into(),
+        version: None,
+        lane: Lane::Own,
+        delivery: Delivery::Barrier,
+        message: Message::new(route, Content::encode(complete)),
+        previous: None,
+    }
+}
+
+/// The place of an object in a node's outbox. An object and its successor of the same name have two places, so that a stock edge
+/// is told of the end of the one and the beginning of the other.
+pub(crate) fn slot(key: &ObjectKey, uid: &str) -> Arc<str> {
+    format!(
+        "{}#{uid}",
+        key.resource.path(key.namespace.as_deref(), Some(&key.name))
+    )
+    .into()
+}
+
+/// The least that names an object: for deleting what is not known here. None when its kind is not known.
+pub(crate) fn minimal(registry: &Registry, key: &ObjectKey, uid: &str) -> Option<Object> {
+    let kind = registry.by_resource(&key.resource)?;
+    let mut metadata = json!({ "name": &*key.name });
+    if let Some(namespace) = &key.namespace {
+        metadata["namespace"] = (&**namespace).into();
+    }
+    if !uid.is_empty() {
+        metadata["uid"] = uid.into();
+    }
+    let body = json!({ "kind": &*kind.kind, "apiVersion": key.resource.api_version(), "metadata": metadata });
+    Some(Object {
+        key: key.clone(),
+        uid: uid.into(),
+        version: "".into(),
+        body: body.to_string().into(),
+    })
+}
+
+fn message(registry: &Registry, object: &Object, own: bool, operation: Operation) -> Outgoing {
+    let key = &object.key;
+    let kind = match registry.by_resource(&key.resource) {
+        Some(kind) => kind.kind.to_lowercase(),
+        None => Metadata::parse(&object.body)
+            .map(|m| m.kind.to_lowercase())
+            .unwrap_or_default(),
+    };
+    let resource = Resource::object(key.namespace.as_deref(), &kind, &key.name);
+    let source = if own { EDGE_CONTROLLER } else { SOURCE_CLOUD };
+    let mut message = Message::new(
+        Route::new(source, RESOURCE, operation, resource),
+        Content::from_json(object.body.clone()),
+    );
+    if !object.version.as_str().is_empty() {
+        message.header.resource_version = Some(object.version.clone());
+    }
+    let lane = match &*key.resource.resource {
+        _ if own => Lane::Own,
+        "events" => Lane::Bulk,
+        _ => Lane::Rest,
+    };
+    Outgoing {
+        key: slot(key, &object.uid),
+        version: None,
+        lane,
+        delivery: Delivery::Acked,
+        message,
+        previous: None,
+    }
+}

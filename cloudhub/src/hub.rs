@@ -1,0 +1,265 @@
+//! The hub: listeners in front, a cluster behind, and a session for every node between.
+
+use std::future::{Future, IntoFuture};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service};
+
+use hub_core::handle::SessionHandle;
+use hub_core::node::NodeId;
+use hub_core::service::{Handler, Outcome, Request, Router, stack};
+use hub_core::transport::Listener;
+
+use crate::admit::Admit;
+use crate::authorize::Authorizer;
+use crate::cluster::Cluster;
+use crate::complaints::Complaints;
+use crate::config::CloudHubConfig;
+use crate::downstream::{Client, Command, Downstream};
+use crate::error::{ConfigError, ServeError};
+use crate::metrics::HubMetrics;
+use crate::sessions::{ConnectedNode, HubEvent, Sessions};
+use crate::upstream::{self, Upstream};
+
+/// The cloud half of the tunnel. Cheap to clone; all clones are one hub.
+#[derive(Clone)]
+pub struct CloudHub {
+    config: Arc<CloudHubConfig>,
+    cluster: Arc<dyn Cluster>,
+    sessions: Arc<Sessions>,
+    downstream: Client,
+    metrics: Arc<HubMetrics>,
+    complaints: Arc<Complaints>,
+    /// Taken by the one that serves.
+    commands: Arc<Mutex<Option<mpsc::Receiver<Command>>>>,
+    routes: Router,
+    wrap: Option<Wrap>,
+}
+
+type Wrap = Arc<dyn Fn(Handler) -> Handler + Send + Sync>;
+
+impl CloudHub {
+    /// A hub for this cluster. Nothing runs until it is [served](Self::serve).
+    pub fn new(config: CloudHubConfig, cluster: impl Cluster) -> Result<Self, ConfigError> {
+        let session = &config.driver.session;
+        for (name, value) in [
+            ("node_limit", config.node_limit),
+            ("handshakes_max", config.handshakes_max),
+            ("driver.commands_max", config.driver.commands_max),
+            ("driver.session.slots_max", session.slots_max),
+            ("driver.session.window", session.window),
+            ("service.concurrency", config.service.concurrency),
+            ("downstream.batch", config.downstream.batch),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        let config = Arc::new(config);
+        let metrics = Arc::new(HubMetrics::default());
+        let complaints = Arc::new(Complaints::default());
+        let (downstream, commands) = Client::new(config.downstream.commands_max);
+        let sessions = Sessions::new(
+            config.clone(),
+            metrics.clone(),
+            complaints.clone(),
+            downstream.clone(),
+        );
+        Ok(Self {
+            config,
+            cluster: Arc::new(cluster),
+            sessions: Arc::new(sessions),
+            downstream,
+            metrics,
+            complaints,
+            commands: Arc::new(Mutex::new(Some(commands))),
+            routes: Router::new(),
+            wrap: None,
+        })
+    }
+
+    /// Adds handlers of your own. They are asked before the hub's, and what they get has passed authorization.
+    #[must_use]
+    pub fn handler_routes(mut self, routes: Router) -> Self {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// Puts a layer of your own around the handling of every message, outside of all others.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Handler> + Send + Sync + 'static,
+        L::Service: Service<Request, Response = Outcome, Error = std::convert::Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<Request>>::Future: Send,
+    {
+        let inner = self.wrap.take();
+        self.wrap = Some(Arc::new(move |handler| {
+            let handler = inner
+                .as_ref()
+                .map_or_else(|| handler.clone(), |inner| inner(handler.clone()));
+            BoxCloneSyncService::new(layer.layer(handler))
+        }));
+        self
+    }
+
+    /// The nodes that are connected now.
+    pub async fn nodes(&self) -> Vec<ConnectedNode> {
+        self.sessions.nodes().await
+    }
+
+    /// The session of a node, to send it messages or to ask it something.
+    pub fn session(&self, node: &NodeId) -> Option<SessionHandle> {
+        self.sessions.handle(node)
+    }
+
+    /// What happens to the nodes from now on.
+    pub fn events(&self) -> broadcast::Receiver<HubEvent> {
+        self.sessions.events()
+    }
+
+    /// Makes the hub's numbers visible.
+    pub fn metrics(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Serves nodes on these listeners. Await it, perhaps after [`Serve::with_graceful_shutdown`].
+    pub fn serve(&self, listeners: impl IntoIterator<Item = Box<dyn Listener>>) -> Serve {
+        Serve {
+            hub: self.clone(),
+            listeners: listeners.into_iter().collect(),
+            stop: Box::pin(std::future::pending()),
+        }
+    }
+
+    async fn run(
+        self,
+        listeners: Vec<Box<dyn Listener>>,
+        stop: BoxFuture<'static, ()>,
+    ) -> Result<(), ServeError> {
+        let commands = self
+            .commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let commands = commands.ok_or(ServeError::Twice)?;
+        let authorizer = Authorizer::new(
+            Arc::new(self.config.authorization.clone()),
+            self.downstream.clone(),
+        );
+        let upstream = Arc::new(Upstream {
+            cluster: self.cluster.clone(),
+            downstream: self.downstream.clone(),
+            authorizer: authorizer.clone(),
+            config: self.config.clone(),
+        });
+        let routes = self.routes.clone().merge(upstream::routes(&upstream));
+        let mut handler = stack(
+            routes,
+            authorizer,
+            self.config.service,
+            self.metrics.service.clone(),
+        );
+        if let Some(wrap) = &self.wrap {
+            handler = wrap(handler);
+        }
+        let admit = Arc::new(Admit {
+            config: self.config.clone(),
+            sessions: self.sessions.clone(),
+            handler: Arc::new(handler),
+            metrics: self.metrics.clone(),
+            complaints: self.complaints.clone(),
+            handshakes: Arc::new(Semaphore::new(self.config.handshakes_max)),
+        });
+        let downstream = Downstream::new(
+            self.cluster.clone(),
+            self.config.downstream.clone(),
+            self.sessions.clone(),
+            self.metrics.clone(),
+            commands,
+        );
+        // They end with this function, whichever way it ends.
+        let _downstream = AbortOnDropHandle::new(tokio::spawn(downstream.run()));
+        let sessions = self.sessions.clone();
+        let _sweep = AbortOnDropHandle::new(tokio::spawn(async move { sessions.sweep().await }));
+        let sampled = self.clone();
+        let _sample = AbortOnDropHandle::new(tokio::spawn(async move { sampled.sample().await }));
+
+        let mut accepting: FuturesUnordered<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let transport = listener.transport();
+                let accepting = AbortOnDropHandle::new(tokio::spawn(admit.clone().accept(listener)));
+                async move { (transport, accepting.await) }
+            })
+            .collect();
+        let failed = tokio::select! {
+            () = stop => None,
+            Some((transport, Ok(source))) = accepting.next(), if !accepting.is_empty() => {
+                Some(ServeError::Listener { transport, source })
+            }
+        };
+        // First nobody new, then a word to everybody who is here.
+        drop(accepting);
+        self.sessions.drain().await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Sums up what the sessions hold, for the metrics.
+    async fn sample(&self) {
+        loop {
+            tokio::time::sleep(SAMPLE).await;
+            let (mut queued, mut in_flight) = (0, 0);
+            for node in self.nodes().await {
+                queued += node.depth.queued;
+                in_flight += node.depth.in_flight;
+            }
+            self.metrics.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
+            self.metrics
+                .in_flight
+                .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// A hub that is about to serve. A future of its end.
+#[must_use = "nothing is served until this is awaited"]
+pub struct Serve {
+    hub: CloudHub,
+    listeners: Vec<Box<dyn Listener>>,
+    stop: BoxFuture<'static, ()>,
+}
+
+impl Serve {
+    /// Stops when `signal` is done: accepts nobody more, tells every node, and waits for them for a bounded time.
+    pub fn with_graceful_shutdown(mut self, signal: impl Future<Output: Send> + Send + 'static) -> Self {
+        self.stop = Box::pin(async move {
+            signal.await;
+        });
+        self
+    }
+}
+
+impl IntoFuture for Serve {
+    type Output = Result<(), ServeError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.hub.run(self.listeners, self.stop))
+    }
+}
+
+/// The pause between two sums.
+const SAMPLE: Duration = Duration::from_secs(15);

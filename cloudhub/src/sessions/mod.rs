@@ -1,0 +1,318 @@
+//! The sessions of the nodes: one driver each, the newest connection wins, and a session outlives its connection for a while.
+
+mod table;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
+
+use hub_core::driver::{DetachReason, Driver, Notice, Observer};
+use hub_core::handle::SessionHandle;
+use hub_core::node::NodeId;
+use hub_core::service::Handler;
+use hub_core::session::Depth;
+use hub_core::transport::{Capabilities, CloseReason, Transport, TransportError};
+
+pub(crate) use table::{Admission, SessionId, TooMany};
+use table::{Connected, Table};
+
+use crate::complaints::Complaints;
+use crate::config::CloudHubConfig;
+use crate::downstream::Client;
+use crate::metered::Metered;
+use crate::metrics::HubMetrics;
+
+/// A node that is connected.
+#[derive(Debug, Clone)]
+pub struct ConnectedNode {
+    /// Its name.
+    pub node: NodeId,
+    /// Since when.
+    pub since: SystemTime,
+    /// Where it connected from.
+    pub address: Option<SocketAddr>,
+    /// `websocket`, `quic` or `memory`.
+    pub transport: &'static str,
+    /// What both ends can do; nothing, for a stock KubeEdge edge.
+    pub capabilities: Capabilities,
+    /// What its session holds.
+    pub depth: Depth,
+}
+
+/// What happens to the nodes of a hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubEvent {
+    /// A node connected.
+    Connected(NodeId),
+    /// Its connection is gone; its session is kept for a while.
+    Disconnected(NodeId),
+    /// Its session is over.
+    Ended(NodeId),
+    /// Two living nodes take turns under one name. Told at each turn.
+    Duplicate(NodeId),
+}
+
+/// See the [module](self).
+pub(crate) struct Sessions {
+    table: Mutex<Table>,
+    config: Arc<CloudHubConfig>,
+    driver: Arc<hub_core::driver::DriverConfig>,
+    metrics: Arc<HubMetrics>,
+    complaints: Arc<Complaints>,
+    downstream: Client,
+    events: broadcast::Sender<HubEvent>,
+    drivers: TaskTracker,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        config: Arc<CloudHubConfig>,
+        metrics: Arc<HubMetrics>,
+        complaints: Arc<Complaints>,
+        downstream: Client,
+    ) -> Self {
+        Self {
+            table: Mutex::new(Table::new(config.node_limit)),
+            driver: Arc::new(config.driver.clone()),
+            config,
+            metrics,
+            complaints,
+            downstream,
+            events: broadcast::channel(EVENTS_KEPT).0,
+            drivers: TaskTracker::new(),
+        }
+    }
+
+    /// Keeps a place for a node.
+    pub(crate) fn admit(self: &Arc<Self>, node: &NodeId) -> Result<Place, TooMany> {
+        let (admission, evicted) = self.table().admit(node)?;
+        if let Some((node, session, handle)) = evicted {
+            tracing::debug!(%node, ?session, "a session that only lingered gives way");
+            self.over(node, session, handle, CloseReason::Shutdown);
+        }
+        Ok(Place {
+            sessions: self.clone(),
+            admission,
+        })
+    }
+
+    /// Gives a connection to its node's session.
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        mut place: Place,
+        transport: Box<dyn Transport>,
+        handler: &Arc<Handler>,
+    ) {
+        let node = place.admission.node.clone();
+        let make = |session| {
+            let observer = Arc::new(Watcher {
+                node: node.clone(),
+                session,
+                sessions: self.clone(),
+            });
+            let seed = rand_seed();
+            let (driver, handle) =
+                Driver::new(node.clone(), self.driver.clone(), handler.clone(), observer, seed);
+            self.drivers.spawn(driver.run());
+            handle
+        };
+        let placed = self
+            .table()
+            .place(&mut place.admission, Instant::now(), SessionHandle::is_over, make);
+        let Some((session, handle, _)) = placed else {
+            tracing::debug!(%node, "a newer connection came first");
+            return;
+        };
+        let capabilities = transport.peer().capabilities;
+        // First the interest, so that what the node asks on this connection finds it known.
+        self.downstream
+            .attach(node, session, handle.clone(), capabilities)
+            .await;
+        let transport = Box::new(Metered::new(transport, self.metrics.clone()));
+        let _ = handle
+            .attach_numbered(transport, place.admission.connection.0)
+            .await;
+    }
+
+    /// Ends a node's session.
+    pub(crate) fn end(&self, node: &NodeId, reason: CloseReason) {
+        let taken = self.table().remove(node);
+        if let Some((node, session, handle)) = taken {
+            self.over(node, session, handle, reason);
+        }
+    }
+
+    /// Takes out and ends the sessions that nobody came back for, again and again.
+    pub(crate) async fn sweep(&self) {
+        let pause = (self.config.linger / 4).max(Duration::from_millis(10));
+        loop {
+            tokio::time::sleep(pause).await;
+            let expired = self.table().expire(self.config.linger, Instant::now());
+            for (node, session, handle) in expired {
+                self.over(node, session, handle, CloseReason::Shutdown);
+            }
+        }
+    }
+
+    /// Tells all nodes that the hub stops, and waits for them for a bounded time.
+    pub(crate) async fn drain(&self) {
+        let all = self.table().all();
+        let stops = all
+            .into_iter()
+            .map(|(_, handle, _)| async move { handle.stop(CloseReason::Shutdown).await });
+        self.drivers.close();
+        let drained = async {
+            futures::future::join_all(stops).await;
+            self.drivers.wait().await;
+        };
+        if tokio::time::timeout(self.config.drain, drained).await.is_err() {
+            tracing::warn!("some nodes did not take their goodbye in time");
+        }
+    }
+
+    /// The connected nodes.
+    pub(crate) async fn nodes(&self) -> Vec<ConnectedNode> {
+        let all = self.table().all();
+        let connected = all
+            .into_iter()
+            .filter_map(|(node, handle, connected)| Some((node, handle, connected?)));
+        let nodes = connected.map(|(node, handle, connected): (_, _, Connected)| async move {
+            ConnectedNode {
+                node,
+                since: connected.since,
+                address: connected.address,
+                transport: connected.transport,
+                capabilities: connected.capabilities,
+                depth: handle.depth().await.unwrap_or_default(),
+            }
+        });
+        futures::future::join_all(nodes).await
+    }
+
+    /// The handle of a node's session.
+    pub(crate) fn handle(&self, node: &NodeId) -> Option<SessionHandle> {
+        self.table().handle(node)
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<HubEvent> {
+        self.events.subscribe()
+    }
+
+    fn over(&self, node: NodeId, session: SessionId, handle: SessionHandle, reason: CloseReason) {
+        self.count();
+        let downstream = self.downstream.clone();
+        let gone = node.clone();
+        tokio::spawn(async move {
+            handle.stop(reason).await;
+            downstream.gone(gone, session).await;
+        });
+        let _ = self.events.send(HubEvent::Ended(node));
+    }
+
+    fn count(&self) {
+        let connected = self.table().connected();
+        self.metrics
+            .connected
+            .set(i64::try_from(connected).unwrap_or(i64::MAX));
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // The table is whole between any two of its statements, so a panic elsewhere does not make it wrong.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place that is kept until it is dropped.
+pub(crate) struct Place {
+    sessions: Arc<Sessions>,
+    admission: Admission,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.table().release(&self.admission);
+    }
+}
+
+/// Hears what one session's driver has to say.
+struct Watcher {
+    node: NodeId,
+    session: SessionId,
+    sessions: Arc<Sessions>,
+}
+
+impl Observer for Watcher {
+    fn notice(&self, notice: Notice<'_>) {
+        let (node, sessions) = (&self.node, &self.sessions);
+        match notice {
+            Notice::Attached(peer) => {
+                let duplicate = sessions.table().attached(node, self.session, peer);
+                if let Some(duplicate) = duplicate {
+                    sessions.metrics.duplicates.inc();
+                    if duplicate.first {
+                        let [one, other] = duplicate.holders.map(|(address, print)| holder(address, print));
+                        tracing::warn!(%node, one, other, "two living machines take turns under one node name; give each its own name and certificate");
+                    }
+                    let _ = sessions.events.send(HubEvent::Duplicate(node.clone()));
+                }
+                sessions.count();
+                tracing::info!(%node, transport = peer.transport, address = ?peer.address, capabilities = %peer.capabilities, "node connected");
+                let _ = sessions.events.send(HubEvent::Connected(node.clone()));
+            }
+            // Its successor is announced next.
+            Notice::Detached(DetachReason::Superseded) => sessions.metrics.detached("superseded"),
+            Notice::Detached(reason) => {
+                sessions.metrics.detached(match reason {
+                    DetachReason::Transport(TransportError::Link(_)) => "link",
+                    DetachReason::Transport(_) => "protocol",
+                    DetachReason::Closed(_) => "closed",
+                    DetachReason::Silence => "silence",
+                    DetachReason::WriteDeadline => "write_deadline",
+                    DetachReason::Superseded => "superseded",
+                    DetachReason::Stopped(_) => "stopped",
+                });
+                if let DetachReason::Transport(
+                    error @ (TransportError::Protocol(_) | TransportError::Decode(_)),
+                ) = reason
+                    && sessions.complaints.is_new(node.as_str(), "protocol")
+                {
+                    tracing::warn!(%node, %error, "connection closed: the node sends what no node may send");
+                }
+                tracing::info!(%node, %reason, "node disconnected");
+                if sessions.table().detached(node, self.session, Instant::now()) {
+                    sessions.count();
+                    let _ = sessions.events.send(HubEvent::Disconnected(node.clone()));
+                }
+            }
+            Notice::Refused(key, reason) => {
+                sessions.metrics.refused.inc();
+                if sessions.complaints.is_new(node.as_str(), "refused") {
+                    tracing::warn!(%node, %key, reason, "the node refuses an object; it is tried again");
+                }
+            }
+            Notice::Delivered(..) | Notice::Expired(_) | Notice::Overflow(_) => {}
+        }
+    }
+}
+
+fn holder(address: Option<SocketAddr>, fingerprint: Option<[u8; 32]>) -> String {
+    let address = address.map_or_else(|| "unknown address".to_owned(), |address| address.to_string());
+    let print = fingerprint.map(|bytes| {
+        bytes[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    });
+    format!("{address} (certificate {}…)", print.as_deref().unwrap_or("none"))
+}
+
+fn rand_seed() -> u64 {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    high ^ low
+}
+
+/// Events that a slow listener may be behind before it misses some.
+const EVENTS_KEPT: usize = 1024;

@@ -1,0 +1,121 @@
+//! Requests to the Kubernetes API from the metaServer of a node, executed as that node and all at once (tunnel specification §6.5).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Target, Verb};
+use hub_core::application::{Application, WATCH_SYNC, answer_watch_sync};
+use hub_core::message::Content;
+use hub_core::node::NodeId;
+use hub_core::scope::Scope;
+use hub_core::service::{BoxError, Reply, Request};
+use hub_core::session::Lane;
+
+use super::Upstream;
+
+/// One application, or all the watches that an edge still wants.
+pub(super) async fn handle(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
+    if request.message.route.resource.as_str() == WATCH_SYNC {
+        return watch_sync(upstream, request).await;
+    }
+    let application = Application::from_content(&request.message.content)?;
+    let response = match application.to_request() {
+        Err(error) => Status::failure(Reason::BadRequest, error.to_string()).into(),
+        Ok(api) => respond(&upstream, &request.node, &application, api).await,
+    };
+    Ok(Reply::Answer(
+        application.answered(&response).to_answer(&request.message),
+        Lane::Urgent,
+    ))
+}
+
+async fn respond(
+    upstream: &Upstream,
+    node: &NodeId,
+    application: &Application,
+    api: ApiRequest,
+) -> ApiResponse {
+    if let Err(status) = upstream.authorizer.check(node, &api).await {
+        return status.into();
+    }
+    if api.verb != Verb::Watch {
+        return upstream.execute(node, api).await;
+    }
+    let watched = match scope(&api) {
+        None => Err("only collections and objects can be watched".to_owned()),
+        Some(scope) => match upstream
+            .downstream
+            .watch(node.clone(), application.id.clone(), scope)
+            .await
+        {
+            Ok(watched) => watched,
+            Err(stopping) => Err(stopping.to_string()),
+        },
+    };
+    match watched {
+        // Answered at once; the objects follow as messages of their own.
+        Ok(()) => ApiResponse::json(200, ""),
+        Err(reason) => Status::failure(Reason::NotFound, reason).into(),
+    }
+}
+
+async fn watch_sync(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
+    let applications: BTreeMap<String, Application> = request.message.content.decode("applications by id")?;
+    let (mut wanted, mut failed) = (Vec::new(), BTreeMap::new());
+    for (id, application) in &applications {
+        let refused = match application.to_request() {
+            Err(error) => Some(Status::failure(Reason::BadRequest, error.to_string())),
+            Ok(api) => match (upstream.authorizer.check(&request.node, &api).await, scope(&api)) {
+                (Err(status), _) => Some(status),
+                (Ok(()), None) => Some(Status::failure(Reason::BadRequest, "this cannot be watched")),
+                (Ok(()), Some(scope)) => {
+                    wanted.push((id.clone(), scope));
+                    None
+                }
+            },
+        };
+        if let Some(status) = refused {
+            failed.insert(id.clone(), application.answered(&status.into()));
+        }
+    }
+    for (id, reason) in upstream
+        .downstream
+        .watch_sync(request.node.clone(), wanted)
+        .await?
+    {
+        if let Some(application) = applications.get(&id) {
+            let status = Status::failure(Reason::NotFound, reason);
+            failed.insert(id, application.answered(&status.into()));
+        }
+    }
+    Ok(Reply::Answer(
+        answer_watch_sync(&request.message, Content::encode(&failed)),
+        Lane::Urgent,
+    ))
+}
+
+/// What a watch asks for.
+fn scope(api: &ApiRequest) -> Option<Scope> {
+    let Target::Resource {
+        resource,
+        namespace,
+        name,
+        subresource: None,
+    } = &api.target
+    else {
+        return None;
+    };
+    let mut scope = Scope {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        ..Scope::all(resource.clone())
+    };
+    for (field, value) in form_urlencoded::parse(api.query.as_bytes()) {
+        match &*field {
+            "labelSelector" => scope.labels = (&*value).into(),
+            "fieldSelector" => scope.fields = (&*value).into(),
+            _ => {}
+        }
+    }
+    Some(scope)
+}
