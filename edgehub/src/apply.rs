@@ -241,6 +241,3 @@ pub(crate) fn with_type(kind: &ResourceKind, body: &[u8]) -> Bytes {
 
 /// Characters of a peer's text in our reasons.
 const SHOWN: usize = 100;
-
-#[cfg(test)]
-mod tests;

@@ -32,6 +32,7 @@ use crate::handle::{EdgeHandle, Shared};
 use crate::identity::{Identities, Target};
 use crate::link::Board;
 use crate::metrics::Metrics;
+use crate::store::EdgeStore;
 use crate::{apply, node, replay, subscribe};
 
 /// The node half of the tunnel.
@@ -67,6 +68,26 @@ pub struct EdgeHubBuilder {
 }
 
 impl EdgeHub {
+    /// A hub over the node's store. The store becomes this node's for good when the hub first runs.
+    ///
+    /// Ways to the cloud come from the configuration; so does the certificate.
+    pub fn new(config: EdgeHubConfig, store: EdgeStore) -> Result<Self, RunError> {
+        if config.websocket.is_empty() && config.quic.is_empty() {
+            return Err(RunError::NoEndpoint);
+        }
+        Ok(Self::with_store(config, store).build())
+    }
+
+    /// The same, to be adapted and then [built](EdgeHubBuilder::build).
+    pub fn with_store(config: EdgeHubConfig, store: EdgeStore) -> EdgeHubBuilder {
+        let mut builder = Self::builder(config, Arc::new(store.clone()), Arc::new(store.clone()));
+        builder.bind = Box::new(move |node| {
+            let node = node.clone();
+            async move { store.bind(&node).await.map_err(|error| error.to_string()) }.boxed()
+        });
+        builder
+    }
+
     /// A hub over any store, to be adapted and then [built](EdgeHubBuilder::build).
     pub fn builder(config: EdgeHubConfig, store: Arc<dyn ObjectStore>, journal: Arc<dyn Journal>) -> EdgeHubBuilder {
         EdgeHubBuilder {
@@ -314,6 +335,3 @@ fn random() -> u64 {
 
 /// Different troubles that are told before a connection succeeds.
 const TROUBLES_MAX: usize = 32;
-
-#[cfg(test)]
-mod tests;

@@ -29,5 +29,5 @@ mod upstream;
 pub use config::{EdgeHubConfig, NodeAgentConfig, TransportConfig};
 pub use error::{ReportError, RunError};
 pub use handle::{EdgeHandle, Report};
-pub use hub::EdgeHub;
+pub use hub::{EdgeHub, EdgeHubBuilder};
 pub use link::Link;
