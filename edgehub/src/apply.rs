@@ -30,11 +30,17 @@ pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2]) -> Router {
     let complete = apply.clone();
     let complete = tower::service_fn(move |request: Request| complete.clone().complete(request.message));
     let mut router = Router::new().route(
-        Matcher::any().source(catch_up::SOURCE).operation(Operation::Update).prefix(catch_up::COMPLETE),
+        Matcher::any()
+            .source(catch_up::SOURCE)
+            .operation(Operation::Update)
+            .prefix(catch_up::COMPLETE),
         complete,
     );
     for operation in [Operation::Insert, Operation::Update, Operation::Delete] {
-        router = router.route(Matcher::any().group("resource").operation(operation), apply.clone());
+        router = router.route(
+            Matcher::any().group("resource").operation(operation),
+            apply.clone(),
+        );
     }
     // What KubeEdge's other modules would take: device twins, rules, jobs. The cloud does not wait for an answer, and a node
     // without these modules is no error. An embedder's routes come before these.
@@ -48,7 +54,9 @@ pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2]) -> Router {
 pub(crate) fn held(store: &dyn ObjectStore, message: &Message) -> Option<Bytes> {
     let parts = message.route.resource.parts()?;
     let kinds = store.registry().by_lower_kind(parts.kind);
-    kinds.iter().find_map(|kind| Some(store.get(&key(kind, &parts)?)?.object.body.clone()))
+    kinds
+        .iter()
+        .find_map(|kind| Some(store.get(&key(kind, &parts)?)?.object.body.clone()))
 }
 
 /// The object may not be stored. The cloud's move; the text goes to it.
@@ -82,7 +90,11 @@ impl Apply {
         let change = match self.change(&message) {
             // Its definition may be just before it.
             Err(Unfit::UnknownKind { .. } | Unfit::Untyped(_)) if *self.defining.borrow() > 0 => {
-                let _ = self.defining.subscribe().wait_for(|defining| *defining == 0).await;
+                let _ = self
+                    .defining
+                    .subscribe()
+                    .wait_for(|defining| *defining == 0)
+                    .await;
                 self.change(&message)?
             }
             change => change?,
@@ -110,8 +122,17 @@ impl Apply {
     fn deletion(&self, message: &Message) -> Result<Change, Unfit> {
         let body = message.content.document_bytes();
         let is_object = body.first() == Some(&b'{');
-        let (kind, _) = kind_of(self.store.registry(), &*self.store, message, if is_object { &body } else { b"{}" })?;
-        let metadata = if is_object { Metadata::parse(&body).map_err(InvalidObject::from)? } else { Metadata::default() };
+        let (kind, _) = kind_of(
+            self.store.registry(),
+            &*self.store,
+            message,
+            if is_object { &body } else { b"{}" },
+        )?;
+        let metadata = if is_object {
+            Metadata::parse(&body).map_err(InvalidObject::from)?
+        } else {
+            Metadata::default()
+        };
         let key = if metadata.name.is_empty() {
             let parts = message.route.resource.parts();
             let parts = parts.ok_or_else(|| Unfit::Route(message.route.resource.to_string()))?;
@@ -124,7 +145,9 @@ impl Apply {
         Ok(Change::Delete {
             key,
             uid: (!metadata.uid.is_empty()).then(|| (&*metadata.uid).into()),
-            version: version.or_else(|| (!metadata.resource_version.is_empty()).then(|| (&*metadata.resource_version).into())),
+            version: version.or_else(|| {
+                (!metadata.resource_version.is_empty()).then(|| (&*metadata.resource_version).into())
+            }),
         })
     }
 
@@ -132,7 +155,13 @@ impl Apply {
     async fn complete(self, message: Message) -> Result<Reply, BoxError> {
         let complete: Complete = message.content.decode("the end of a catch-up")?;
         let mut changes: Vec<_> = self.own.iter().cloned().map(Change::Complete).collect();
-        changes.extend(complete.scopes.iter().filter_map(catch_up::ScopeText::scope).map(Change::Complete));
+        changes.extend(
+            complete
+                .scopes
+                .iter()
+                .filter_map(catch_up::ScopeText::scope)
+                .map(Change::Complete),
+        );
         for refused in &complete.refused {
             if let Some(scope) = refused.scope.scope() {
                 tracing::warn!(
@@ -212,16 +241,26 @@ fn kind_of(
         // One name in several groups or versions: what is held already is meant.
         several => several.iter().find(held),
     };
-    Ok((kind.ok_or_else(|| Unfit::Untyped(parts.kind.into()))?.clone(), false))
+    Ok((
+        kind.ok_or_else(|| Unfit::Untyped(parts.kind.into()))?.clone(),
+        false,
+    ))
 }
 
 fn key(kind: &ResourceKind, parts: &ResourceParts<'_>) -> Option<ObjectKey> {
-    Some(ObjectKey::new(kind.resource.clone(), parts.namespace.filter(|_| kind.namespaced), parts.name?))
+    Some(ObjectKey::new(
+        kind.resource.clone(),
+        parts.namespace.filter(|_| kind.namespaced),
+        parts.name?,
+    ))
 }
 
 /// Whether this is `{"ErrStatus":…}`: a failure that stock edges take for an object (weak spot L7).
 pub(crate) fn is_error_status(content: &Content) -> bool {
-    content.document().trim_ascii_start().starts_with(b"{\"ErrStatus\"")
+    content
+        .document()
+        .trim_ascii_start()
+        .starts_with(b"{\"ErrStatus\"")
 }
 
 /// A JSON object with `kind` and `apiVersion` before its other fields.
@@ -230,7 +269,10 @@ pub(crate) fn with_type(kind: &ResourceKind, body: &[u8]) -> Bytes {
     let rest = rest.strip_prefix(b"{").unwrap_or(rest).trim_ascii_start();
     let mut typed = BytesMut::with_capacity(body.len() + 64);
     // Neither can hold a quote: they come from discovery or from a definition that was parsed.
-    let (name, version) = (serde_json::json!(&*kind.kind), serde_json::json!(kind.resource.api_version()));
+    let (name, version) = (
+        serde_json::json!(&*kind.kind),
+        serde_json::json!(kind.resource.api_version()),
+    );
     typed.put_slice(format!("{{\"kind\":{name},\"apiVersion\":{version}").as_bytes());
     if !rest.starts_with(b"}") {
         typed.put_u8(b',');

@@ -161,7 +161,8 @@ impl EdgeHubConfig {
 
     /// What is asked for from the start. Definitions come first: the kinds of other objects are known by them.
     pub(crate) fn prefetched(&self) -> Vec<Scope> {
-        let definitions = GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        let definitions =
+            GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
         let mut scopes = vec![Scope::all(definitions)];
         scopes.extend(self.prefetch.iter().cloned());
         scopes

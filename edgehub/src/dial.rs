@@ -89,7 +89,11 @@ impl DialPlan {
 
     /// The dial failed.
     pub fn failed(&mut self, failure: Failure, now: Instant) {
-        self.refusals = if failure == Failure::Refused { self.refusals + 1 } else { 0 };
+        self.refusals = if failure == Failure::Refused {
+            self.refusals + 1
+        } else {
+            0
+        };
         let random = self.draw();
         let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
         let mut pause = self.config.backoff.pause(rounds, random);
@@ -125,7 +129,10 @@ impl DialPlan {
 
     /// The connection is gone.
     pub fn lost(&mut self, now: Instant) {
-        let lived = self.since.take().map(|since| now.saturating_duration_since(since));
+        let lived = self
+            .since
+            .take()
+            .map(|since| now.saturating_duration_since(since));
         if lived.is_some_and(|lived| lived > self.config.backoff.max) {
             self.failures = 0;
         }
@@ -139,7 +146,10 @@ impl DialPlan {
     /// What worked last goes first: a fallback that works is not left for a preferred target that may not answer.
     fn begin_round(&mut self) {
         let good = self.good;
-        self.round = good.into_iter().chain((0..self.targets).filter(|n| Some(*n) != good)).collect();
+        self.round = good
+            .into_iter()
+            .chain((0..self.targets).filter(|n| Some(*n) != good))
+            .collect();
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -207,7 +217,10 @@ mod tests {
     fn all_targets_are_tried_in_order_before_the_pauses_grow() {
         let now = Instant::now();
         let dials = failures(&mut plan(3, now), Failure::Link, 7, now);
-        assert_eq!(dials.iter().map(|d| d.0).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(
+            dials.iter().map(|d| d.0).collect::<Vec<_>>(),
+            [0, 1, 2, 0, 1, 2, 0]
+        );
         assert!(dials[..4].iter().all(|d| d.1 <= 500) && dials[4..].iter().all(|d| d.1 >= 500));
     }
 
@@ -257,7 +270,10 @@ mod tests {
         assert!(dials[1].1 <= 500, "another cloud may want it");
         assert!(plan.is_refused());
         let dials = failures(&mut plan, Failure::Refused, 3, now);
-        assert!(dials[1..].iter().all(|d| (45_000..=75_000).contains(&d.1)), "{dials:?}");
+        assert!(
+            dials[1..].iter().all(|d| (45_000..=75_000).contains(&d.1)),
+            "{dials:?}"
+        );
         plan.connected(now);
         assert!(!plan.is_refused());
     }
@@ -279,11 +295,18 @@ mod tests {
     fn refusals_are_told_apart() {
         let refused = |code, retry_after_seconds| {
             let reason = String::new();
-            Failure::from(&TransportError::Refused(Rejection { code, reason, retry_after_seconds }))
+            Failure::from(&TransportError::Refused(Rejection {
+                code,
+                reason,
+                retry_after_seconds,
+            }))
         };
         assert_eq!(refused(403, None), Failure::Refused);
         assert_eq!(refused(503, Some(5)), Failure::RetryAfter(Duration::from_secs(5)));
         assert_eq!(refused(500, None), Failure::Link);
-        assert_eq!(Failure::from(&TransportError::Timeout("handshake")), Failure::Link);
+        assert_eq!(
+            Failure::from(&TransportError::Timeout("handshake")),
+            Failure::Link
+        );
     }
 }

@@ -61,7 +61,11 @@ impl EdgeHandle {
 
     /// Takes a report. Once this resolves it is on the disk and will reach the cloud, over outages and restarts.
     pub async fn report(&self, report: Report) -> Result<JournalId, ReportError> {
-        let Report { key, lane, mut message } = report;
+        let Report {
+            key,
+            lane,
+            mut message,
+        } = report;
         // A copy after a restart is then known by its id.
         if message.header.id == MessageId::NIL {
             message.header.id = MessageId::random();
@@ -82,6 +86,9 @@ impl EdgeHandle {
 
 impl std::fmt::Debug for EdgeHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EdgeHandle").field("node", self.node()).field("link", &*self.link().borrow()).finish()
+        f.debug_struct("EdgeHandle")
+            .field("node", self.node())
+            .field("link", &*self.link().borrow())
+            .finish()
     }
 }

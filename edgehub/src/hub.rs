@@ -89,7 +89,11 @@ impl EdgeHub {
     }
 
     /// A hub over any store, to be adapted and then [built](EdgeHubBuilder::build).
-    pub fn builder(config: EdgeHubConfig, store: Arc<dyn ObjectStore>, journal: Arc<dyn Journal>) -> EdgeHubBuilder {
+    pub fn builder(
+        config: EdgeHubConfig,
+        store: Arc<dyn ObjectStore>,
+        journal: Arc<dyn Journal>,
+    ) -> EdgeHubBuilder {
         EdgeHubBuilder {
             config,
             store,
@@ -126,9 +130,16 @@ impl EdgeHub {
         } = self;
         let config = &shared.config;
         bind(&config.node).await.map_err(RunError::Store)?;
-        let wanted: Vec<Scope> = config.own_scopes().into_iter().chain(config.prefetched()).collect();
+        let wanted: Vec<Scope> = config
+            .own_scopes()
+            .into_iter()
+            .chain(config.prefetched())
+            .collect();
         let wanted = wanted.into_iter().map(Change::Want).collect();
-        store.apply(wanted).await.map_err(|error| RunError::Store(error.to_string()))?;
+        store
+            .apply(wanted)
+            .await
+            .map_err(|error| RunError::Store(error.to_string()))?;
 
         // Dropping this future ends the driver too.
         let mut session = JoinSet::new();
@@ -143,7 +154,11 @@ impl EdgeHub {
         };
         shared.session.stop(CloseReason::Shutdown).await;
         let _ = session.join_next().await;
-        shared.board.down(if ended.is_ok() { "the hub is stopped" } else { "the hub ended" });
+        shared.board.down(if ended.is_ok() {
+            "the hub is stopped"
+        } else {
+            "the hub ended"
+        });
         ended
     }
 }
@@ -194,8 +209,13 @@ impl EdgeHubBuilder {
         let handler = Arc::new(stack(routes, config.service, service_metrics.clone()));
         let mut driver_config = DriverConfig::new(config.session.clone());
         driver_config.write_deadline = config.write_deadline;
-        let (driver, session) =
-            Driver::new(config.node.clone(), Arc::new(driver_config), handler, board.clone(), random());
+        let (driver, session) = Driver::new(
+            config.node.clone(),
+            Arc::new(driver_config),
+            handler,
+            board.clone(),
+            random(),
+        );
         let requests = Arc::new(Semaphore::new(config.requests_max));
         let shared = Shared {
             config,
@@ -217,7 +237,11 @@ impl EdgeHubBuilder {
 }
 
 /// Dials, waits for the connection's end, backs off, again. Ends only on an operator's error.
-async fn connect(shared: &Shared, store: &dyn ObjectStore, targets: Vec<Target>) -> Result<Infallible, RunError> {
+async fn connect(
+    shared: &Shared,
+    store: &dyn ObjectStore,
+    targets: Vec<Target>,
+) -> Result<Infallible, RunError> {
     let config = &shared.config;
     let board = &shared.board;
     let mut identities = if targets.is_empty() {
@@ -283,15 +307,26 @@ async fn connect(shared: &Shared, store: &dyn ObjectStore, targets: Vec<Target>)
 async fn attach(shared: &Shared, transport: Box<dyn Transport>, number: &mut u64) -> Result<(), RunError> {
     let mut connections = shared.board.connections();
     *number += 1;
-    shared.session.attach(transport).await.map_err(|_| RunError::Driver)?;
-    connections.wait_for(|c| c.attached >= *number).await.map_err(|_| RunError::Driver)?;
+    shared
+        .session
+        .attach(transport)
+        .await
+        .map_err(|_| RunError::Driver)?;
+    connections
+        .wait_for(|c| c.attached >= *number)
+        .await
+        .map_err(|_| RunError::Driver)?;
     Ok(())
 }
 
 async fn dial(config: &EdgeHubConfig, target: &Target) -> Result<Box<dyn Transport>, TransportError> {
     tracing::debug!(endpoint = %target.endpoint, transport = target.dialer.transport(), "dialing");
     let request = ConnectRequest::tunnel(&config.node, &config.project_id, config.capabilities);
-    let dialed = timeout(config.handshake_timeout, target.dialer.dial(&target.endpoint, request)).await;
+    let dialed = timeout(
+        config.handshake_timeout,
+        target.dialer.dial(&target.endpoint, request),
+    )
+    .await;
     dialed.unwrap_or(Err(TransportError::Timeout("connection")))
 }
 
@@ -330,7 +365,9 @@ impl Troubles {
 
 fn random() -> u64 {
     let id = MessageId::random();
-    id.as_uuid().map_or(0, |bytes| u64::from_le_bytes(std::array::from_fn(|i| bytes[i] ^ bytes[i + 8])))
+    id.as_uuid().map_or(0, |bytes| {
+        u64::from_le_bytes(std::array::from_fn(|i| bytes[i] ^ bytes[i + 8]))
+    })
 }
 
 /// Different troubles that are told before a connection succeeds.

@@ -51,7 +51,8 @@ impl Identities {
         }
         let certificate = Certificate::obtain(config, serves, seed).await?;
         let tls = &certificate.tls;
-        let websocket: Arc<dyn Dialer> = Arc::new(WebSocketDialer::new(tls.clone(), WebSocketConfig::default()));
+        let websocket: Arc<dyn Dialer> =
+            Arc::new(WebSocketDialer::new(tls.clone(), WebSocketConfig::default()));
         let quic: Arc<dyn Dialer> = Arc::new(QuicDialer::new(tls.clone(), QuicConfig::default()));
         let to = |dialer: &Arc<dyn Dialer>, endpoints: &[Endpoint]| -> Vec<Target> {
             let target = |endpoint: &Endpoint| Target {
@@ -71,8 +72,14 @@ impl Identities {
     }
 
     /// Resolves with a new certificate in place, for the next dial. Dropping the future loses at most an attempt.
-    pub(crate) async fn renewed(&mut self, config: &EdgeHubConfig, metrics: &Metrics) -> Result<(), RunError> {
-        let Some(certificate) = &mut self.certificate else { return std::future::pending().await };
+    pub(crate) async fn renewed(
+        &mut self,
+        config: &EdgeHubConfig,
+        metrics: &Metrics,
+    ) -> Result<(), RunError> {
+        let Some(certificate) = &mut self.certificate else {
+            return std::future::pending().await;
+        };
         loop {
             let now = SystemTime::now();
             if certificate.plan.is_over(now) {
@@ -81,7 +88,11 @@ impl Identities {
                 return Ok(());
             }
             if !config.rotate || now < certificate.plan.due() {
-                let until = if config.rotate { certificate.plan.due() } else { certificate.enrolled.not_after };
+                let until = if config.rotate {
+                    certificate.plan.due()
+                } else {
+                    certificate.enrolled.not_after
+                };
                 let pause = until.duration_since(now).unwrap_or_default();
                 // In steps, since the wall clock may jump.
                 tokio::time::sleep(pause.min(CLOCK_STEP)).await;
@@ -130,7 +141,11 @@ impl Certificate {
                 return Err(error.into());
             }
             say(&error, operator, &mut told);
-            let pause = if operator { config.identity_retry } else { backoff.pause(attempt, seed.rotate_left(attempt)) };
+            let pause = if operator {
+                config.identity_retry
+            } else {
+                backoff.pause(attempt, seed.rotate_left(attempt))
+            };
             attempt = attempt.saturating_add(1);
             tokio::time::sleep(pause).await;
         }

@@ -23,14 +23,46 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("edge_link_up", "1 while the cloud is there", self.up.clone());
-        registry.register("edge_connections", "Connections that were made", self.connections.clone());
-        registry.register("edge_dials_failed", "Dials that brought no connection", self.dials_failed.clone());
-        registry.register("edge_catch_ups", "Catch-ups that were completed", self.catch_ups.clone());
-        registry.register("edge_certificate_renewals", "Certificates renewed", self.renewals.clone());
-        registry.register("edge_journal_entries", "Reports that wait for the cloud", self.journal_entries.clone());
+        registry.register(
+            "edge_connections",
+            "Connections that were made",
+            self.connections.clone(),
+        );
+        registry.register(
+            "edge_dials_failed",
+            "Dials that brought no connection",
+            self.dials_failed.clone(),
+        );
+        registry.register(
+            "edge_catch_ups",
+            "Catch-ups that were completed",
+            self.catch_ups.clone(),
+        );
+        registry.register(
+            "edge_certificate_renewals",
+            "Certificates renewed",
+            self.renewals.clone(),
+        );
+        registry.register(
+            "edge_journal_entries",
+            "Reports that wait for the cloud",
+            self.journal_entries.clone(),
+        );
         registry.register("edge_journal_bytes", "Their bytes", self.journal_bytes.clone());
-        registry.register("edge_journal_delivered", "Reports that the cloud has", self.journal_delivered.clone());
-        registry.register("edge_api_requests", "Requests put to the cloud's API", self.requests.clone());
-        registry.register("edge_api_requests_failed", "Those without an answer", self.requests_failed.clone());
+        registry.register(
+            "edge_journal_delivered",
+            "Reports that the cloud has",
+            self.journal_delivered.clone(),
+        );
+        registry.register(
+            "edge_api_requests",
+            "Requests put to the cloud's API",
+            self.requests.clone(),
+        );
+        registry.register(
+            "edge_api_requests_failed",
+            "Those without an answer",
+            self.requests_failed.clone(),
+        );
     }
 }

@@ -38,9 +38,18 @@ pub(crate) struct Denied {
 
 /// The object in an answer. An error without a text is one all the same: stock edges take it for success.
 pub(crate) fn parse(answer: &Message) -> Result<Option<Box<RawValue>>, Denied> {
-    let denied = |code, message: &str| Denied { code, message: message.into() };
+    let denied = |code, message: &str| Denied {
+        code,
+        message: message.into(),
+    };
     if answer.route.operation == Operation::Error {
-        return Err(denied(0, &answer.content.as_string().unwrap_or_else(|| "no reason given".into())));
+        return Err(denied(
+            0,
+            &answer
+                .content
+                .as_string()
+                .unwrap_or_else(|| "no reason given".into()),
+        ));
     }
     if answer.content.is_ok() {
         return Ok(None);
@@ -50,7 +59,9 @@ pub(crate) fn parse(answer: &Message) -> Result<Option<Box<RawValue>>, Denied> {
     }
     match serde_json::from_slice(&answer.content.document()) {
         Ok(ObjectResponse { object, err: None }) => Ok(object),
-        Ok(ObjectResponse { err: Some(failure), .. }) => {
+        Ok(ObjectResponse {
+            err: Some(failure), ..
+        }) => {
             let status = failure.status.unwrap_or_default();
             Err(denied(status.code, &status.message))
         }
@@ -68,15 +79,27 @@ mod tests {
     fn answer(content: &'static str) -> Result<Option<String>, u16> {
         let route = Route::new("edgecontroller", "resource", Operation::Response, "null/node/e");
         let message = Message::new(route, Content::from_json(Bytes::from_static(content.as_bytes())));
-        parse(&message).map(|o| o.map(|o| o.get().to_owned())).map_err(|denied| denied.code)
+        parse(&message)
+            .map(|o| o.map(|o| o.get().to_owned()))
+            .map_err(|denied| denied.code)
     }
 
     #[test]
     fn an_answer_holds_an_object_or_a_denial() {
-        assert_eq!(answer(r#"{"Object":{"a":1},"Err":null}"#), Ok(Some(r#"{"a":1}"#.into())));
-        assert_eq!(answer(r#"{"Object":null,"Err":{"ErrStatus":{"code":404,"message":"no"}}}"#), Err(404));
+        assert_eq!(
+            answer(r#"{"Object":{"a":1},"Err":null}"#),
+            Ok(Some(r#"{"a":1}"#.into()))
+        );
+        assert_eq!(
+            answer(r#"{"Object":null,"Err":{"ErrStatus":{"code":404,"message":"no"}}}"#),
+            Err(404)
+        );
         assert_eq!(answer(r#"{"ErrStatus":{"code":409}}"#), Err(409));
-        assert_eq!(answer(r#"{"Object":null,"Err":{}}"#), Err(0), "stock edges take this for success");
+        assert_eq!(
+            answer(r#"{"Object":null,"Err":{}}"#),
+            Err(0),
+            "stock edges take this for success"
+        );
         assert_eq!(answer("\"OK\""), Ok(None));
         assert_eq!(answer("7"), Err(0));
     }

@@ -73,8 +73,16 @@ async fn replay(shared: &Shared, capabilities: Capabilities) {
             offered.insert(key.clone(), entry.id);
         }
         let depth = journal.depth();
-        shared.board.metrics.journal_entries.set(i64::try_from(depth.entries).unwrap_or(i64::MAX));
-        shared.board.metrics.journal_bytes.set(i64::try_from(depth.bytes).unwrap_or(i64::MAX));
+        shared
+            .board
+            .metrics
+            .journal_entries
+            .set(i64::try_from(depth.entries).unwrap_or(i64::MAX));
+        shared
+            .board
+            .metrics
+            .journal_bytes
+            .set(i64::try_from(depth.bytes).unwrap_or(i64::MAX));
         tokio::select! {
             _ = changed.changed() => {}
             () = shared.board.delivery.notified() => {}
@@ -136,7 +144,9 @@ fn is_answered(message: &Message, capabilities: Capabilities) -> bool {
     }
     let route = &message.route;
     let kind = route.resource.parts().map_or("", |parts| parts.kind);
-    !(kind == "event" || route.operation == Operation::Upload || route.resource.as_str().starts_with("membership/"))
+    !(kind == "event"
+        || route.operation == Operation::Upload
+        || route.resource.as_str().starts_with("membership/"))
 }
 
 fn session_key(key: &str) -> Arc<str> {

@@ -25,7 +25,11 @@ impl EdgeHandle {
         let metrics = &self.shared.board.metrics;
         metrics.requests.inc();
         let config = &self.shared.config;
-        let within = if request.verb.is_read() { config.read_timeout } else { config.write_timeout };
+        let within = if request.verb.is_read() {
+            config.read_timeout
+        } else {
+            config.write_timeout
+        };
         let answer = self.put(request, within).await;
         if answer.is_err() {
             metrics.requests_failed.inc();
@@ -35,11 +39,19 @@ impl EdgeHandle {
 
     async fn put(&self, request: ApiRequest, within: Duration) -> Result<ApiResponse, UpstreamError> {
         if request.verb == Verb::Watch {
-            return Err(UpstreamError::Protocol("a watch is not forwarded; want its scope in the store".into()));
+            return Err(UpstreamError::Protocol(
+                "a watch is not forwarded; want its scope in the store".into(),
+            ));
         }
         let mut link = self.link();
-        let Link::Up { capabilities, .. } = *link.borrow_and_update() else { return Err(UpstreamError::Unreachable) };
-        let _place = self.shared.requests.try_acquire().map_err(|_| UpstreamError::Overloaded)?;
+        let Link::Up { capabilities, .. } = *link.borrow_and_update() else {
+            return Err(UpstreamError::Unreachable);
+        };
+        let _place = self
+            .shared
+            .requests
+            .try_acquire()
+            .map_err(|_| UpstreamError::Overloaded)?;
         let message = message(&self.shared.config.node, &request, capabilities);
         let call = self.shared.session.call(message, Lane::Urgent, within);
         let answer = if request.verb.is_read() {
@@ -61,7 +73,11 @@ impl EdgeHandle {
 }
 
 /// The message that asks. A stock cloud gets nothing that it does not know.
-pub(crate) fn message(node: &hub_core::node::NodeId, request: &ApiRequest, capabilities: Capabilities) -> Message {
+pub(crate) fn message(
+    node: &hub_core::node::NodeId,
+    request: &ApiRequest,
+    capabilities: Capabilities,
+) -> Message {
     let mut application = Application::request(node, request);
     if capabilities == Capabilities::NONE {
         application.tunnel = None;
@@ -76,7 +92,9 @@ pub(crate) fn response(answer: &Message) -> Result<ApiResponse, UpstreamError> {
         return Err(UpstreamError::Protocol(reason));
     }
     let application = Application::from_content(&answer.content);
-    Ok(application.map_err(|error| UpstreamError::Protocol(error.to_string()))?.to_response())
+    Ok(application
+        .map_err(|error| UpstreamError::Protocol(error.to_string()))?
+        .to_response())
 }
 
 impl Service<ApiRequest> for EdgeHandle {

@@ -1,6 +1,11 @@
-//! What the ready programs share: KubeEdge's configuration files, and logs.
+//! What the ready programs share: the two halves, KubeEdge's configuration files, logs and metrics.
 
 pub mod api;
+pub mod cloud;
 pub mod config;
+pub mod edge;
 pub mod fleet;
 pub mod logging;
+pub mod metrics;
+pub mod show;
+pub mod signal;

@@ -23,7 +23,10 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore) {
                 shared.board.metrics.catch_ups.inc();
             }
             Err(error) => {
-                let pause = shared.config.backoff.pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let pause = shared
+                    .config
+                    .backoff
+                    .pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 attempt = attempt.saturating_add(1);
                 tracing::warn!(%error, retry_in = ?pause, "the catch-up with the cloud failed; trying again");
                 tokio::time::sleep(pause).await;
@@ -63,7 +66,10 @@ async fn catch_up(shared: &Shared, store: &dyn ObjectStore, scopes: &[Scope]) ->
         digests: inventory.digests(),
     };
     let differ: Differ = ask(shared, HAVE, &have).await?;
-    tracing::debug!(collections = differ.resources.len(), "the cloud says which collections differ");
+    tracing::debug!(
+        collections = differ.resources.len(),
+        "the cloud says which collections differ"
+    );
     if differ.resources.is_empty() {
         return Ok(());
     }
@@ -92,10 +98,17 @@ async fn ask<T: Serialize>(shared: &Shared, step: &'static str, content: &T) -> 
     Ok(answer.content.decode("where the cloud found differences")?)
 }
 
-async fn call<T: Serialize>(shared: &Shared, step: &'static str, content: &T) -> Result<Message, CatchUpError> {
+async fn call<T: Serialize>(
+    shared: &Shared,
+    step: &'static str,
+    content: &T,
+) -> Result<Message, CatchUpError> {
     let route = Route::new(SOURCE, "resource", Operation::Query, step);
     let message = Message::new(route, Content::encode(content));
-    let answer = shared.session.call(message, Lane::Urgent, shared.config.catch_up_timeout).await;
+    let answer = shared
+        .session
+        .call(message, Lane::Urgent, shared.config.catch_up_timeout)
+        .await;
     let answer = answer.map_err(|source| CatchUpError::Call { step, source })?;
     if answer.route.operation == Operation::Error {
         let reason = answer.content.as_string().unwrap_or_default();

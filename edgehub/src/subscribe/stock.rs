@@ -45,12 +45,20 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut 
         let mut failed = false;
         // What every node gets is pushed, but a cloud that believes it delivered does not repeat itself.
         for scope in own.iter().chain(&scopes) {
-            failed |= fill(shared, store, watches, scope, !own.contains(scope)).await.is_err();
+            failed |= fill(shared, store, watches, scope, !own.contains(scope))
+                .await
+                .is_err();
         }
         failures = if failed { failures + 1 } else { 0 };
-        let random = MessageId::random().as_uuid().map_or(0, |bytes| u64::from(bytes[0]));
+        let random = MessageId::random()
+            .as_uuid()
+            .map_or(0, |bytes| u64::from(bytes[0]));
         let relist = shared.config.relist.mul_f64(0.5 + 0.5 * random as f64 / 255.0);
-        let pause = if failed { shared.config.backoff.pause(failures, random << 56) } else { relist };
+        let pause = if failed {
+            shared.config.backoff.pause(failures, random << 56)
+        } else {
+            relist
+        };
         let again = tokio::time::sleep(pause);
         tokio::pin!(again);
         loop {
@@ -82,7 +90,11 @@ async fn fill(
         Err(ListError::Denied(answer)) if watch => {
             let reason = String::from_utf8_lossy(&answer.body);
             tracing::warn!(%scope, %reason, "the cloud does not give this node what a client of it wants; check its permissions");
-            return store.apply(vec![Change::Drop(scope.clone())]).await.map(drop).map_err(|_| Unfilled);
+            return store
+                .apply(vec![Change::Drop(scope.clone())])
+                .await
+                .map(drop)
+                .map_err(|_| Unfilled);
         }
         Err(error) => {
             tracing::debug!(%scope, %error, "a scope could not be listed");
@@ -147,7 +159,11 @@ async fn list(shared: &Shared, store: &dyn ObjectStore, scope: &Scope) -> Result
 }
 
 async fn read(shared: &Shared, scope: &Scope) -> Result<ApiResponse, ListError> {
-    let verb = if scope.name.is_some() { Verb::Get } else { Verb::List };
+    let verb = if scope.name.is_some() {
+        Verb::Get
+    } else {
+        Verb::List
+    };
     let mut request = ApiRequest::resource(
         verb,
         scope.resource.clone(),
@@ -156,20 +172,29 @@ async fn read(shared: &Shared, scope: &Scope) -> Result<ApiResponse, ListError> 
     );
     request.query = diff::query(scope, &[]);
     let message = upstream::message(&shared.config.node, &request, Capabilities::NONE);
-    Ok(upstream::response(&call(shared, message, shared.config.list_timeout).await?)?)
+    Ok(upstream::response(
+        &call(shared, message, shared.config.list_timeout).await?,
+    )?)
 }
 
 /// Names all watches that this node has; the cloud begins those it does not know and ends the others.
 async fn sync(shared: &Shared, watches: &mut Watches) {
-    let all: BTreeMap<_, _> = watches.0.values().map(|application| (&application.id, application)).collect();
+    let all: BTreeMap<_, _> = watches
+        .0
+        .values()
+        .map(|application| (&application.id, application))
+        .collect();
     let route = Route::new(SOURCE_EDGE, SOURCE_CLOUD, Operation::Null, WATCH_SYNC);
     let message = Message::new(route, Content::encode(&all));
     let answer = call(shared, message, shared.config.write_timeout).await;
-    let failed: Option<BTreeMap<String, serde::de::IgnoredAny>> =
-        answer.ok().and_then(|answer| answer.content.decode("the watches that failed").ok());
+    let failed: Option<BTreeMap<String, serde::de::IgnoredAny>> = answer
+        .ok()
+        .and_then(|answer| answer.content.decode("the watches that failed").ok());
     match failed {
         // They are asked for one by one, after a list.
-        Some(failed) => watches.0.retain(|_, application| !failed.contains_key(&application.id)),
+        Some(failed) => watches
+            .0
+            .retain(|_, application| !failed.contains_key(&application.id)),
         None => watches.0.clear(),
     }
 }
@@ -183,7 +208,13 @@ fn watch_of(node: &NodeId, scope: &Scope) -> Application {
         subresource: None,
     };
     let mut request = ApiRequest::new(Verb::Watch, target);
-    request.query = diff::query(scope, &[("resourceVersionMatch", "NotOlderThan"), ("sendInitialEvents", "true")]);
+    request.query = diff::query(
+        scope,
+        &[
+            ("resourceVersionMatch", "NotOlderThan"),
+            ("sendInitialEvents", "true"),
+        ],
+    );
     Application {
         tunnel: None,
         ..Application::request(node, &request)

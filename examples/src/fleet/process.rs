@@ -30,8 +30,8 @@ impl Cloud {
         Self { pid, _child: None }
     }
 
-    /// Starts `program` with `arguments` and waits until it says `ready` on standard error.
-    pub async fn start(program: PathBuf, arguments: &[String], ready: &str) -> io::Result<Self> {
+    /// Starts `program` with `arguments` and waits until a line of its log says `ready`; that line comes back too.
+    pub async fn start(program: PathBuf, arguments: &[String], ready: &str) -> io::Result<(Self, String)> {
         let mut child = Command::new(program)
             .args(arguments)
             .stderr(Stdio::piped())
@@ -49,10 +49,13 @@ impl Cloud {
             if line.contains(ready) {
                 // Its log must go somewhere, or it would wait for us.
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-                return Ok(Self {
-                    pid,
-                    _child: Some(child),
-                });
+                return Ok((
+                    Self {
+                        pid,
+                        _child: Some(child),
+                    },
+                    line,
+                ));
             }
         }
         Err(io::Error::other("the cloud ended before it was ready"))

@@ -50,7 +50,9 @@ impl Listed {
         let object = |body: &[u8]| {
             let metadata = Metadata::parse(body)?;
             let body = match &kind {
-                _ if !metadata.kind.is_empty() && !metadata.api_version.is_empty() => Bytes::copy_from_slice(body),
+                _ if !metadata.kind.is_empty() && !metadata.api_version.is_empty() => {
+                    Bytes::copy_from_slice(body)
+                }
                 Some(kind) => with_type(kind, body),
                 None => return Err(InvalidList::UnknownKind(scope.clone())),
             };
@@ -66,7 +68,10 @@ impl Listed {
         let items = list.items.unwrap_or_default();
         Ok(Self {
             version: ResourceVersion::from(list.metadata.resource_version).number(),
-            objects: items.iter().map(|item| object(item.get().as_bytes())).collect::<Result<_, _>>()?,
+            objects: items
+                .iter()
+                .map(|item| object(item.get().as_bytes()))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -82,13 +87,24 @@ pub(super) struct Difference {
 
 impl Difference {
     pub(super) fn of(store: &dyn ObjectStore, scope: &Scope, listed: Listed) -> Self {
-        let keys: std::collections::HashSet<&ObjectKey> = listed.objects.iter().map(|object| &object.key).collect();
+        let keys: std::collections::HashSet<&ObjectKey> =
+            listed.objects.iter().map(|object| &object.key).collect();
         // What another scope holds as a whole is that scope's business.
-        let others: Vec<_> = store.scopes().into_iter().map(|(other, _)| other).filter(|other| other != scope).collect();
+        let others: Vec<_> = store
+            .scopes()
+            .into_iter()
+            .map(|(other, _)| other)
+            .filter(|other| other != scope)
+            .collect();
         let elsewhere = |key: &ObjectKey| {
-            others.iter().any(|s| s.labels.is_empty() && s.fields.is_empty() && s.contains_key(key))
+            others
+                .iter()
+                .any(|s| s.labels.is_empty() && s.fields.is_empty() && s.contains_key(key))
         };
-        let (labels, fields) = (LabelSelector::parse(&scope.labels), FieldSelector::parse(&scope.fields));
+        let (labels, fields) = (
+            LabelSelector::parse(&scope.labels),
+            FieldSelector::parse(&scope.fields),
+        );
         let matches = |stored: &Stored| match (&labels, &fields) {
             (Ok(labels), Ok(fields)) => {
                 let body = &stored.object.body;
@@ -146,7 +162,10 @@ pub(super) fn batches(mut changes: Vec<Change>) -> Vec<Vec<Change>> {
 
 /// The query string of a scope.
 pub(super) fn query(scope: &Scope, more: &[(&str, &str)]) -> String {
-    let selectors = [("labelSelector", &*scope.labels), ("fieldSelector", &*scope.fields)];
+    let selectors = [
+        ("labelSelector", &*scope.labels),
+        ("fieldSelector", &*scope.fields),
+    ];
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(selectors.iter().filter(|(_, text)| !text.is_empty()));
     query.extend_pairs(more);

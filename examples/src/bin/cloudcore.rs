@@ -1,0 +1,136 @@
+//! The cloud half, ready to run: `cloudcore --standalone`, or with a KubeEdge `cloudcore.yaml`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use examples::cloud::{self, Cloud};
+use examples::config::{self, CloudCore};
+use examples::{logging, signal};
+use hub_core::node::NodeId;
+use tokio_util::sync::CancellationToken;
+
+/// Thousands of connections come and go: the heap must give back what they used.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The cloud half of the edge tunnel: certificates and sessions for nodes, and with --standalone a cluster of its own.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Every key of the file can be set by the environment too:\n  CLOUDCORE__MODULES__CLOUDHUB__NODELIMIT=1000\nThe log's level is set by RUST_LOG, such as RUST_LOG=debug."
+)]
+struct Arguments {
+    /// KubeEdge's cloudcore.yaml. Without it, KubeEdge's defaults.
+    #[arg(long, env = "CLOUDCORE_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Use the embedded cluster in place of a Kubernetes API server.
+    #[arg(long, env = "CLOUDCORE_STANDALONE")]
+    standalone: bool,
+    /// Keep certificates and the embedded cluster in this folder (not where the file says).
+    #[arg(long, env = "CLOUDCORE_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print a token with which a node joins, good for twice modules.cloudHub.tokenRefreshDuration hours.
+    Token {
+        /// Only for this node.
+        #[arg(long)]
+        node: Option<NodeName>,
+    },
+    /// Print the effective configuration.
+    Config,
+}
+
+#[derive(Clone)]
+struct NodeName(NodeId);
+
+impl std::str::FromStr for NodeName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        NodeId::new(text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::init("info");
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cloudcore: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), String> {
+    let config = effective(&arguments)?;
+    match arguments.command {
+        Some(Command::Config) => {
+            println!(
+                "{}",
+                serde_saphyr::to_string(&config).map_err(|error| error.to_string())?
+            );
+            Ok(())
+        }
+        Some(Command::Token { node }) => {
+            let authority = cloud::authority(&config)?;
+            let now = std::time::SystemTime::now();
+            println!(
+                "{}",
+                authority
+                    .join_token(node.as_ref().map(|n| &n.0), now)
+                    .map_err(|e| e.to_string())?
+            );
+            Ok(())
+        }
+        None => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| e.to_string())?;
+            runtime.block_on(async {
+                let stop = CancellationToken::new();
+                signal::stop_on_signal(stop.clone());
+                let cloud = Cloud::bind(&config).await?;
+                tracing::info!("cloudcore is ready: {}", cloud.addresses);
+                cloud.run(stop).await?;
+                tracing::info!("cloudcore has stopped");
+                Ok(())
+            })
+        }
+    }
+}
+
+fn effective(arguments: &Arguments) -> Result<CloudCore, String> {
+    let loaded = config::load::<CloudCore>(arguments.config.as_deref(), "CLOUDCORE", std::env::vars())
+        .map_err(|error| error.to_string())?;
+    for key in &loaded.unknown {
+        tracing::warn!(
+            "configuration key {key} has no effect here; see docs/operations.md for the keys that have"
+        );
+    }
+    let mut config = loaded.config;
+    let hub = &mut config.modules.cloud_hub;
+    config.edge_tunnel.standalone.enable |= arguments.standalone;
+    if let Some(folder) = &arguments.data_dir {
+        hub.tls_ca_file = folder.join("ca/rootCA.crt");
+        hub.tls_ca_key_file = folder.join("ca/rootCA.key");
+        hub.tls_cert_file = folder.join("certs/server.crt");
+        hub.tls_private_key_file = folder.join("certs/server.key");
+        config.edge_tunnel.standalone.data_dir = folder.join("cluster");
+    }
+    if hub.advertise_address.is_empty() && config.edge_tunnel.standalone.enable {
+        tracing::info!(
+            "modules.cloudHub.advertiseAddress is empty: nodes can only dial 127.0.0.1 and localhost"
+        );
+        hub.advertise_address = vec!["127.0.0.1".into(), "localhost".into()];
+    }
+    Ok(config)
+}

@@ -1,0 +1,89 @@
+//! The node half, ready to run, with a KubeEdge `edgecore.yaml`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use examples::config::{self, EdgeCore};
+use examples::edge::Edge;
+use examples::{logging, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The node half of the edge tunnel: joins the cloud, keeps what the node needs, and serves it on the node's own Kubernetes API.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Every key of the file can be set by the environment too:\n  EDGECORE__MODULES__EDGEHUB__TOKEN=…\nThe log's level is set by RUST_LOG, such as RUST_LOG=debug."
+)]
+struct Arguments {
+    /// KubeEdge's edgecore.yaml. Without it, KubeEdge's defaults.
+    #[arg(long, env = "EDGECORE_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Keep certificates and the store in this folder (not where the file says).
+    #[arg(long, env = "EDGECORE_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the effective configuration.
+    Config,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::init("info");
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edgecore: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), String> {
+    let config = effective(&arguments)?;
+    if let Some(Command::Config) = arguments.command {
+        println!(
+            "{}",
+            serde_saphyr::to_string(&config).map_err(|error| error.to_string())?
+        );
+        return Ok(());
+    }
+    // One thread: a node has better use for the others.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        signal::stop_on_signal(stop.clone());
+        let edge = Edge::bind(&config).await?;
+        tracing::info!("edgecore is ready: {}", edge.addresses());
+        edge.run(stop).await?;
+        tracing::info!("edgecore has stopped");
+        Ok(())
+    })
+}
+
+fn effective(arguments: &Arguments) -> Result<EdgeCore, String> {
+    let loaded = config::load::<EdgeCore>(arguments.config.as_deref(), "EDGECORE", std::env::vars())
+        .map_err(|error| error.to_string())?;
+    for key in &loaded.unknown {
+        tracing::warn!(
+            "configuration key {key} has no effect here; see docs/operations.md for the keys that have"
+        );
+    }
+    let mut config = loaded.config;
+    if let Some(folder) = &arguments.data_dir {
+        let hub = &mut config.modules.edge_hub;
+        hub.tls_ca_file = folder.join("ca/rootCA.crt");
+        hub.tls_cert_file = folder.join("certs/server.crt");
+        hub.tls_private_key_file = folder.join("certs/server.key");
+        config.database.data_source = folder.join("edgecore.db");
+    }
+    Ok(config)
+}

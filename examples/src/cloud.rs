@@ -1,0 +1,292 @@
+//! The cloud half as one value: certificates, the embedded cluster with its API, the hub and its metrics.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
+use cloudhub::pki::{Authority, AuthorityConfig, PkiConfig, PkiServer, ServeConfig};
+use cloudhub::{CloudHub, CloudHubConfig};
+use hub_core::credentials::CredentialFiles;
+use hub_core::session::KeepaliveConfig;
+use hub_core::transport::{
+    Listener, QuicConfig, QuicListener, TlsServer, TlsVersions, WebSocketConfig, WebSocketListener,
+};
+use metaserver::{MetaConfig, MetaServer, Revisions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{CloudCore, Listen};
+use crate::metrics;
+
+/// A cloud half that is ready to run: every port is bound.
+pub struct Cloud {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The embedded cluster.
+    pub cluster: EmbeddedCluster,
+    authority: Arc<Authority>,
+    hub: CloudHub,
+    listeners: Vec<Box<dyn Listener>>,
+    https: Option<TcpListener>,
+    api: (MetaServer, TcpListener),
+    metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
+}
+
+/// The addresses of a cloud half.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// The tunnel over WebSocket.
+    pub websocket: Option<SocketAddr>,
+    /// The tunnel over QUIC.
+    pub quic: Option<SocketAddr>,
+    /// Certificates for nodes.
+    pub https: Option<SocketAddr>,
+    /// The embedded cluster's API.
+    pub api: Option<SocketAddr>,
+    /// Metrics.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Addresses {
+    fn fields(&mut self) -> [(&'static str, &mut Option<SocketAddr>); 5] {
+        [
+            ("websocket", &mut self.websocket),
+            ("quic", &mut self.quic),
+            ("https", &mut self.https),
+            ("api", &mut self.api),
+            ("metrics", &mut self.metrics),
+        ]
+    }
+
+    /// Reads what [`Display`](fmt::Display) wrote, wherever it stands in a line of a log.
+    pub fn parse(line: &str) -> Self {
+        let mut found = Self::default();
+        for (name, field) in found.fields() {
+            let value = line.split_once(&format!("{name}=")).map(|(_, rest)| rest);
+            *field = value.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        }
+        found
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut copy = self.clone();
+        let known = copy
+            .fields()
+            .into_iter()
+            .filter_map(|(name, address)| Some(format!("{name}={}", (*address)?)));
+        f.write_str(&known.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// The CA and the server's certificate, as a configuration names them.
+pub fn authority(config: &CloudCore) -> Result<Authority, String> {
+    let module = &config.modules.cloud_hub;
+    let (addresses, mut names): (Vec<_>, Vec<_>) = (
+        module
+            .advertise_address
+            .iter()
+            .filter_map(|text| text.parse::<IpAddr>().ok())
+            .collect(),
+        module
+            .advertise_address
+            .iter()
+            .filter(|text| text.parse::<IpAddr>().is_err())
+            .cloned()
+            .collect(),
+    );
+    names.extend(module.dns_names.iter().filter(|name| !name.is_empty()).cloned());
+    if addresses.is_empty() && names.is_empty() {
+        return Err(
+            "modules.cloudHub.advertiseAddress is empty: name the addresses that nodes will dial".into(),
+        );
+    }
+    let config = AuthorityConfig {
+        ca: CredentialFiles::new(&module.tls_ca_file, &module.tls_ca_key_file),
+        server: CredentialFiles::new(&module.tls_cert_file, &module.tls_private_key_file),
+        addresses,
+        names,
+        node_validity: Duration::from_secs(u64::from(module.edge_cert_signing_duration) * 86_400),
+        token_lifetime: Duration::from_secs(u64::from(module.token_refresh_duration) * 2 * 3_600),
+    };
+    Authority::open(&config, SystemTime::now()).map_err(|error| error.to_string())
+}
+
+impl Cloud {
+    /// Opens the cluster, loads or makes the certificates, and binds every port.
+    pub async fn bind(config: &CloudCore) -> Result<Self, String> {
+        let module = &config.modules.cloud_hub;
+        let standalone = &config.edge_tunnel.standalone;
+        if !standalone.enable {
+            return Err("only the embedded cluster is served yet: start with --standalone".into());
+        }
+        let authority = Arc::new(authority(config)?);
+
+        let folder: PathBuf = standalone.data_dir.clone();
+        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        let cluster = EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default())
+            .map_err(|error| error.to_string())?;
+
+        let mut hub_config = CloudHubConfig {
+            node_limit: module.node_limit,
+            ..CloudHubConfig::default()
+        };
+        hub_config.driver.write_deadline = Duration::from_secs(module.write_timeout);
+        let silence_max = Duration::from_secs(module.keepalive_interval);
+        Arc::make_mut(&mut hub_config.driver.session).keepalive = KeepaliveConfig::Expect { silence_max };
+        let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
+
+        let tls = || {
+            let identity = authority.server_identity().clone();
+            TlsServer::mutual(identity, authority.certificate(), TlsVersions::From12)
+                .map_err(|e| e.to_string())
+        };
+        let mut addresses = Addresses::default();
+        let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+        if module.websocket.enable {
+            let address = socket(&module.websocket)?;
+            let listener = WebSocketListener::bind(address, tls()?, WebSocketConfig::default())
+                .await
+                .map_err(|error| busy(address, &error))?;
+            addresses.websocket = listener.local_addr();
+            listeners.push(Box::new(listener));
+        }
+        if module.quic.enable {
+            let address = socket(&module.quic)?;
+            let listener = QuicListener::bind(address, tls()?, QuicConfig::default())
+                .map_err(|error| busy(address, &error))?;
+            addresses.quic = listener.local_addr();
+            listeners.push(Box::new(listener));
+        }
+        let https = if module.https.enable {
+            Some(listen(&socket(&module.https)?.to_string()).await?)
+        } else {
+            None
+        };
+        addresses.https = https.as_ref().and_then(|listener| listener.local_addr().ok());
+
+        let api_listener = listen(&standalone.server).await?;
+        addresses.api = api_listener.local_addr().ok();
+        let meta_config = MetaConfig {
+            revisions: Revisions::Authoritative,
+            ..MetaConfig::default()
+        };
+        let api = MetaServer::with_config(meta_config, cluster.clone(), cluster.upstream());
+
+        let bind_metrics = &config.common_config.monitor_server.bind_address;
+        let metrics = if bind_metrics.is_empty() {
+            None
+        } else {
+            let mut registry = prometheus_client::registry::Registry::default();
+            hub.metrics(&mut registry);
+            api.register(&mut registry);
+            Some((listen(bind_metrics).await?, registry))
+        };
+        addresses.metrics = metrics
+            .as_ref()
+            .and_then(|(listener, _)| listener.local_addr().ok());
+        Ok(Self {
+            addresses,
+            cluster,
+            authority,
+            hub,
+            listeners,
+            https,
+            api: (api, api_listener),
+            metrics,
+        })
+    }
+
+    /// A token with which a node joins.
+    pub fn join_token(&self) -> Result<String, String> {
+        self.authority
+            .join_token(None, SystemTime::now())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Runs until told to stop; then nodes are told, and what is under way may end.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
+        let hub = {
+            let stop = stop.clone();
+            let serving = self.hub.serve(self.listeners);
+            async move {
+                serving
+                    .with_graceful_shutdown(stop.cancelled_owned())
+                    .await
+                    .map_err(|e| e.to_string())
+            }
+        };
+        let pki = {
+            let (stop, authority) = (stop.clone(), self.authority.clone());
+            async move {
+                let Some(listener) = self.https else { return Ok(()) };
+                let server = PkiServer::new(authority, PkiConfig::default(), ServeConfig::default())
+                    .map_err(|e| e.to_string())?;
+                server.serve(listener, stop).await.map_err(|e| e.to_string())
+            }
+        };
+        let api = {
+            let (stop, (server, listener)) = (stop.clone(), self.api);
+            async move {
+                server
+                    .serve_on(listener, stop.cancelled_owned())
+                    .await
+                    .map_err(|e| e.to_string())
+            }
+        };
+        let metrics = async move {
+            match self.metrics {
+                Some((listener, registry)) => metrics::serve(listener, registry, stop)
+                    .await
+                    .map_err(|e| e.to_string()),
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(hub, pki, api, metrics).map(drop)
+    }
+}
+
+fn socket(listen: &Listen) -> Result<SocketAddr, String> {
+    let text = if listen.address.contains(':') {
+        format!("[{}]", listen.address)
+    } else {
+        listen.address.clone()
+    };
+    format!("{text}:{}", listen.port)
+        .parse()
+        .map_err(|_| format!("{:?} is not an address", listen.address))
+}
+
+pub(crate) async fn listen(address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| busy(address, &error))
+}
+
+fn busy(address: impl std::fmt::Display, error: &io::Error) -> String {
+    format!("cannot listen on {address}: {error}; is another program there?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_from_the_line_that_told_them() {
+        let addresses = Addresses {
+            websocket: Some("127.0.0.1:10000".parse().unwrap()),
+            api: Some("[::1]:10080".parse().unwrap()),
+            ..Addresses::default()
+        };
+        let read = Addresses::parse(&format!("INFO ready {addresses} in 3 ms"));
+        assert_eq!(
+            (read.websocket, read.api, read.quic),
+            (addresses.websocket, addresses.api, None)
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! `GET /metrics` in the text form that Prometheus reads.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Serves until told to stop.
+pub async fn serve(listener: TcpListener, registry: Registry, stop: CancellationToken) -> io::Result<()> {
+    let registry = Arc::new(registry);
+    loop {
+        let stream = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "no connection for metrics");
+                    continue;
+                }
+            },
+        };
+        let registry = registry.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let registry = registry.clone();
+            async move { Ok::<_, Infallible>(answer(&request, &registry)) }
+        });
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service),
+        );
+    }
+}
+
+fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
+    let mut text = String::new();
+    let (status, body) = match request.uri().path() {
+        "/metrics" if encode(&mut text, registry).is_ok() => (StatusCode::OK, text),
+        "/healthz" => (StatusCode::OK, "ok".into()),
+        _ => (StatusCode::NOT_FOUND, "see /metrics\n".into()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+}
