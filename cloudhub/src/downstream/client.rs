@@ -69,7 +69,7 @@ pub(crate) enum Command {
 pub(crate) enum Question {
     /// Does one reference this ConfigMap or Secret?
     References(ObjectKey),
-    /// Is this one of them, or the node itself?
+    /// Is this one of them, or one that does not exist?
     Runs(ObjectKey),
     /// Does one use this claim?
     Claims(ObjectKey),

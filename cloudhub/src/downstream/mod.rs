@@ -220,7 +220,8 @@ impl Downstream {
                 versions,
                 answer,
             } => {
-                let _ = answer.send(self.versions(&node, &versions));
+                self.versions(&node, &versions);
+                let _ = answer.send(());
             }
             Command::Watch {
                 node,
@@ -251,7 +252,8 @@ impl Downstream {
             } => {
                 let _ = answer.send(match question {
                     Question::References(key) => self.index.references(&node, &key),
-                    Question::Runs(key) => self.index.is_own(&node, &key),
+                    // What is not there is nobody else's: the cluster will say that it is gone.
+                    Question::Runs(key) => self.index.get(&key).is_none() || self.index.is_own(&node, &key),
                     Question::Claims(key) => self.index.facts(&node).any(|pod| pod.claims.contains(&key)),
                     Question::RunsAs(key) => self
                         .index

@@ -35,7 +35,8 @@ pub(crate) fn put(
         _ => Operation::Update,
     };
     let mut outgoing = message(registry, object, own, operation);
-    outgoing.version = object.version.number();
+    // What the node did not need until now it may have held before, in this very version, and been told to delete.
+    outgoing.version = object.version.number().filter(|_| !fresh);
     outgoing.previous = previous;
     outgoing
 }

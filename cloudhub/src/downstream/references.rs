@@ -264,7 +264,6 @@ mod tests {
     fn odd_pods_have_no_facts_and_do_not_panic() {
         for spec in [
             "null",
-            "[]",
             "7",
             r#"{"volumes":[null]}"#,
             r#"{"nodeName":7}"#,

@@ -1,0 +1,8 @@
+//! The hub as a whole: edges over the memory transport in front, an embedded cluster behind.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod admission;
+mod down;
+mod returning;
+mod up;
+mod world;

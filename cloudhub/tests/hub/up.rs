@@ -1,0 +1,232 @@
+//! What a node reports and asks.
+
+use hub_core::api::{ApiRequest, Verb};
+use hub_core::application::Application;
+use hub_core::message::{Content, Message, Operation, Route};
+use hub_core::object::GroupVersionResource;
+use serde_json::{Value, json};
+
+use crate::world::{World, config, node, pod, secret, service};
+
+fn content(value: Value) -> Content {
+    Content::encode(&value)
+}
+
+fn parsed(message: &Message) -> Value {
+    message.content.decode("an answer").unwrap()
+}
+
+#[tokio::test]
+async fn a_node_joins_as_it_was_recorded_with_a_stock_cloud() {
+    let world = World::new();
+    let mut edge = world.stock("edge1").await;
+    let answer = edge
+        .edged(Operation::Insert, "null/node/edge1", content(node("edge1")))
+        .await;
+    assert_eq!(
+        (&*answer.route.source, &*answer.route.group),
+        ("edgecontroller", "resource")
+    );
+    assert_eq!(answer.route.operation, Operation::Response);
+    let body = parsed(&answer);
+    assert_eq!(body["Err"], Value::Null);
+    assert_eq!(body["Object"]["metadata"]["labels"]["kubernetes.io/os"], "linux");
+    assert!(body["Object"].get("kind").is_none() && body["Object"].get("apiVersion").is_none());
+
+    let again = edge
+        .edged(Operation::Insert, "null/node/edge1", content(node("edge1")))
+        .await;
+    let body = parsed(&again);
+    assert_eq!(body["Err"]["ErrStatus"]["reason"], "AlreadyExists");
+    assert_eq!(
+        body["Object"],
+        json!({ "metadata": { "creationTimestamp": null } })
+    );
+
+    let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }).to_string();
+    let answer = edge
+        .edged(Operation::Patch, "null/nodepatch/edge1", Content::string(&status))
+        .await;
+    assert_eq!(
+        parsed(&answer)["Object"]["status"]["conditions"][0]["type"],
+        "Ready"
+    );
+    assert!(answer.header.resource_version.is_some());
+
+    let lease = "kube-node-lease/lease/edge1";
+    let absent = parsed(&edge.edged(Operation::Query, lease, Content::null()).await);
+    assert_eq!(
+        (&absent["Object"], &absent["Err"]["ErrStatus"]["code"]),
+        (&Value::Null, &json!(404))
+    );
+    let new = json!({ "metadata": { "name": "edge1", "namespace": "kube-node-lease", "creationTimestamp": null },
+        "spec": { "holderIdentity": "edge1", "leaseDurationSeconds": 40, "renewTime": "2026-11-22T05:29:26.210596Z" } });
+    let made = parsed(&edge.edged(Operation::Insert, lease, content(new)).await);
+    assert_eq!(made["Err"], Value::Null, "{made}");
+    let mut renewed = made["Object"].clone();
+    renewed["spec"]["renewTime"] = "2026-11-22T05:29:36.581893Z".into();
+    let renewed = parsed(&edge.edged(Operation::Update, lease, content(renewed)).await);
+    assert_eq!(
+        renewed["Object"]["spec"]["renewTime"], "2026-11-22T05:29:36.581893Z",
+        "{renewed}"
+    );
+}
+
+#[tokio::test]
+async fn a_node_touches_only_what_is_its_own() {
+    let world = World::new();
+    world.create("nodes", node("edge-2")).await;
+    world.create("configmaps", config("blue", "blue")).await;
+    world.create("secrets", secret("door")).await;
+    world.create("secrets", secret("other")).await;
+    world.create("pods", pod("web", "edge-1", "blue", "door")).await;
+    world.create("pods", pod("far", "edge-2", "blue", "other")).await;
+    let mut edge = world.stock("edge-1").await;
+    for (operation, resource, content) in [
+        (Operation::Patch, "null/nodepatch/edge-2", Content::string("{}")),
+        (Operation::Query, "default/secret/other", Content::null()),
+        (Operation::Query, "kube-node-lease/lease/edge-2", Content::null()),
+        (Operation::Delete, "default/pod/far", Content::null()),
+        (Operation::Patch, "default/podpatch/far", Content::string("{}")),
+        (
+            Operation::Query,
+            "default/serviceaccounttoken/robot",
+            Content::null(),
+        ),
+    ] {
+        let answer = edge.edged(operation.clone(), resource, content).await;
+        assert_eq!(answer.route.operation, Operation::Error, "{operation} {resource}");
+        assert!(answer.content.as_string().unwrap().contains("edge-1"));
+    }
+    let answer = edge
+        .edged(Operation::Query, "default/secret/door", Content::null())
+        .await;
+    let body = parsed(&answer);
+    assert_eq!(
+        (body["kind"].as_str(), body["metadata"]["name"].as_str()),
+        (Some("Secret"), Some("door"))
+    );
+    assert!(answer.header.resource_version.is_some());
+}
+
+#[tokio::test]
+async fn a_query_for_what_is_absent_is_an_error_that_no_edge_takes_for_an_object() {
+    let world = World::new();
+    world.create("secrets", secret("door")).await;
+    world
+        .create("pods", pod("web", "edge-1", "missing", "door"))
+        .await;
+    let mut edge = world.stock("edge-1").await;
+    edge.until(|held| held.contains_key("default/pod/web")).await;
+    let answer = edge
+        .edged(Operation::Query, "default/configmap/missing", Content::null())
+        .await;
+    assert_eq!(answer.route.operation, Operation::Error);
+    assert!(answer.content.as_string().unwrap().contains("not found"));
+}
+
+#[tokio::test]
+async fn the_life_of_a_pod_ends_with_the_edges_word() {
+    let world = World::new();
+    world.create("configmaps", config("blue", "blue")).await;
+    world.create("secrets", secret("door")).await;
+    let created = world.create("pods", pod("web", "edge-1", "blue", "door")).await;
+    let uid = created["metadata"]["uid"].as_str().unwrap();
+    let mut edge = world.stock("edge-1").await;
+    edge.until(|held| held.len() == 3).await;
+    let status = json!({ "metadata": { "uid": uid }, "status": { "phase": "Running" } }).to_string();
+    let answer = edge
+        .edged(Operation::Patch, "default/podpatch/web", Content::string(&status))
+        .await;
+    assert_eq!(parsed(&answer)["Object"]["status"]["phase"], "Running");
+    let options = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } });
+    let answer = edge
+        .edged(Operation::Delete, "default/pod/web", content(options.clone()))
+        .await;
+    assert!(answer.content.is_ok(), "{:?}", answer.content);
+    edge.until(|held| held.is_empty()).await;
+    let again = edge
+        .edged(Operation::Delete, "default/pod/web", content(options))
+        .await;
+    assert!(again.content.is_ok(), "gone is gone");
+    // It reports a pod that nobody has: it is told that it is gone.
+    edge.edged(Operation::Patch, "default/podpatch/web", Content::string(&status))
+        .await;
+    edge.seen.clear();
+    let told = edge
+        .edged(Operation::Patch, "default/podpatch/web", Content::string(&status))
+        .await;
+    assert_eq!(parsed(&told)["Err"]["ErrStatus"]["reason"], "NotFound");
+    while edge.next().await.route.operation != Operation::Delete {}
+}
+
+#[tokio::test]
+async fn requests_to_the_api_are_executed_as_the_node() {
+    let world = World::new();
+    world.create("services", service("shop")).await;
+    let mut edge = world.stock("edge-1").await;
+    let node = edge.node.clone();
+    let services = GroupVersionResource::core("services");
+    let get = ApiRequest::resource(Verb::Get, services.clone(), Some("default"), Some("shop"));
+    let answer = edge
+        .ask(
+            Application {
+                tunnel: None,
+                ..Application::request(&node, &get)
+            }
+            .to_message(),
+        )
+        .await;
+    assert_eq!(
+        (&*answer.route.source, answer.route.resource.as_str()),
+        ("dynamiccontroller", "ignore/Application/ignore")
+    );
+    assert_eq!(answer.route.operation, Operation::ApplicationResponse);
+    let response = Application::from_content(&answer.content).unwrap().to_response();
+    assert_eq!(response.code, 200);
+
+    let delete = ApiRequest::resource(Verb::Delete, services.clone(), Some("default"), Some("shop"));
+    let answer = edge.ask(Application::request(&node, &delete).to_message()).await;
+    let response = Application::from_content(&answer.content).unwrap().to_response();
+    assert_eq!(response.code, 403);
+    assert!(String::from_utf8_lossy(&response.body).contains("system:node:edge-1"));
+
+    let watch = ApiRequest::resource(Verb::Watch, services, Some("default"), None);
+    let watch = Application {
+        tunnel: None,
+        ..Application::request(&node, &watch)
+    };
+    let answer = edge.ask(watch.to_message()).await;
+    assert_eq!(
+        Application::from_content(&answer.content).unwrap().status,
+        "Approved"
+    );
+    let message = edge.next().await;
+    assert_eq!(
+        (&*message.route.source, message.route.resource.as_str()),
+        ("dynamiccontroller", "default/service/shop")
+    );
+    // No watch is wanted any more.
+    let mut sync = watch.to_message();
+    sync.route.resource = "watchapp/sync".into();
+    sync.content = content(json!({}));
+    let answer = edge.ask(sync).await;
+    assert_eq!(
+        (answer.route.resource.as_str(), answer.content.bytes().as_ref()),
+        ("watchapp/sync", b"{}".as_slice())
+    );
+    assert_eq!(edge.told(1).await, ["delete default/service/shop"]);
+}
+
+#[tokio::test]
+async fn what_nobody_serves_is_an_error_and_never_silence() {
+    let world = World::new();
+    let mut edge = world.stock("edge-1").await;
+    let answer = edge
+        .edged(Operation::Insert, "default/volumeattachment/x", Content::null())
+        .await;
+    assert_eq!(answer.route.operation, Operation::Error);
+    let route = Route::new("twin", "resource", Operation::Get, "membership/detail");
+    let answer = edge.ask(Message::new(route, Content::string("{}"))).await;
+    assert!(answer.content.is_ok(), "else a stock edge asks for ever");
+}
