@@ -1,6 +1,7 @@
 //! A scripted cloud: our session at the other end, and a dialer whose connections can be cut.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub struct Cloud {
     pub refusing: Arc<Mutex<Option<Rejection>>>,
     /// How many asked to be connected.
     pub asked: watch::Receiver<u64>,
+    wire: Arc<AtomicU64>,
 }
 
 struct Teller(mpsc::UnboundedSender<Told>);
@@ -64,11 +66,16 @@ impl Observer for Teller {
 impl Cloud {
     pub fn start(node: &NodeId, capabilities: Capabilities, script: Script) -> (Self, CutDialer) {
         let (listener, dialer) = memory(MemoryConfig::default());
-        let dialer = CutDialer { inner: dialer.with_common_name(&node.user_name()), cut: Arc::default() };
-        (Self::at(node, capabilities, script, listener), dialer)
+        let wire: Arc<AtomicU64> = Arc::default();
+        let dialer = CutDialer {
+            inner: dialer.with_common_name(&node.user_name()),
+            cut: Arc::default(),
+            wire: wire.clone(),
+        };
+        (Self::at(node, capabilities, script, listener, wire), dialer)
     }
 
-    fn at(node: &NodeId, capabilities: Capabilities, script: Script, listener: MemoryListener) -> Self {
+    fn at(node: &NodeId, capabilities: Capabilities, script: Script, listener: MemoryListener, wire: Arc<AtomicU64>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
         let handler = tower::service_fn(move |request: Request| {
             let answer = script(&request.message);
@@ -100,7 +107,12 @@ impl Cloud {
         let refusing = Arc::new(Mutex::new(None));
         let (asking, asked) = watch::channel(0);
         tokio::spawn(accept(listener, session.clone(), capabilities, refusing.clone(), asking));
-        Self { session, inbox, told, refusing, asked }
+        Self { session, inbox, told, refusing, asked, wire }
+    }
+
+    /// Bytes that went to the edge.
+    pub fn sent(&self) -> u64 {
+        self.wire.load(Ordering::SeqCst)
     }
 
     /// Waits for a message about this resource; others are skipped.
@@ -192,6 +204,7 @@ async fn accept(
 pub struct CutDialer {
     inner: MemoryDialer,
     cut: Arc<Mutex<CancellationToken>>,
+    wire: Arc<AtomicU64>,
 }
 
 impl CutDialer {
@@ -206,10 +219,11 @@ impl Dialer for CutDialer {
     fn dial(&self, to: &Endpoint, request: ConnectRequest) -> BoxFuture<'static, Result<Box<dyn Transport>, TransportError>> {
         let cut = self.cut.lock().unwrap().clone();
         let dialed = self.inner.dial(to, request);
+        let wire = self.wire.clone();
         async move {
             let inner = dialed.await?;
             let cut = cut.cancelled_owned().boxed();
-            Ok(Box::new(CutTransport { inner, cut }) as Box<dyn Transport>)
+            Ok(Box::new(CutTransport { inner, cut, wire }) as Box<dyn Transport>)
         }
         .boxed()
     }
@@ -222,6 +236,7 @@ impl Dialer for CutDialer {
 struct CutTransport {
     inner: Box<dyn Transport>,
     cut: BoxFuture<'static, ()>,
+    wire: Arc<AtomicU64>,
 }
 
 impl Stream for CutTransport {
@@ -232,7 +247,9 @@ impl Stream for CutTransport {
             self.cut = std::future::pending().boxed();
             return Poll::Ready(Some(Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())));
         }
-        Pin::new(&mut self.inner).poll_next(cx)
+        let frame = Pin::new(&mut self.inner).poll_next(cx);
+        self.wire.store(self.inner.bytes().0, Ordering::SeqCst);
+        frame
     }
 }
 

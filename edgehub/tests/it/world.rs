@@ -18,7 +18,7 @@ use hub_core::store::{
     StoreLimits, Stored, Watch,
 };
 use hub_core::transport::{Dialer, Endpoint};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// For everything that must happen.
@@ -46,7 +46,7 @@ pub struct Edge {
 
 impl Edge {
     pub fn start(config: EdgeHubConfig, dialer: impl Dialer + 'static) -> Self {
-        Self::over(config, dialer, TestStore::new(), MemoryJournal::new(JournalLimits::default()))
+        Self::over(config, dialer, TestStore::new(), journal())
     }
 
     pub fn over(
@@ -104,6 +104,10 @@ impl Edge {
     }
 }
 
+pub fn journal() -> MemoryJournal {
+    MemoryJournal::new(JournalLimits::default())
+}
+
 pub fn config_maps() -> GroupVersionResource {
     GroupVersionResource::core("configmaps")
 }
@@ -123,8 +127,8 @@ pub struct TestStore {
     inner: MemoryStore,
     /// How many of the next changes fail.
     pub failures: AtomicUsize,
-    /// Each change takes one; closed by taking all.
-    pub disk: Arc<Semaphore>,
+    /// Each change takes one.
+    disk: Arc<Semaphore>,
 }
 
 impl TestStore {
@@ -132,8 +136,13 @@ impl TestStore {
         Arc::new(Self {
             inner: MemoryStore::new(StoreLimits::default(), Registry::builtin()),
             failures: AtomicUsize::new(0),
-            disk: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            disk: Arc::new(Semaphore::new(DISK as usize)),
         })
+    }
+
+    /// From now on nothing gets to the disk, until this is dropped.
+    pub async fn stop_disk(&self) -> OwnedSemaphorePermit {
+        self.disk.clone().acquire_many_owned(DISK).await.unwrap()
     }
 
     pub fn put(&self, body: String) {
@@ -195,3 +204,6 @@ impl ObjectStore for TestStore {
         .boxed()
     }
 }
+
+/// Changes that the disk takes at once.
+const DISK: u32 = 10_000;

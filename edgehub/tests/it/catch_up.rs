@@ -1,0 +1,178 @@
+//! What a returning node lacks, asked of our own cloud.
+
+use std::sync::{Arc, Mutex};
+
+use hub_core::catch_up::{
+    BUCKETS_OF, Buckets, COMPLETE, Complete, Differ, Difference, HAVE, Have, Inventory, Refused, SOURCE, ScopeText,
+    VERSIONS_OF, Versions,
+};
+use hub_core::message::{Content, Message, Operation, Route};
+use hub_core::object::GroupVersionResource;
+use hub_core::scope::Scope;
+use hub_core::service::Reply;
+use hub_core::session::{Delivery, Lane};
+use hub_core::store::{Change, Coverage, ObjectStore};
+use hub_core::transport::Capabilities;
+
+use crate::cloud::{Cloud, Script};
+use crate::world::{Edge, TestStore, config, config_map, config_map_key, config_maps, journal, node};
+
+/// A cloud that finds nothing different.
+pub fn nothing_differs() -> Script {
+    cloud_with(Inventory::default(), Arc::default())
+}
+
+/// A cloud that holds this, and notes what it found to be different.
+fn cloud_with(inventory: Inventory, found: Arc<Mutex<Vec<Difference>>>) -> Script {
+    Arc::new(move |message| {
+        let answer = match message.route.resource.as_str() {
+            HAVE => {
+                let have: Have = message.content.decode("have").unwrap();
+                let empty = inventory.digests().is_empty();
+                Content::encode(&if empty { Differ::default() } else { inventory.differing(&have) })
+            }
+            BUCKETS_OF => {
+                let buckets: Buckets = message.content.decode("buckets").unwrap();
+                Content::encode(&inventory.differing_buckets(&buckets))
+            }
+            VERSIONS_OF => {
+                let versions: Versions = message.content.decode("versions").unwrap();
+                found.lock().unwrap().push(inventory.difference(&versions));
+                Content::ok()
+            }
+            _ => return Some(Reply::Done),
+        };
+        Some(Reply::Answer(message.response(answer), Lane::Urgent))
+    })
+}
+
+async fn complete(cloud: &mut Cloud, complete: &Complete) {
+    let route = Route::new(SOURCE, "resource", Operation::Update, COMPLETE);
+    let message = Message::new(route, Content::encode(complete));
+    cloud.send(COMPLETE, None, Delivery::Barrier, message, None).await;
+    cloud.wait_delivered(COMPLETE).await;
+}
+
+fn store_of(n: u64) -> Arc<TestStore> {
+    let store = TestStore::new();
+    (0..n).for_each(|i| store.put(config_map(&format!("o{i}"), 1, "x")));
+    store
+}
+
+fn inventory_of(objects: impl Iterator<Item = (u64, u64)>) -> Inventory {
+    let mut inventory = Inventory::default();
+    for (i, version) in objects {
+        let name = format!("o{i}");
+        inventory.add(&config_map_key(&name), &format!("u-{name}"), &version.to_string());
+    }
+    inventory
+}
+
+#[tokio::test]
+async fn a_node_that_lacks_nothing_says_one_sentence() {
+    let found: Arc<Mutex<Vec<Difference>>> = Arc::default();
+    let script = cloud_with(inventory_of((0..500).map(|i| (i, 1))), found.clone());
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, script);
+    let edge = Edge::over(config(), dialer, store_of(500), journal());
+    let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
+    assert_eq!(have.digests["/v1/configmaps"].count, 500);
+    let names: Vec<_> = have.scopes.iter().map(|scope| &*scope.resource).collect();
+    assert_eq!(names, ["apiextensions.k8s.io/v1/customresourcedefinitions"], "its own pods come unasked");
+    complete(&mut cloud, &Complete::default()).await;
+    assert!(found.lock().unwrap().is_empty() && cloud.inbox.try_recv().is_err());
+    let own = Scope {
+        fields: "spec.nodeName=edge-1".into(),
+        ..Scope::all(GroupVersionResource::core("pods"))
+    };
+    edge.coverage(&own, Coverage::Complete).await;
+}
+
+#[tokio::test]
+async fn only_what_changed_is_asked_for_and_what_is_gone_is_deleted() {
+    // Of 500, five are newer in the cloud, and two are gone.
+    let there = (0..498).map(|i| (i, if i % 100 == 0 { 2 } else { 1 }));
+    let found: Arc<Mutex<Vec<Difference>>> = Arc::default();
+    let script = cloud_with(inventory_of(there), found.clone());
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, script);
+    let edge = Edge::over(config(), dialer, store_of(500), journal());
+    cloud.wait_for(VERSIONS_OF).await;
+    let difference = found.lock().unwrap().pop().unwrap();
+    assert_eq!((difference.send.len(), difference.delete.len()), (5, 2));
+    for key in difference.send {
+        let resource = format!("shop/configmap/{}", key.name);
+        cloud.push("update", &resource, Some(2), &config_map(&key.name, 2, "y")).await;
+    }
+    for (key, uid) in difference.delete {
+        let resource = format!("shop/configmap/{}", key.name);
+        let body = format!(r#"{{"metadata":{{"name":"{}","namespace":"shop","uid":"{uid}"}}}}"#, key.name);
+        cloud.push("delete", &resource, None, &body).await;
+    }
+    complete(&mut cloud, &Complete::default()).await;
+    let held = edge.store.list(&config_maps(), None).objects;
+    let newer = held.iter().filter(|stored| stored.object.version.as_str() == "2").count();
+    assert_eq!((held.len(), newer), (498, 5));
+}
+
+#[tokio::test]
+async fn a_scope_that_somebody_wants_is_asked_for_and_becomes_complete() {
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
+    let edge = Edge::start(config(), dialer);
+    cloud.wait_for(HAVE).await;
+    let scope = Scope::namespaced(config_maps(), "shop");
+    edge.store.apply(vec![Change::Want(scope.clone())]).await.unwrap();
+    let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
+    assert!(have.scopes.contains(&ScopeText::from(&scope)));
+    assert_eq!(edge.store.coverage(&scope), Coverage::Loading);
+    let done = Complete {
+        scopes: vec![ScopeText::from(&scope)],
+        refused: vec![],
+    };
+    complete(&mut cloud, &done).await;
+    assert_eq!(edge.store.coverage(&scope), Coverage::Complete);
+}
+
+#[tokio::test]
+async fn a_scope_that_the_cloud_refuses_is_wanted_no_more() {
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
+    let edge = Edge::start(config(), dialer);
+    cloud.wait_for(HAVE).await;
+    let scope = Scope::all(GroupVersionResource::core("secrets"));
+    edge.store.apply(vec![Change::Want(scope.clone())]).await.unwrap();
+    cloud.wait_for(HAVE).await;
+    let refused = Refused {
+        scope: ScopeText::from(&scope),
+        reason: "forbidden".into(),
+    };
+    let refused = Complete {
+        scopes: vec![],
+        refused: vec![refused],
+    };
+    complete(&mut cloud, &refused).await;
+    assert_eq!(edge.store.coverage(&scope), Coverage::Absent);
+    let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
+    assert_eq!(have.scopes.len(), 1);
+}
+
+#[tokio::test]
+async fn scopes_stay_complete_while_the_cloud_is_away_and_are_told_again_when_it_is_back() {
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
+    let edge = Edge::start(config(), dialer.clone());
+    let scope = Scope::all(config_maps());
+    edge.store.apply(vec![Change::Want(scope.clone())]).await.unwrap();
+    let text = ScopeText::from(&scope);
+    loop {
+        let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
+        if have.scopes.contains(&text) {
+            break;
+        }
+    }
+    let done = Complete {
+        scopes: vec![text.clone()],
+        refused: vec![],
+    };
+    complete(&mut cloud, &done).await;
+    dialer.cut();
+    let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
+    assert!(have.scopes.contains(&text));
+    assert_eq!(edge.store.coverage(&scope), Coverage::Complete);
+}
