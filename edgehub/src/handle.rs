@@ -8,7 +8,7 @@ use hub_core::message::{Message, MessageId};
 use hub_core::node::NodeId;
 use hub_core::session::Lane;
 use hub_core::store::{Draft, Journal, JournalId};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::EdgeHubConfig;
@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
+    pub(crate) reconnect: Notify,
 }
 
 /// Something that must reach the cloud, however long that takes.
@@ -76,6 +77,12 @@ impl EdgeHandle {
         }
         let draft = Draft::new(key, lane, &message, now)?;
         Ok(self.shared.journal.append(draft).await?)
+    }
+
+    /// Makes a new connection beside the one that stands, and drops the old one for it: for those who brought their own dialers
+    /// and have renewed what these show. The hub does so by itself with the certificates it got.
+    pub fn reconnect(&self) {
+        self.shared.reconnect.notify_one();
     }
 
     /// Ends the hub in good order: the cloud is told, the journal keeps what it did not get.

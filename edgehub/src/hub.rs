@@ -17,7 +17,7 @@ use hub_core::service::{BoxError, Handler, Reply, Request, Router, ServiceConfig
 use hub_core::store::{Change, Journal, ObjectStore};
 use hub_core::transport::{CloseReason, ConnectRequest, Dialer, Endpoint, Transport, TransportError};
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -224,6 +224,7 @@ impl EdgeHubBuilder {
             journal,
             requests,
             stop: CancellationToken::new(),
+            reconnect: Notify::new(),
         };
         EdgeHub {
             driver,
@@ -288,13 +289,14 @@ async fn connect(
             tokio::select! {
                 () = board.gone(number) => break,
                 renewed = identities.renewed(config, &board.metrics) => renewed?,
+                () = shared.reconnect.notified() => {}
             }
             // The new connection first, then the end of the old one: the node is never away.
             board.replacing();
             match dial(config, &targets[target]).await {
                 Ok(transport) => attach(shared, transport, &mut number).await?,
                 Err(error) => {
-                    tracing::warn!(%error, "no connection with the renewed certificate yet; the old one goes on");
+                    tracing::warn!(%error, "no new connection yet; the old one goes on");
                 }
             }
             board.replaced();

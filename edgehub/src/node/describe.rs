@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::NodeAgentConfig;
 
 /// The Node as it is registered.
-pub(super) fn node(name: &str, config: &NodeAgentConfig) -> Value {
+pub(super) fn node(name: &str, config: &NodeAgentConfig, ready_since: &str) -> Value {
     let mut labels = json!({
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": std::env::consts::OS,
@@ -22,14 +22,16 @@ pub(super) fn node(name: &str, config: &NodeAgentConfig) -> Value {
         "kind": "Node", "apiVersion": "v1",
         "metadata": { "name": name, "labels": labels },
         "spec": {},
-        "status": status(name, config),
+        "status": status(name, config, ready_since),
     })
 }
 
 /// Its status: ready, for there is nothing here that could be anything else.
-pub(super) fn status(name: &str, config: &NodeAgentConfig) -> Value {
-    let now = now();
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({ "type": kind, "status": status, "lastHeartbeatTime": now, "reason": reason, "message": message });
+pub(super) fn status(name: &str, config: &NodeAgentConfig, ready_since: &str) -> Value {
+    let ready = json!({
+        "type": "Ready", "status": "True", "lastHeartbeatTime": now(), "lastTransitionTime": ready_since,
+        "reason": "EdgeReady", "message": "the edge hub is connected",
+    });
     let mut addresses = vec![json!({ "type": "Hostname", "address": name })];
     if let Some(ip) = &config.internal_ip {
         addresses.insert(0, json!({ "type": "InternalIP", "address": ip }));
@@ -43,7 +45,7 @@ pub(super) fn status(name: &str, config: &NodeAgentConfig) -> Value {
     json!({
         "capacity": resources,
         "allocatable": resources,
-        "conditions": [condition("Ready", "True", "EdgeReady", "the edge hub is connected")],
+        "conditions": [ready],
         "addresses": addresses,
         "nodeInfo": {
             "architecture": architecture(),
@@ -64,8 +66,7 @@ pub(super) fn status(name: &str, config: &NodeAgentConfig) -> Value {
 pub(super) fn lease(name: &str, uid: &str, config: &NodeAgentConfig) -> Value {
     let mut metadata = json!({ "name": name, "namespace": super::LEASES });
     if !uid.is_empty() {
-        metadata["ownerReferences"] =
-            json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
+        metadata["ownerReferences"] = json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
     }
     json!({
         "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
@@ -81,21 +82,14 @@ pub(super) fn lease(name: &str, uid: &str, config: &NodeAgentConfig) -> Value {
 /// `metav1.MicroTime` of now.
 pub(super) fn micro_time() -> String {
     let now = OffsetDateTime::now_utc();
-    let seconds = now
-        .replace_nanosecond(0)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default();
+    let seconds = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     format!("{}.{:06}Z", seconds.trim_end_matches('Z'), now.microsecond())
 }
 
 /// `metav1.Time` of now.
-fn now() -> String {
+pub(super) fn now() -> String {
     let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default()
+    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
 }
 
 /// As Go names it.
@@ -111,9 +105,7 @@ fn architecture() -> &'static str {
 fn memory_kib() -> u64 {
     let text = read("/proc/meminfo");
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    total
-        .and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
-        .unwrap_or(0)
+    total.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
 }
 
 fn os_image() -> String {
@@ -124,9 +116,7 @@ fn os_image() -> String {
 
 /// A small file of the system's; empty where there is none.
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path)
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -136,11 +126,7 @@ mod tests {
     #[test]
     fn times_are_as_kubernetes_writes_them() {
         let micro = micro_time();
-        assert_eq!(
-            (micro.len(), &micro[19..20], &micro[26..]),
-            (27, ".", "Z"),
-            "{micro}"
-        );
+        assert_eq!((micro.len(), &micro[19..20], &micro[26..]), (27, ".", "Z"), "{micro}");
         assert_eq!(now().len(), 20);
     }
 
@@ -151,7 +137,7 @@ mod tests {
             internal_ip: Some("192.0.2.7".into()),
             ..NodeAgentConfig::default()
         };
-        let node = node("e", &config);
+        let node = node("e", &config, "2026-01-01T00:00:00Z");
         assert_eq!(node["metadata"]["labels"]["zone"], "shop");
         assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "e");
         assert_eq!(node["status"]["addresses"][0]["address"], "192.0.2.7");

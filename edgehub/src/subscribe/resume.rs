@@ -13,7 +13,7 @@ use crate::handle::Shared;
 /// Catches up, and again whenever the wanted scopes change. Ends only by being dropped.
 pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore) {
     let mut changed = store.scopes_changed();
-    let mut attempt = 0;
+    let (mut attempt, mut told) = (0, String::new());
     loop {
         changed.mark_unchanged();
         let scopes = wanted(shared, store);
@@ -28,7 +28,10 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore) {
                     .backoff
                     .pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 attempt = attempt.saturating_add(1);
-                tracing::warn!(%error, retry_in = ?pause, "the catch-up with the cloud failed; trying again");
+                // Each trouble is told once a connection.
+                if std::mem::replace(&mut told, error.to_string()) != told {
+                    tracing::warn!(%error, "the catch-up with the cloud failed; it is tried again");
+                }
                 tokio::time::sleep(pause).await;
                 continue;
             }

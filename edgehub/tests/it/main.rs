@@ -1,7 +1,12 @@
 //! The hub against scripted clouds, over the memory transport.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
 mod apply;
 mod catch_up;
 mod cloud;
+mod journal;
+mod link;
+mod node;
+mod requests;
+mod stock;
 mod world;
