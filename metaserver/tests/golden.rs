@@ -1,5 +1,7 @@
 //! Answers of a real kube-apiserver 1.36, recorded, against ours.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};

@@ -1,5 +1,7 @@
 //! kubectl against a node, with the cloud and without it. Skipped where there is no kubectl.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use std::process::Output;

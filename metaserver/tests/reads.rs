@@ -1,5 +1,7 @@
 //! Gets and lists of a node, with the cloud and without it.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use std::time::{Duration, Instant};

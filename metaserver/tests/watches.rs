@@ -1,5 +1,7 @@
 //! Watches of a node: what they deliver, and what does not disturb them.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use std::time::Duration;

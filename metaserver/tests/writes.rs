@@ -1,5 +1,7 @@
 //! Writes of a node: carried out in the cloud, in its versions, and seen here at once.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use serde_json::{Value, json};

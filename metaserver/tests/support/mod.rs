@@ -4,7 +4,8 @@
     dead_code,
     unreachable_pub,
     missing_docs,
-    reason = "part of several tests, none uses all of it"
+    clippy::unwrap_used,
+    reason = "part of several tests; none uses all of it"
 )]
 
 use std::collections::BTreeMap;

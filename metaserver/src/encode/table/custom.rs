@@ -169,9 +169,7 @@ fn step<'a>(found: &[&'a Value], inside: &str) -> Vec<&'a Value> {
             .into_iter()
             .filter(|item| {
                 find(item, path).first().is_some_and(|found| {
-                    found
-                        .as_str()
-                        .map_or_else(|| found.to_string() == value, |text| text == value)
+                    found.as_str().map_or_else(|| found.to_string(), str::to_owned) == value
                 })
             })
             .collect();
