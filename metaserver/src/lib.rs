@@ -48,6 +48,7 @@ mod discovery;
 mod encode;
 mod fault;
 mod metrics;
+mod openapi;
 mod options;
 mod page;
 mod read;

@@ -188,6 +188,22 @@ fn truth(text: &str) -> bool {
     !(text == "0" || text.eq_ignore_ascii_case("false"))
 }
 
+/// The terms of a selector in order, so that clients who write them in any (Go's maps do) mean the same scope. A text with
+/// brackets or escapes stays as it is.
+fn sorted(text: &str) -> String {
+    let text = text.trim();
+    if text.contains(['(', '\\']) {
+        return text.to_owned();
+    }
+    let mut terms: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|term| !term.is_empty())
+        .collect();
+    terms.sort_unstable();
+    terms.join(",")
+}
+
 /// Which objects of a collection: by namespace, name, labels and fields.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
@@ -224,7 +240,7 @@ impl Selection {
             name: name.map(Into::into),
             labels: label_selector,
             fields: FieldSelector::default(),
-            label_text: labels.trim().to_owned(),
+            label_text: sorted(labels),
             field_text: String::new(),
         };
         // One name or one namespace is a scope of its own, and needs no look into bodies.
@@ -238,7 +254,7 @@ impl Selection {
                 selection.namespace = Some(wanted.into());
             }
             _ => {
-                selection.field_text = fields.trim().to_owned();
+                selection.field_text = sorted(fields);
                 drop(names);
                 selection.fields = field_selector;
             }
@@ -302,5 +318,16 @@ impl Selection {
             }
         }
         self.fields.is_empty() || self.fields.matches(&stored.object.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_terms_makes_no_other_scope() {
+        assert_eq!(sorted("b=2, a=1"), "a=1,b=2");
+        assert_eq!(sorted("b in (y,x),a"), "b in (y,x),a");
     }
 }

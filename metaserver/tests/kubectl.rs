@@ -126,9 +126,7 @@ async fn writing_works_with_the_cloud_and_is_refused_without_it() {
     kubectl.run("get configmaps -n shop").await;
     let file = kubectl.home.path().join("b.json");
     std::fs::write(&file, config_map("shop", "b", "1").to_string()).unwrap();
-    kubectl
-        .run(&format!("create --validate=false -f {}", file.display()))
-        .await;
+    kubectl.run(&format!("create -f {}", file.display())).await;
     kubectl.run("label configmap b -n shop tier=front").await;
     kubectl
         .run(r#"patch configmap b -n shop --type merge -p {"data":{"k":"w"}}"#)
@@ -150,9 +148,7 @@ async fn writing_works_with_the_cloud_and_is_refused_without_it() {
             .replace("\"x\"", "\"y\""),
     )
     .unwrap();
-    kubectl
-        .run(&format!("replace --validate=false -f {}", file.display()))
-        .await;
+    kubectl.run(&format!("replace -f {}", file.display())).await;
     assert_eq!(
         kubectl.run("get configmap b -n shop -o jsonpath={.data.k}").await,
         "y"
