@@ -13,6 +13,8 @@
 mod close;
 mod frame;
 mod framed;
+#[cfg(feature = "test-util")]
+pub(crate) mod fuzz;
 mod greeting;
 mod handshake;
 mod length_prefixed;

@@ -6,6 +6,8 @@
 
 mod dialer;
 mod frame;
+#[cfg(feature = "test-util")]
+pub(super) mod fuzz;
 mod head;
 mod listener;
 

@@ -1,0 +1,4 @@
+//! See `hub_core::testing::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hub_core::testing::fuzz::json_message(data));
