@@ -88,14 +88,14 @@ impl CloudHub {
 
     /// Adds handlers of your own. They are asked before the hub's, and what they get has passed authorization.
     #[must_use]
-    pub fn handler_routes(mut self, routes: Router) -> Self {
+    pub fn with_routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);
         self
     }
 
     /// Puts a layer of your own around the handling of every message, outside of all others.
     #[must_use]
-    pub fn layer<L>(mut self, layer: L) -> Self
+    pub fn with_layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<Handler> + Send + Sync + 'static,
         L::Service: Service<Request, Response = Outcome, Error = std::convert::Infallible>
@@ -131,7 +131,7 @@ impl CloudHub {
     }
 
     /// Makes the hub's numbers visible.
-    pub fn metrics(&self, registry: &mut Registry) {
+    pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry);
     }
 

@@ -101,7 +101,10 @@ impl Board {
     /// Resolves once the connection with this number is gone, by itself or for a newer one.
     pub(crate) async fn gone(&self, number: u64) {
         let mut connections = self.connections();
-        wait(&mut connections, |c| c.attached > number || (c.attached == number && c.current.is_none())).await;
+        wait(&mut connections, |c| {
+            c.attached > number || (c.attached == number && c.current.is_none())
+        })
+        .await;
     }
 
     /// From now on the end of the connection is no end of the link, until [`replaced`](Self::replaced).
@@ -171,13 +174,18 @@ impl Observer for Board {
                     DetachReason::Closed(CloseReason::Superseded) => tracing::warn!(
                         "another connection of this node took over; if it is not this program's, two machines use one node name"
                     ),
-                    _ => tracing::warn!(%reason, "the link to the cloud is down; the node goes on with what it holds"),
+                    _ => {
+                        tracing::warn!(%reason, "the link to the cloud is down; the node goes on with what it holds")
+                    }
                 }
                 self.down(&reason.to_string());
             }
             Notice::Delivered(key, version) => {
                 if let Some(version) = version {
-                    self.delivered.lock().unwrap_or_else(PoisonError::into_inner).push((key, version));
+                    self.delivered
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((key, version));
                     self.delivery.notify_one();
                 }
             }

@@ -19,7 +19,9 @@ use crate::object_response::{self, Denied};
 
 /// Runs for ever; does nothing without an agent.
 pub(crate) async fn run(shared: &Shared) {
-    let Some(config) = &shared.config.agent else { return std::future::pending().await };
+    let Some(config) = &shared.config.agent else {
+        return std::future::pending().await;
+    };
     let mut agent = Agent {
         shared,
         config,
@@ -95,7 +97,9 @@ impl Agent<'_> {
             Ok(()) => interval,
             Err(error) => {
                 if self.deleted {
-                    tracing::error!("this node was deleted in the cluster; start the program again to register it anew");
+                    tracing::error!(
+                        "this node was deleted in the cluster; start the program again to register it anew"
+                    );
                 } else {
                     tracing::warn!(%error, "{what} of this node could not be renewed");
                 }
@@ -108,7 +112,10 @@ impl Agent<'_> {
     async fn register(&mut self) -> Result<(), AgentError> {
         let name = self.shared.config.node.as_str();
         let node = describe::node(name, self.config, &self.ready_since);
-        let object = match self.ask(Operation::Insert, None, "node", Content::encode(&node)).await {
+        let object = match self
+            .ask(Operation::Insert, None, "node", Content::encode(&node))
+            .await
+        {
             Err(AgentError::Denied(denied)) if denied.code == 409 => None,
             answer => answer?,
         };
@@ -129,14 +136,19 @@ impl Agent<'_> {
             }
         };
         let namespace = Some(LEASES);
-        match self.ask(operation, namespace, "lease", Content::encode(&lease)).await {
+        match self
+            .ask(operation, namespace, "lease", Content::encode(&lease))
+            .await
+        {
             Ok(object) => {
                 // What the cloud made of it carries the version that the next update must name.
                 self.lease = object.filter(Value::is_object).or(Some(lease));
                 Ok(())
             }
             Err(AgentError::Denied(denied)) if matches!(denied.code, 404 | 409) => {
-                let known = self.ask(Operation::Query, namespace, "lease", Content::null()).await;
+                let known = self
+                    .ask(Operation::Query, namespace, "lease", Content::null())
+                    .await;
                 self.lease = known.ok().flatten().filter(Value::is_object);
                 Err(denied.into())
             }
@@ -148,7 +160,14 @@ impl Agent<'_> {
         let name = self.shared.config.node.as_str();
         let status = json!({ "status": describe::status(name, self.config, &self.ready_since) });
         // The patch travels as text, as a stock edge sends it.
-        let reported = self.ask(Operation::Patch, None, "nodepatch", Content::string(&status.to_string())).await;
+        let reported = self
+            .ask(
+                Operation::Patch,
+                None,
+                "nodepatch",
+                Content::string(&status.to_string()),
+            )
+            .await;
         if let Err(AgentError::Denied(denied)) = &reported {
             self.deleted = denied.code == 404;
         }
@@ -168,7 +187,11 @@ impl Agent<'_> {
             resource,
             ..Route::new("edged", "meta", operation, "")
         };
-        let answer = self.shared.session.call(Message::new(route, content), Lane::Urgent, config.write_timeout).await?;
+        let answer = self
+            .shared
+            .session
+            .call(Message::new(route, content), Lane::Urgent, config.write_timeout)
+            .await?;
         let object = object_response::parse(&answer)?;
         Ok(object.and_then(|object| serde_json::from_str(object.get()).ok()))
     }

@@ -183,8 +183,8 @@ impl Cloud {
             None
         } else {
             let mut registry = prometheus_client::registry::Registry::default();
-            hub.metrics(&mut registry);
-            api.register(&mut registry);
+            hub.register_metrics(&mut registry);
+            api.register_metrics(&mut registry);
             Some((listen(bind_metrics).await?, registry))
         };
         addresses.metrics = metrics

@@ -56,7 +56,7 @@ impl Edge {
             let mut registry = prometheus_client::registry::Registry::default();
             hub.register_metrics(&mut registry);
             if let Some((api, _)) = &api {
-                api.register(&mut registry);
+                api.register_metrics(&mut registry);
             }
             Some((listen(bind_metrics).await?, registry))
         };

@@ -126,12 +126,12 @@ pub struct Driver {
 struct Link {
     transport: Box<dyn Transport>,
     capabilities: Capabilities,
-    /// A frame that the transport had no room for yet.
-    waiting: Option<Outbound>,
+    /// A frame that the transport had no room for yet. Boxed: most links have none.
+    waiting: Option<Box<Outbound>>,
     /// Whether fed frames wait for a flush.
     dirty: bool,
-    /// Since when the peer takes nothing.
-    stuck_since: Option<Instant>,
+    /// Since when the peer takes nothing, and how many bytes had been sent then.
+    stuck: Option<(Instant, u64)>,
 }
 
 enum Action {
@@ -203,30 +203,56 @@ impl Driver {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut failed = None;
         loop {
-            let Some(frame) = link.waiting.take().or_else(|| self.session.poll_transmit(now)) else {
+            let waiting = link.waiting.take().map(|frame| *frame);
+            let Some(frame) = waiting.or_else(|| self.session.poll_transmit(now)) else {
                 break;
             };
             // The real waker is registered in `poll_action`, which comes next.
             match Pin::new(&mut link.transport).poll_ready(&mut cx) {
-                Poll::Ready(Ok(())) => match Pin::new(&mut link.transport).start_send(frame) {
-                    Ok(()) => link.dirty = true,
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
+                Poll::Ready(Ok(())) => {
+                    let ids = match &frame {
+                        Outbound::Message { message, .. } => {
+                            Some((message.header.id.clone(), message.header.parent_id.clone()))
+                        }
+                        _ => None,
+                    };
+                    match (Pin::new(&mut link.transport).start_send(frame), ids) {
+                        (Ok(()), _) => link.dirty = true,
+                        (Err(TransportError::Encode(error)), Some((id, answers))) => {
+                            tracing::error!(node = %self.node, %id, %error, "a message cannot be sent and is given up");
+                            self.session.give_up(&id, answers, &error.to_string(), now);
+                        }
+                        (Err(error), _) => {
+                            failed = Some(error);
+                            break;
+                        }
                     }
-                },
+                }
                 Poll::Ready(Err(error)) => {
                     failed = Some(error);
                     break;
                 }
                 Poll::Pending => {
-                    link.waiting = Some(frame);
+                    link.waiting = Some(Box::new(frame));
                     break;
                 }
             }
         }
         if let Some(error) = failed {
+            self.read_rest(now);
             self.detach(DetachReason::Transport(error), now);
+        }
+    }
+
+    /// Reads what the peer sent before it went away: acknowledgements, or why it went.
+    fn read_rest(&mut self, now: Instant) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..self.config.session.handling_max {
+            let Some(link) = &mut self.link else { return };
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut link.transport).poll_next(&mut cx) else {
+                return;
+            };
+            self.inbound(frame, now);
         }
     }
 
@@ -276,18 +302,20 @@ impl Driver {
             }
             Action::Writable => {
                 if let Some(link) = &mut self.link {
-                    link.stuck_since = None;
+                    link.stuck = None;
                 }
             }
-            Action::WriteFailed(error) => self.detach(error.into(), now),
+            Action::WriteFailed(error) => {
+                self.read_rest(now);
+                self.detach(error.into(), now);
+            }
             Action::Deadline => {
                 self.session.handle_timeout(now);
                 let deadline = self.config.write_deadline;
                 if self
                     .link
-                    .as_ref()
-                    .and_then(|l| l.stuck_since)
-                    .is_some_and(|since| now >= since + deadline)
+                    .as_mut()
+                    .is_some_and(|link| link.is_stuck_for(deadline, now))
                 {
                     self.detach(DetachReason::WriteDeadline, now);
                 }
@@ -353,7 +381,7 @@ impl Driver {
             capabilities,
             waiting: None,
             dirty: false,
-            stuck_since: None,
+            stuck: None,
         });
     }
 
@@ -453,13 +481,26 @@ impl Driver {
         let write = self
             .link
             .as_ref()
-            .and_then(|link| link.stuck_since)
-            .map(|since| since + self.config.write_deadline);
+            .and_then(|link| link.stuck)
+            .map(|(since, _)| since + self.config.write_deadline);
         [self.session.poll_timeout(), write].into_iter().flatten().min()
     }
 }
 
 impl Link {
+    /// Whether the peer took not a byte for this long. One that is slow is not stuck: its time begins anew.
+    fn is_stuck_for(&mut self, deadline: Duration, now: Instant) -> bool {
+        let sent = self.transport.bytes().1;
+        match &mut self.stuck {
+            Some((since, then)) if now >= *since + deadline => {
+                let stuck = sent == *then;
+                (*since, *then) = (now, sent);
+                stuck
+            }
+            _ => false,
+        }
+    }
+
     /// Flushes, or waits for room. Ready when there is something to do again, or when the link failed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
         let mut transport = Pin::new(&mut *self.transport);
@@ -468,22 +509,24 @@ impl Link {
                 Poll::Ready(Ok(())) => self.dirty = false,
                 Poll::Ready(Err(error)) => return Poll::Ready(Action::WriteFailed(error)),
                 Poll::Pending => {
-                    self.stuck_since.get_or_insert_with(Instant::now);
+                    self.stuck
+                        .get_or_insert_with(|| (Instant::now(), transport.bytes().1));
                     return Poll::Pending;
                 }
             }
         }
         if self.waiting.is_some() {
-            return match transport.poll_ready(cx) {
+            return match transport.as_mut().poll_ready(cx) {
                 Poll::Ready(Ok(())) => Poll::Ready(Action::Writable),
                 Poll::Ready(Err(error)) => Poll::Ready(Action::WriteFailed(error)),
                 Poll::Pending => {
-                    self.stuck_since.get_or_insert_with(Instant::now);
+                    self.stuck
+                        .get_or_insert_with(|| (Instant::now(), transport.bytes().1));
                     Poll::Pending
                 }
             };
         }
-        self.stuck_since = None;
+        self.stuck = None;
         Poll::Pending
     }
 }

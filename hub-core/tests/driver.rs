@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hub_core::codec::CodecLimits;
 use hub_core::driver::{DetachReason, Driver, DriverConfig, Notice, Observer};
 use hub_core::handle::{CallError, SendError, SessionHandle};
 use hub_core::message::{Content, Message, Operation, Route};
@@ -476,4 +477,52 @@ async fn a_peer_that_takes_nothing_is_given_up_after_the_write_deadline() {
         cloud.noticed("detached").await,
         format!("detached: {}", DetachReason::WriteDeadline)
     );
+}
+
+#[tokio::test]
+async fn a_message_that_no_wire_takes_is_given_up_and_the_link_lives_on() {
+    let config = MemoryConfig {
+        limits: CodecLimits {
+            message_max: 4096,
+            compress_min: usize::MAX,
+        },
+        ..MemoryConfig::default()
+    };
+    let (mut listener, dialer) = memory(config);
+    let endpoint = Endpoint::parse("cloud:1").unwrap();
+    let (cloud_wire, edge_wire) = connect(
+        &mut listener,
+        &dialer.with_common_name("system:node:edge-1"),
+        &endpoint,
+    )
+    .await;
+    let (mut cloud, mut edge) = (End::new(SessionConfig::cloud()), End::new(SessionConfig::edge()));
+    cloud.handle.attach(cloud_wire).await.unwrap();
+    edge.handle.attach(edge_wire).await.unwrap();
+
+    let big = format!("\"{}\"", "x".repeat(5000));
+    cloud.handle.send(push("big", 1, &big)).await.unwrap();
+    assert!(cloud.noticed("Expired").await.contains("big"));
+    cloud.handle.send(push("small", 1, "{}")).await.unwrap();
+    edge.handled().await.1.send(Ok(Reply::Done)).unwrap();
+    cloud.noticed("delivered default/configmap/small").await;
+
+    // An answer that is too large is an error to the asker, not silence.
+    let route = Route::new("edged", "meta", Operation::Query, "default/secret/s");
+    let asked = {
+        let handle = cloud.handle.clone();
+        tokio::spawn(async move {
+            handle
+                .call(Message::new(route, Content::null()), Lane::Urgent, PATIENCE)
+                .await
+        })
+    };
+    let (question, finish) = edge.handled().await;
+    finish
+        .send(Ok(Reply::Answer(
+            question.response(Content::from_json(big.into())),
+            Lane::Urgent,
+        )))
+        .unwrap();
+    assert_eq!(asked.await.unwrap().unwrap().route.operation, Operation::Error);
 }

@@ -88,7 +88,7 @@ impl MetaServer {
     }
 
     /// Registers the server's metrics, below `metaserver_`.
-    pub fn register(&self, registry: &mut Registry) {
+    pub fn register_metrics(&self, registry: &mut Registry) {
         self.api.metrics.register(registry);
     }
 

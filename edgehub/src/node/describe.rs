@@ -66,7 +66,8 @@ pub(super) fn status(name: &str, config: &NodeAgentConfig, ready_since: &str) ->
 pub(super) fn lease(name: &str, uid: &str, config: &NodeAgentConfig) -> Value {
     let mut metadata = json!({ "name": name, "namespace": super::LEASES });
     if !uid.is_empty() {
-        metadata["ownerReferences"] = json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
+        metadata["ownerReferences"] =
+            json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
     }
     json!({
         "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
@@ -82,14 +83,21 @@ pub(super) fn lease(name: &str, uid: &str, config: &NodeAgentConfig) -> Value {
 /// `metav1.MicroTime` of now.
 pub(super) fn micro_time() -> String {
     let now = OffsetDateTime::now_utc();
-    let seconds = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
+    let seconds = now
+        .replace_nanosecond(0)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default();
     format!("{}.{:06}Z", seconds.trim_end_matches('Z'), now.microsecond())
 }
 
 /// `metav1.Time` of now.
 pub(super) fn now() -> String {
     let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
+    now.replace_nanosecond(0)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }
 
 /// As Go names it.
@@ -105,7 +113,9 @@ fn architecture() -> &'static str {
 fn memory_kib() -> u64 {
     let text = read("/proc/meminfo");
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    total.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+    total
+        .and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+        .unwrap_or(0)
 }
 
 fn os_image() -> String {
@@ -116,7 +126,9 @@ fn os_image() -> String {
 
 /// A small file of the system's; empty where there is none.
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -126,7 +138,11 @@ mod tests {
     #[test]
     fn times_are_as_kubernetes_writes_them() {
         let micro = micro_time();
-        assert_eq!((micro.len(), &micro[19..20], &micro[26..]), (27, ".", "Z"), "{micro}");
+        assert_eq!(
+            (micro.len(), &micro[19..20], &micro[26..]),
+            (27, ".", "Z"),
+            "{micro}"
+        );
         assert_eq!(now().len(), 20);
     }
 

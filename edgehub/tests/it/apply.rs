@@ -18,8 +18,7 @@ use crate::world::{Edge, TestStore, config, config_map, config_map_key, journal,
 
 const DEFINITION: &str = r#"{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{"name":"widgets.example.com","uid":"d","resourceVersion":"1"},"spec":{"group":"example.com","scope":"Cluster","names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true}]}}"#;
 const DEFINITION_ROUTE: &str = "null/customresourcedefinition/widgets.example.com";
-const WIDGET: &str =
-    r#"{"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"w","uid":"w","resourceVersion":"2"}}"#;
+const WIDGET: &str = r#"{"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"w","uid":"w","resourceVersion":"2"}}"#;
 
 async fn connected() -> (Cloud, Edge) {
     let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
@@ -43,7 +42,9 @@ fn message(operation: &str, resource: &str, body: &str) -> Message {
 async fn an_object_is_acknowledged_once_it_is_on_the_disk_and_not_before() {
     let (mut cloud, edge) = connected().await;
     let disk = edge.store.stop_disk().await;
-    cloud.push("insert", "shop/configmap/a", Some(1), &config_map("a", 1, "x")).await;
+    cloud
+        .push("insert", "shop/configmap/a", Some(1), &config_map("a", 1, "x"))
+        .await;
     // Several resends later it is neither there nor acknowledged.
     let told = tokio::time::timeout(Duration::from_millis(300), cloud.told.recv()).await;
     assert!(told.is_err() && body(&edge.store, "a").is_none());
@@ -56,7 +57,9 @@ async fn an_object_is_acknowledged_once_it_is_on_the_disk_and_not_before() {
 async fn a_full_disk_is_no_acknowledgement_and_the_resend_is_stored() {
     let (mut cloud, edge) = connected().await;
     edge.store.failures.store(1, Ordering::SeqCst);
-    cloud.push("insert", "shop/configmap/a", Some(1), &config_map("a", 1, "x")).await;
+    cloud
+        .push("insert", "shop/configmap/a", Some(1), &config_map("a", 1, "x"))
+        .await;
     let reason = cloud.wait_refused("shop/configmap/a").await;
     assert!(reason.contains("no space left"), "{reason}");
     cloud.wait_delivered("shop/configmap/a").await;
@@ -71,7 +74,9 @@ async fn an_update_as_a_difference_makes_the_object_of_the_cloud() {
     cloud.push("insert", "shop/configmap/a", Some(1), &first).await;
     cloud.wait_delivered("shop/configmap/a").await;
     let sent = cloud.sent();
-    cloud.push_with("update", "shop/configmap/a", Some(2), &second, Some(&first)).await;
+    cloud
+        .push_with("update", "shop/configmap/a", Some(2), &second, Some(&first))
+        .await;
     cloud.wait_delivered("shop/configmap/a").await;
     assert_eq!(body(&edge.store, "a"), Some(second));
     assert!(cloud.sent() - sent < 1000, "it travelled as a difference");
@@ -80,11 +85,21 @@ async fn an_update_as_a_difference_makes_the_object_of_the_cloud() {
 #[tokio::test]
 async fn a_deletion_with_a_minimal_object_removes_only_that_incarnation() {
     let (mut cloud, edge) = connected().await;
-    cloud.push("insert", "shop/configmap/a", Some(5), &config_map("a", 5, "x")).await;
+    cloud
+        .push("insert", "shop/configmap/a", Some(5), &config_map("a", 5, "x"))
+        .await;
     cloud.wait_delivered("shop/configmap/a").await;
     for (uid, stays) in [("another", true), ("u-a", false)] {
         let body_of = format!(r#"{{"metadata":{{"name":"a","namespace":"shop","uid":"{uid}"}}}}"#);
-        cloud.send(uid, None, Delivery::Acked, message("delete", "shop/configmap/a", &body_of), None).await;
+        cloud
+            .send(
+                uid,
+                None,
+                Delivery::Acked,
+                message("delete", "shop/configmap/a", &body_of),
+                None,
+            )
+            .await;
         cloud.wait_delivered(uid).await;
         assert_eq!(body(&edge.store, "a").is_some(), stays, "{uid}");
     }
@@ -103,7 +118,14 @@ async fn a_stock_content_without_its_kind_gets_it_from_the_route() {
 #[tokio::test]
 async fn a_failure_is_never_stored_as_if_it_were_the_object() {
     let (mut cloud, edge) = connected().await;
-    cloud.push("update", "shop/configmap/a", Some(3), r#"{"ErrStatus":{"code":404}}"#).await;
+    cloud
+        .push(
+            "update",
+            "shop/configmap/a",
+            Some(3),
+            r#"{"ErrStatus":{"code":404}}"#,
+        )
+        .await;
     cloud.wait_refused("shop/configmap/a").await;
     assert!(body(&edge.store, "a").is_none());
 }
@@ -116,7 +138,11 @@ async fn an_object_of_an_unknown_kind_is_taken_once_its_definition_is_here() {
     assert!(reason.contains("does not know the kind Widget"), "{reason}");
     cloud.push("insert", DEFINITION_ROUTE, Some(1), DEFINITION).await;
     cloud.wait_delivered("null/widget/w").await;
-    let key = ObjectKey::new(GroupVersionResource::new("example.com", "v1", "widgets"), None, "w");
+    let key = ObjectKey::new(
+        GroupVersionResource::new("example.com", "v1", "widgets"),
+        None,
+        "w",
+    );
     assert!(edge.store.get(&key).is_some());
 }
 
@@ -126,7 +152,11 @@ async fn an_object_right_behind_its_definition_waits_for_it() {
     let disk = edge.store.stop_disk().await;
     cloud.push("insert", DEFINITION_ROUTE, Some(1), DEFINITION).await;
     cloud.push("insert", "null/widget/w", Some(2), WIDGET).await;
-    assert!(tokio::time::timeout(Duration::from_millis(100), cloud.told.recv()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), cloud.told.recv())
+            .await
+            .is_err()
+    );
     drop(disk);
     let settled = async {
         let mut settled = 0;
@@ -145,7 +175,9 @@ async fn versions_only_grow_whatever_the_order_of_arrival() {
     let (mut cloud, edge) = connected().await;
     for (key, version) in [("new", 9), ("old", 4)] {
         let message = message("update", "shop/configmap/a", &config_map("a", version, key));
-        cloud.send(key, Some(version), Delivery::Acked, message, None).await;
+        cloud
+            .send(key, Some(version), Delivery::Acked, message, None)
+            .await;
         cloud.wait_delivered(key).await;
     }
     assert_eq!(body(&edge.store, "a"), Some(config_map("a", 9, "new")));
@@ -157,9 +189,17 @@ async fn what_other_modules_of_kubeedge_would_take_is_accepted_quietly() {
     for (source, group, operation, resource) in [
         ("devicecontroller", "twin", "update", "membership"),
         ("router_eventbus", "user", "publish", "a/topic"),
-        ("taskmanager", "taskmanager", "Check", "operations.kubeedge.io/v1alpha2/nodeupgradejob/j/node/edge-1"),
+        (
+            "taskmanager",
+            "taskmanager",
+            "Check",
+            "operations.kubeedge.io/v1alpha2/nodeupgradejob/j/node/edge-1",
+        ),
     ] {
-        let message = Message::new(Route::new(source, group, operation.into(), resource), Content::null());
+        let message = Message::new(
+            Route::new(source, group, operation.into(), resource),
+            Content::null(),
+        );
         cloud.send(resource, None, Delivery::Acked, message, None).await;
         cloud.wait_delivered(resource).await;
     }
@@ -178,7 +218,10 @@ async fn an_embedder_s_routes_come_before_the_hub_s() {
         .with_dialer(dialer, Endpoint::parse("cloud:1").unwrap())
         .build();
     tokio::spawn(hub.run());
-    let message = Message::new(Route::new("me", "greetings", "say".into(), "hello"), Content::string("hi"));
+    let message = Message::new(
+        Route::new("me", "greetings", "say".into(), "hello"),
+        Content::string("hi"),
+    );
     cloud.send("hello", None, Delivery::Acked, message, None).await;
     cloud.wait_delivered("hello").await;
     assert_eq!(shown.recv().await.unwrap().as_deref(), Some("hi"));

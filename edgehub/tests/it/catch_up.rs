@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use hub_core::catch_up::{
-    BUCKETS_OF, Buckets, COMPLETE, Complete, Differ, Difference, HAVE, Have, Inventory, Refused, SOURCE, ScopeText,
-    VERSIONS_OF, Versions,
+    BUCKETS_OF, Buckets, COMPLETE, Complete, Differ, Difference, HAVE, Have, Inventory, Refused, SOURCE,
+    ScopeText, VERSIONS_OF, Versions,
 };
 use hub_core::message::{Content, Message, Operation, Route};
 use hub_core::object::GroupVersionResource;
@@ -29,7 +29,11 @@ fn cloud_with(inventory: Inventory, found: Arc<Mutex<Vec<Difference>>>) -> Scrip
             HAVE => {
                 let have: Have = message.content.decode("have").unwrap();
                 let empty = inventory.digests().is_empty();
-                Content::encode(&if empty { Differ::default() } else { inventory.differing(&have) })
+                Content::encode(&if empty {
+                    Differ::default()
+                } else {
+                    inventory.differing(&have)
+                })
             }
             BUCKETS_OF => {
                 let buckets: Buckets = message.content.decode("buckets").unwrap();
@@ -77,7 +81,11 @@ async fn a_node_that_lacks_nothing_says_one_sentence() {
     let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
     assert_eq!(have.digests["/v1/configmaps"].count, 500);
     let names: Vec<_> = have.scopes.iter().map(|scope| &*scope.resource).collect();
-    assert_eq!(names, ["apiextensions.k8s.io/v1/customresourcedefinitions"], "its own pods come unasked");
+    assert_eq!(
+        names,
+        ["apiextensions.k8s.io/v1/customresourcedefinitions"],
+        "its own pods come unasked"
+    );
     complete(&mut cloud, &Complete::default()).await;
     assert!(found.lock().unwrap().is_empty() && cloud.inbox.try_recv().is_err());
     let own = Scope {
@@ -100,16 +108,24 @@ async fn only_what_changed_is_asked_for_and_what_is_gone_is_deleted() {
     assert_eq!((difference.send.len(), difference.delete.len()), (5, 2));
     for key in difference.send {
         let resource = format!("shop/configmap/{}", key.name);
-        cloud.push("update", &resource, Some(2), &config_map(&key.name, 2, "y")).await;
+        cloud
+            .push("update", &resource, Some(2), &config_map(&key.name, 2, "y"))
+            .await;
     }
     for (key, uid) in difference.delete {
         let resource = format!("shop/configmap/{}", key.name);
-        let body = format!(r#"{{"metadata":{{"name":"{}","namespace":"shop","uid":"{uid}"}}}}"#, key.name);
+        let body = format!(
+            r#"{{"metadata":{{"name":"{}","namespace":"shop","uid":"{uid}"}}}}"#,
+            key.name
+        );
         cloud.push("delete", &resource, None, &body).await;
     }
     complete(&mut cloud, &Complete::default()).await;
     let held = edge.store.list(&config_maps(), None).objects;
-    let newer = held.iter().filter(|stored| stored.object.version.as_str() == "2").count();
+    let newer = held
+        .iter()
+        .filter(|stored| stored.object.version.as_str() == "2")
+        .count();
     assert_eq!((held.len(), newer), (498, 5));
 }
 

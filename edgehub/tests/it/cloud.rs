@@ -16,8 +16,8 @@ use hub_core::node::NodeId;
 use hub_core::service::{Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
 use hub_core::session::{Delivery, Lane, Outgoing, SessionConfig};
 use hub_core::transport::{
-    Capabilities, ConnectRequest, Dialer, Endpoint, Inbound, Listener, MemoryConfig, MemoryDialer, MemoryListener,
-    Outbound, Peer, Rejection, Transport, TransportError, memory,
+    Capabilities, ConnectRequest, Dialer, Endpoint, Inbound, Listener, MemoryConfig, MemoryDialer,
+    MemoryListener, Outbound, Peer, Rejection, Transport, TransportError, memory,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,13 @@ impl Cloud {
         (Self::at(node, capabilities, script, listener, wire), dialer)
     }
 
-    fn at(node: &NodeId, capabilities: Capabilities, script: Script, listener: MemoryListener, wire: Arc<AtomicU64>) -> Self {
+    fn at(
+        node: &NodeId,
+        capabilities: Capabilities,
+        script: Script,
+        listener: MemoryListener,
+        wire: Arc<AtomicU64>,
+    ) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
         let handler = tower::service_fn(move |request: Request| {
             let answer = script(&request.message);
@@ -87,9 +93,17 @@ impl Cloud {
                 }
             }
         });
-        let config = ServiceConfig { timeout: Duration::from_secs(3600), ..ServiceConfig::default() };
+        let config = ServiceConfig {
+            timeout: Duration::from_secs(3600),
+            ..ServiceConfig::default()
+        };
         let routes = Router::new().route(hub_core::service::Matcher::any(), handler);
-        let handler = stack(routes, tower::layer::util::Identity::new(), config, ServiceMetrics::default());
+        let handler = stack(
+            routes,
+            tower::layer::util::Identity::new(),
+            config,
+            ServiceMetrics::default(),
+        );
         let (teller, told) = mpsc::unbounded_channel();
         let session = SessionConfig {
             resend: Duration::from_millis(50),
@@ -106,8 +120,21 @@ impl Cloud {
         tokio::spawn(driver.run());
         let refusing = Arc::new(Mutex::new(None));
         let (asking, asked) = watch::channel(0);
-        tokio::spawn(accept(listener, session.clone(), capabilities, refusing.clone(), asking));
-        Self { session, inbox, told, refusing, asked, wire }
+        tokio::spawn(accept(
+            listener,
+            session.clone(),
+            capabilities,
+            refusing.clone(),
+            asking,
+        ));
+        Self {
+            session,
+            inbox,
+            told,
+            refusing,
+            asked,
+            wire,
+        }
     }
 
     /// Bytes that went to the edge.
@@ -157,14 +184,29 @@ impl Cloud {
         self.push_with(operation, resource, version, body, None).await;
     }
 
-    pub async fn push_with(&self, operation: &str, resource: &str, version: Option<u64>, body: &str, previous: Option<&str>) {
+    pub async fn push_with(
+        &self,
+        operation: &str,
+        resource: &str,
+        version: Option<u64>,
+        body: &str,
+        previous: Option<&str>,
+    ) {
         let route = Route::new("edgecontroller", "resource", operation.into(), resource);
         let mut message = Message::new(route, Content::from_json(Bytes::copy_from_slice(body.as_bytes())));
         message.header.resource_version = version.map(|v| v.to_string().into());
-        self.send(resource, version, Delivery::Acked, message, previous).await;
+        self.send(resource, version, Delivery::Acked, message, previous)
+            .await;
     }
 
-    pub async fn send(&self, key: &str, version: Option<u64>, delivery: Delivery, message: Message, previous: Option<&str>) {
+    pub async fn send(
+        &self,
+        key: &str,
+        version: Option<u64>,
+        delivery: Delivery,
+        message: Message,
+        previous: Option<&str>,
+    ) {
         let outgoing = Outgoing {
             key: key.into(),
             version,
@@ -185,7 +227,9 @@ async fn accept(
     asking: watch::Sender<u64>,
 ) {
     while let Ok(incoming) = listener.accept().await {
-        let Ok(upgrade) = incoming.handshake().await else { continue };
+        let Ok(upgrade) = incoming.handshake().await else {
+            continue;
+        };
         asking.send_modify(|n| *n += 1);
         let refused = refusing.lock().unwrap().clone();
         if let Some(rejection) = refused {
@@ -216,7 +260,11 @@ impl CutDialer {
 }
 
 impl Dialer for CutDialer {
-    fn dial(&self, to: &Endpoint, request: ConnectRequest) -> BoxFuture<'static, Result<Box<dyn Transport>, TransportError>> {
+    fn dial(
+        &self,
+        to: &Endpoint,
+        request: ConnectRequest,
+    ) -> BoxFuture<'static, Result<Box<dyn Transport>, TransportError>> {
         let cut = self.cut.lock().unwrap().clone();
         let dialed = self.inner.dial(to, request);
         let wire = self.wire.clone();
@@ -245,7 +293,10 @@ impl Stream for CutTransport {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.cut.poll_unpin(cx).is_ready() {
             self.cut = std::future::pending().boxed();
-            return Poll::Ready(Some(Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())));
+            return Poll::Ready(Some(Err(std::io::Error::from(
+                std::io::ErrorKind::ConnectionReset,
+            )
+            .into())));
         }
         let frame = Pin::new(&mut self.inner).poll_next(cx);
         self.wire.store(self.inner.bytes().0, Ordering::SeqCst);

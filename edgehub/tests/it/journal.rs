@@ -26,11 +26,13 @@ fn report(lane: Lane, resource: &str, content: &str) -> Report {
 /// Answers the kinds that a stock cloud answers.
 fn stock() -> Script {
     let rest = nothing_differs();
-    Arc::new(move |message| match message.route.resource.parts().map_or("", |parts| parts.kind) {
-        "event" => None,
-        "podstatus" | "lease" => Some(Reply::Answer(message.response(Content::ok()), Lane::Urgent)),
-        _ => rest(message),
-    })
+    Arc::new(
+        move |message| match message.route.resource.parts().map_or("", |parts| parts.kind) {
+            "event" => None,
+            "podstatus" | "lease" => Some(Reply::Answer(message.response(Content::ok()), Lane::Urgent)),
+            _ => rest(message),
+        },
+    )
 }
 
 async fn emptied(journal: &impl Journal) {
@@ -67,17 +69,28 @@ async fn reports_of_an_outage_arrive_after_a_restart_newest_only_and_leases_firs
     assert_eq!(journal.depth().entries, 3);
     for capabilities in [Capabilities::ALL, Capabilities::NONE] {
         let journal = hub_core::store::MemoryJournal::restore(journal.table());
-        let script = if capabilities.ack { nothing_differs() } else { stock() };
+        let script = if capabilities.ack {
+            nothing_differs()
+        } else {
+            stock()
+        };
         let (mut cloud, dialer) = Cloud::start(&node(), capabilities, script);
         let _edge = Edge::over(config(), dialer, TestStore::new(), journal.clone());
         emptied(&journal).await;
         let mut arrived = Vec::new();
         while let Ok(message) = cloud.inbox.try_recv() {
             if &*message.route.source == "edged" {
-                arrived.push((message.route.resource.to_string(), message.content.as_string().unwrap()));
+                arrived.push((
+                    message.route.resource.to_string(),
+                    message.content.as_string().unwrap(),
+                ));
             }
         }
-        let expected = [("kube-node-lease/lease/edge-1", "l"), ("shop/podstatus/p", "new"), ("shop/event/e", "e")];
+        let expected = [
+            ("kube-node-lease/lease/edge-1", "l"),
+            ("shop/podstatus/p", "new"),
+            ("shop/event/e", "e"),
+        ];
         assert_eq!(arrived, expected.map(|(r, c)| (r.to_owned(), c.to_owned())));
     }
 }
@@ -88,13 +101,25 @@ async fn a_report_stays_until_the_cloud_has_it_and_a_newer_one_is_not_removed_wi
     // Never answers.
     let silent: Script = {
         let rest = nothing_differs();
-        Arc::new(move |message| if &*message.route.source == "edged" { None } else { rest(message) })
+        Arc::new(move |message| {
+            if &*message.route.source == "edged" {
+                None
+            } else {
+                rest(message)
+            }
+        })
     };
     let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, silent);
     let edge = Edge::over(config(), dialer, TestStore::new(), journal.clone());
-    edge.handle.report(report(Lane::Rest, "shop/podstatus/p", "old")).await.unwrap();
+    edge.handle
+        .report(report(Lane::Rest, "shop/podstatus/p", "old"))
+        .await
+        .unwrap();
     let first = cloud.wait_for("shop/podstatus/p").await;
-    edge.handle.report(report(Lane::Rest, "shop/podstatus/p", "new")).await.unwrap();
+    edge.handle
+        .report(report(Lane::Rest, "shop/podstatus/p", "new"))
+        .await
+        .unwrap();
     assert_eq!(journal.depth().entries, 1);
     // Only now the cloud says that it has the old one.
     let mut acknowledgement = first.response(Content::ok());
@@ -121,7 +146,10 @@ async fn an_entry_that_cannot_be_read_does_not_block_the_others() {
     journal.append(broken).await.unwrap();
     let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
     let edge = Edge::over(config(), dialer, TestStore::new(), journal.clone());
-    edge.handle.report(report(Lane::Rest, "shop/podstatus/p", "x")).await.unwrap();
+    edge.handle
+        .report(report(Lane::Rest, "shop/podstatus/p", "x"))
+        .await
+        .unwrap();
     cloud.wait_for("shop/podstatus/p").await;
     emptied(&journal).await;
 }
@@ -130,15 +158,27 @@ async fn an_entry_that_cannot_be_read_does_not_block_the_others() {
 async fn a_report_keeps_its_id_over_connections() {
     let silent: Script = {
         let rest = nothing_differs();
-        Arc::new(move |message| if &*message.route.source == "edged" { None } else { rest(message) })
+        Arc::new(move |message| {
+            if &*message.route.source == "edged" {
+                None
+            } else {
+                rest(message)
+            }
+        })
     };
     let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, silent.clone());
     let journal = journal();
     let edge = Edge::over(config(), dialer, TestStore::new(), journal.clone());
-    edge.handle.report(report(Lane::Rest, "shop/podstatus/p", "x")).await.unwrap();
+    edge.handle
+        .report(report(Lane::Rest, "shop/podstatus/p", "x"))
+        .await
+        .unwrap();
     let first = cloud.wait_for("shop/podstatus/p").await;
     edge.stop().await;
     let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, silent);
     let _edge = Edge::over(config(), dialer, TestStore::new(), journal);
-    assert_eq!(cloud.wait_for("shop/podstatus/p").await.header.id, first.header.id);
+    assert_eq!(
+        cloud.wait_for("shop/podstatus/p").await.header.id,
+        first.header.id
+    );
 }

@@ -48,7 +48,14 @@ async fn a_new_connection_beside_the_old_one_is_no_gap() {
         edge.handle.reconnect();
         cloud.wait_told(&Told::Attached).await;
         let resource = format!("shop/configmap/o{n}");
-        cloud.push("insert", &resource, Some(1), &config_map(&format!("o{n}"), 1, "x")).await;
+        cloud
+            .push(
+                "insert",
+                &resource,
+                Some(1),
+                &config_map(&format!("o{n}"), 1, "x"),
+            )
+            .await;
         cloud.wait_delivered(&resource).await;
     }
     assert_eq!(*cloud.asked.borrow(), 21);
@@ -69,8 +76,11 @@ async fn a_refused_node_comes_back_slowly_and_is_let_in_once_it_may() {
     config.refused_pause = Duration::from_millis(400);
     let edge = Edge::start(config, dialer);
     within("a dial", cloud.asked.wait_for(|n| *n == 1)).await.unwrap();
-    let refused = |link: &Link| matches!(link, Link::Down { reason, .. } if reason.contains("not registered"));
-    within("the reason", edge.handle.link().wait_for(refused)).await.unwrap();
+    let refused =
+        |link: &Link| matches!(link, Link::Down { reason, .. } if reason.contains("not registered"));
+    within("the reason", edge.handle.link().wait_for(refused))
+        .await
+        .unwrap();
     let second = tokio::time::timeout(Duration::from_millis(200), cloud.asked.wait_for(|n| *n == 2)).await;
     assert!(second.is_err(), "an ordinary failure is tried again within 20 ms");
     *cloud.refusing.lock().unwrap() = None;
@@ -92,7 +102,10 @@ async fn stopping_tells_the_cloud_and_ends_the_run() {
 async fn a_hub_that_may_never_connect_says_what_to_do() {
     let hub = EdgeHub::builder(config(), TestStore::new(), Arc::new(journal())).build();
     let error = hub.run().await.unwrap_err();
-    assert!(matches!(error, RunError::NoEndpoint) && error.to_string().contains("websocket.server"), "{error}");
+    assert!(
+        matches!(error, RunError::NoEndpoint) && error.to_string().contains("websocket.server"),
+        "{error}"
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let mut config = config();
@@ -112,7 +125,11 @@ async fn a_hub_that_may_never_connect_says_what_to_do() {
     let run = tokio::spawn(hub.run());
     let looking = |link: &Link| matches!(link, Link::Down { reason, .. } if reason.contains("certificate"));
     within("a reason", handle.link().wait_for(looking)).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(100), handle.link().wait_for(Link::is_up)).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), handle.link().wait_for(Link::is_up))
+            .await
+            .is_err()
+    );
     assert!(!run.is_finished());
     handle.stop();
     within("the end", run).await.unwrap().unwrap();
@@ -124,9 +141,18 @@ async fn a_stock_cloud_is_kept_alive_with_its_own_message() {
     let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::NONE, nothing_differs());
     let edge = Edge::start(config(), dialer);
     edge.up().await;
-    let Link::Up { capabilities, .. } = *edge.handle.link().borrow() else { panic!() };
+    let Link::Up { capabilities, .. } = *edge.handle.link().borrow() else {
+        panic!()
+    };
     assert_eq!(capabilities, Capabilities::NONE);
-    let message = Message::new(Route::new("me", "resource", Operation::Update, "a/b/c"), Content::null());
-    edge.handle.session().call(message, Lane::Rest, Duration::from_millis(50)).await.unwrap_err();
+    let message = Message::new(
+        Route::new("me", "resource", Operation::Update, "a/b/c"),
+        Content::null(),
+    );
+    edge.handle
+        .session()
+        .call(message, Lane::Rest, Duration::from_millis(50))
+        .await
+        .unwrap_err();
     cloud.wait_for("a/b/c").await;
 }

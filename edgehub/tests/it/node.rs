@@ -23,7 +23,8 @@ fn controller(node_exists: Arc<Mutex<bool>>) -> Script {
     let lease: Mutex<Option<u64>> = Mutex::new(Some(7));
     Arc::new(move |message| {
         let object = |object: Value| json!({ "Object": object, "Err": null });
-        let failure = |code: u16| json!({ "Object": null, "Err": { "ErrStatus": { "code": code, "message": "no" } } });
+        let failure =
+            |code: u16| json!({ "Object": null, "Err": { "ErrStatus": { "code": code, "message": "no" } } });
         let content: Value = serde_json::from_slice(&message.content.document()).unwrap_or_default();
         let answer = match (message.route.operation.as_str(), message.route.resource.as_str()) {
             ("insert", "null/node/edge-1") => object(json!({ "metadata": { "uid": "n" } })),
@@ -33,7 +34,9 @@ fn controller(node_exists: Arc<Mutex<bool>>) -> Script {
                 let mut version = lease.lock().unwrap();
                 match (operation, *version) {
                     ("insert", Some(_)) => failure(409),
-                    ("query", Some(v)) => object(json!({ "metadata": { "resourceVersion": v.to_string() }, "spec": {} })),
+                    ("query", Some(v)) => {
+                        object(json!({ "metadata": { "resourceVersion": v.to_string() }, "spec": {} }))
+                    }
                     ("update", Some(v)) if content["metadata"]["resourceVersion"] == v.to_string() => {
                         *version = Some(v + 1);
                         let mut lease = content;
@@ -45,7 +48,10 @@ fn controller(node_exists: Arc<Mutex<bool>>) -> Script {
             }
             _ => return rest(message),
         };
-        Some(Reply::Answer(message.response(Content::encode(&answer)), Lane::Urgent))
+        Some(Reply::Answer(
+            message.response(Content::encode(&answer)),
+            Lane::Urgent,
+        ))
     })
 }
 
@@ -68,7 +74,14 @@ async fn start(exists: &Arc<Mutex<bool>>) -> (Cloud, Edge) {
 async fn it_registers_reports_ready_and_renews_the_lease_it_finds() {
     let (mut cloud, _edge) = start(&Arc::new(Mutex::new(true))).await;
     let registered = cloud.wait_for("null/node/edge-1").await;
-    assert_eq!((operation(&registered), &*registered.route.source, &*registered.route.group), ("insert", "edged", "meta"));
+    assert_eq!(
+        (
+            operation(&registered),
+            &*registered.route.source,
+            &*registered.route.group
+        ),
+        ("insert", "edged", "meta")
+    );
     // Another life of this node left a lease: it is taken up, with its version.
     let mut operations = Vec::new();
     while operations.len() < 4 {
@@ -90,6 +103,11 @@ async fn a_deleted_node_does_not_come_back_by_itself() {
     let (mut cloud, _edge) = start(&exists).await;
     cloud.wait_for(PATCH).await;
     *exists.lock().unwrap() = false;
-    let silence = async { while tokio::time::timeout(Duration::from_millis(200), cloud.inbox.recv()).await.is_ok() {} };
+    let silence = async {
+        while tokio::time::timeout(Duration::from_millis(200), cloud.inbox.recv())
+            .await
+            .is_ok()
+        {}
+    };
     crate::world::within("silence", silence).await;
 }

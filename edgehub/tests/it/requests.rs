@@ -39,7 +39,8 @@ fn get(name: &str) -> ApiRequest {
 }
 
 fn put(name: &str) -> ApiRequest {
-    ApiRequest::resource(Verb::Update, config_maps(), Some("shop"), Some(name)).with_body("application/json", "{}")
+    ApiRequest::resource(Verb::Update, config_maps(), Some("shop"), Some(name))
+        .with_body("application/json", "{}")
 }
 
 async fn connected(capabilities: Capabilities, config: EdgeHubConfig) -> (Cloud, CutDialer, Edge) {
@@ -55,7 +56,10 @@ async fn answers_and_denials_come_back_from_either_cloud() {
         let (_cloud, _, edge) = connected(capabilities, config()).await;
         let upstream: Upstream = edge.handle.clone().into();
         let found = upstream.clone().oneshot(get("found")).await.unwrap();
-        assert_eq!((found.code, found.body.as_ref()), (200, br#"{"kind":"ConfigMap"}"#.as_ref()));
+        assert_eq!(
+            (found.code, found.body.as_ref()),
+            (200, br#"{"kind":"ConfigMap"}"#.as_ref())
+        );
         let denied = upstream.oneshot(get("denied")).await.unwrap();
         assert_eq!(denied.code, 403);
     }
@@ -64,11 +68,18 @@ async fn answers_and_denials_come_back_from_either_cloud() {
 #[tokio::test]
 async fn without_a_link_requests_fail_at_once() {
     let (_cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
-    let hub = edgehub::EdgeHub::builder(config(), crate::world::TestStore::new(), Arc::new(crate::world::journal()))
-        .with_dialer(dialer, hub_core::transport::Endpoint::parse("cloud:1").unwrap())
-        .build();
+    let hub = edgehub::EdgeHub::builder(
+        config(),
+        crate::world::TestStore::new(),
+        Arc::new(crate::world::journal()),
+    )
+    .with_dialer(dialer, hub_core::transport::Endpoint::parse("cloud:1").unwrap())
+    .build();
     let begin = Instant::now();
-    assert_eq!(hub.handle().request(get("found")).await, Err(UpstreamError::Unreachable));
+    assert_eq!(
+        hub.handle().request(get("found")).await,
+        Err(UpstreamError::Unreachable)
+    );
     assert!(begin.elapsed() < Duration::from_millis(500));
 }
 
@@ -77,7 +88,10 @@ async fn a_cloud_that_does_not_answer_costs_a_read_its_time_and_no_more() {
     let mut config = config();
     config.read_timeout = Duration::from_millis(50);
     let (_cloud, _, edge) = connected(Capabilities::ALL, config).await;
-    assert_eq!(edge.handle.request(get("silence")).await, Err(UpstreamError::Timeout));
+    assert_eq!(
+        edge.handle.request(get("silence")).await,
+        Err(UpstreamError::Timeout)
+    );
 }
 
 #[tokio::test]
@@ -99,8 +113,18 @@ async fn a_write_may_be_answered_over_the_next_connection() {
     dialer.cut();
     cloud.wait_for("sync/have").await;
     let application = Application::from_content(&request.content).unwrap();
-    let answer = application.answered(&ApiResponse::json(200, "{}")).to_answer(&request);
-    cloud.send("late", None, hub_core::session::Delivery::Once(Duration::from_secs(10)), answer, None).await;
+    let answer = application
+        .answered(&ApiResponse::json(200, "{}"))
+        .to_answer(&request);
+    cloud
+        .send(
+            "late",
+            None,
+            hub_core::session::Delivery::Once(Duration::from_secs(10)),
+            answer,
+            None,
+        )
+        .await;
     assert_eq!(write.await.unwrap().unwrap().code, 200);
 }
 
@@ -117,7 +141,10 @@ async fn too_many_requests_are_refused_and_not_queued() {
         .collect();
     cloud.wait_for("null").await;
     cloud.wait_for("null").await;
-    assert_eq!(edge.handle.request(get("found")).await, Err(UpstreamError::Overloaded));
+    assert_eq!(
+        edge.handle.request(get("found")).await,
+        Err(UpstreamError::Overloaded)
+    );
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
@@ -125,5 +152,8 @@ async fn too_many_requests_are_refused_and_not_queued() {
 async fn a_watch_is_no_request() {
     let (_cloud, _, edge) = connected(Capabilities::ALL, config()).await;
     let watch = ApiRequest::resource(Verb::Watch, config_maps(), None, None);
-    assert!(matches!(edge.handle.request(watch).await, Err(UpstreamError::Protocol(_))));
+    assert!(matches!(
+        edge.handle.request(watch).await,
+        Err(UpstreamError::Protocol(_))
+    ));
 }

@@ -41,10 +41,19 @@ fn stock(api: Arc<Mutex<Api>>) -> Script {
         }
         let application = Application::from_content(&message.content).unwrap();
         let request = application.to_request().unwrap();
-        let Target::Resource { resource, .. } = &request.target else { panic!() };
-        api.asked.push(format!("{} {} {}", request.verb, resource.resource, request.query));
+        let Target::Resource { resource, .. } = &request.target else {
+            panic!()
+        };
+        api.asked.push(format!(
+            "{} {} {}",
+            request.verb, resource.resource, request.query
+        ));
         let response: ApiResponse = match (request.verb, &*resource.resource) {
-            (_, "widgets") => Status::failure(Reason::NotFound, "the server could not find the requested resource").into(),
+            (_, "widgets") => Status::failure(
+                Reason::NotFound,
+                "the server could not find the requested resource",
+            )
+            .into(),
             (_, "secrets") => Status::failure(Reason::Forbidden, "no").into(),
             (Verb::Watch, _) => ApiResponse::json(200, ""),
             (Verb::Get, _) => Status::not_found("", "nodes", "edge-1").into(),
@@ -53,7 +62,11 @@ fn stock(api: Arc<Mutex<Api>>) -> Script {
                 api.empty_lists = api.empty_lists.saturating_sub(1);
                 let body = |(name, version): (&String, &u64)| {
                     // Items of lists do not say their kind.
-                    config_map(name, *version, "x").replacen(r#""kind":"ConfigMap","apiVersion":"v1","#, "", 1)
+                    config_map(name, *version, "x").replacen(
+                        r#""kind":"ConfigMap","apiVersion":"v1","#,
+                        "",
+                        1,
+                    )
                 };
                 let items: Vec<_> = api.config_maps.iter().filter(|_| !empty).map(body).collect();
                 let text = format!(
@@ -66,13 +79,20 @@ fn stock(api: Arc<Mutex<Api>>) -> Script {
             (Verb::List, _) => ApiResponse::json(200, r#"{"metadata":{"resourceVersion":"1"},"items":null}"#),
             other => panic!("{other:?}"),
         };
-        Some(Reply::Answer(application.answered(&response).to_answer(message), Lane::Urgent))
+        Some(Reply::Answer(
+            application.answered(&response).to_answer(message),
+            Lane::Urgent,
+        ))
     })
 }
 
 fn with(names: &[&str], version: u64) -> Arc<Mutex<Api>> {
     let config_maps = names.iter().map(|name| ((*name).to_owned(), version)).collect();
-    Arc::new(Mutex::new(Api { config_maps, version, ..Api::default() }))
+    Arc::new(Mutex::new(Api {
+        config_maps,
+        version,
+        ..Api::default()
+    }))
 }
 
 async fn connected(api: &Arc<Mutex<Api>>, relist: Duration) -> (Cloud, CutDialer, Edge) {
@@ -93,7 +113,11 @@ async fn asked(api: &Arc<Mutex<Api>>, what: &str) {
         }
     };
     let result = tokio::time::timeout(Duration::from_secs(10), found).await;
-    assert!(result.is_ok(), "{what} is not among {:?}", api.lock().unwrap().asked);
+    assert!(
+        result.is_ok(),
+        "{what} is not among {:?}",
+        api.lock().unwrap().asked
+    );
 }
 
 const WATCH: &str = "watch configmaps resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true";
@@ -102,7 +126,8 @@ const WATCH: &str = "watch configmaps resourceVersionMatch=NotOlderThan&sendInit
 async fn a_scope_is_listed_and_then_watched_and_is_complete() {
     let api = with(&["a", "b"], 5);
     let (_cloud, _, edge) = connected(&api, NEVER).await;
-    edge.coverage(&Scope::all(config_maps()), Coverage::Complete).await;
+    edge.coverage(&Scope::all(config_maps()), Coverage::Complete)
+        .await;
     edge.names(&config_maps(), &["a", "b"]).await;
     let stored = edge.store.get(&config_map_key("a")).unwrap();
     assert_eq!(stored.object.body, config_map("a", 5, "x"), "with its kind");
@@ -111,7 +136,10 @@ async fn a_scope_is_listed_and_then_watched_and_is_complete() {
     let at = |what: &str| asked.iter().position(|a| a.starts_with(what)).unwrap();
     assert!(at("list configmaps") < at("watch configmaps") && at("list pods") < at("list configmaps"));
     assert!(at("list customresourcedefinitions") < at("list configmaps"));
-    assert!(!asked.iter().any(|a| a.starts_with("watch pods")), "these come unasked");
+    assert!(
+        !asked.iter().any(|a| a.starts_with("watch pods")),
+        "these come unasked"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +159,10 @@ async fn what_was_deleted_during_an_outage_goes_and_the_watches_are_named_again(
     let key = "/core/v1/configmaps/null/null";
     let definitions = "/apiextensions.k8s.io/v1/customresourcedefinitions/null/null";
     let first = api.lock().unwrap().asked[0].clone();
-    assert!(first.starts_with("sync ") && first.contains(key) && first.contains(definitions), "{first}");
+    assert!(
+        first.starts_with("sync ") && first.contains(key) && first.contains(definitions),
+        "{first}"
+    );
 }
 
 #[tokio::test]
@@ -152,7 +183,14 @@ async fn an_object_newer_than_the_list_is_not_missed_by_it() {
     let api = with(&["a"], 5);
     let (mut cloud, dialer, edge) = connected(&api, NEVER).await;
     edge.names(&config_maps(), &["a"]).await;
-    cloud.push("insert", "shop/configmap/new", Some(9), &config_map("new", 9, "x")).await;
+    cloud
+        .push(
+            "insert",
+            "shop/configmap/new",
+            Some(9),
+            &config_map("new", 9, "x"),
+        )
+        .await;
     cloud.wait_delivered("shop/configmap/new").await;
     api.lock().unwrap().asked.clear();
     dialer.cut();
@@ -174,7 +212,14 @@ async fn a_list_that_lacks_nearly_everything_is_asked_for_twice() {
         api.asked.clear();
     }
     dialer.cut();
-    let lists = |api: &Arc<Mutex<Api>>| api.lock().unwrap().asked.iter().filter(|a| a.starts_with("list configmaps")).count();
+    let lists = |api: &Arc<Mutex<Api>>| {
+        api.lock()
+            .unwrap()
+            .asked
+            .iter()
+            .filter(|a| a.starts_with("list configmaps"))
+            .count()
+    };
     within("two lists", async {
         while lists(&api) < 2 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -197,7 +242,13 @@ async fn an_unknown_kind_is_never_watched_and_a_forbidden_one_is_dropped() {
     asked(&api, "list widgets ").await;
     asked(&api, WATCH).await;
     assert_eq!(edge.store.coverage(&widgets), Coverage::Loading);
-    assert!(!api.lock().unwrap().asked.iter().any(|a| a.starts_with("watch widgets") || a.starts_with("watch secrets")));
+    assert!(
+        !api.lock()
+            .unwrap()
+            .asked
+            .iter()
+            .any(|a| a.starts_with("watch widgets") || a.starts_with("watch secrets"))
+    );
 }
 
 #[tokio::test]
@@ -205,6 +256,13 @@ async fn a_scope_nobody_wants_any_more_is_named_no_more() {
     let api = with(&["a"], 5);
     let (_cloud, _, edge) = connected(&api, NEVER).await;
     asked(&api, WATCH).await;
-    edge.store.apply(vec![Change::Drop(Scope::all(config_maps()))]).await.unwrap();
-    asked(&api, "sync /apiextensions.k8s.io/v1/customresourcedefinitions/null/null").await;
+    edge.store
+        .apply(vec![Change::Drop(Scope::all(config_maps()))])
+        .await
+        .unwrap();
+    asked(
+        &api,
+        "sync /apiextensions.k8s.io/v1/customresourcedefinitions/null/null",
+    )
+    .await;
 }

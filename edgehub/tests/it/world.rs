@@ -14,8 +14,8 @@ use hub_core::object::{GroupVersionResource, ObjectKey, Revision};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 use hub_core::store::{
-    Change, Compacted, Coverage, Journal, JournalLimits, Listing, MemoryJournal, MemoryStore, ObjectStore, StoreError,
-    StoreLimits, Stored, Watch,
+    Change, Compacted, Coverage, Journal, JournalLimits, Listing, MemoryJournal, MemoryStore, ObjectStore,
+    StoreError, StoreLimits, Stored, Watch,
 };
 use hub_core::transport::{Dialer, Endpoint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -33,7 +33,10 @@ pub fn node() -> NodeId {
 
 pub fn config() -> EdgeHubConfig {
     EdgeHubConfig {
-        backoff: Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) },
+        backoff: Backoff {
+            first: Duration::from_millis(2),
+            max: Duration::from_millis(20),
+        },
         ..EdgeHubConfig::new(node())
     }
 }
@@ -64,11 +67,18 @@ impl Edge {
     }
 
     pub async fn up(&self) {
-        within("the link", self.handle.link().wait_for(|link| link.is_up())).await.unwrap();
+        within("the link", self.handle.link().wait_for(|link| link.is_up()))
+            .await
+            .unwrap();
     }
 
     pub async fn down(&self) {
-        within("the link's end", self.handle.link().wait_for(|link| !link.is_up())).await.unwrap();
+        within(
+            "the link's end",
+            self.handle.link().wait_for(|link| !link.is_up()),
+        )
+        .await
+        .unwrap();
     }
 
     pub async fn stop(self) {
@@ -92,7 +102,11 @@ impl Edge {
         let reached = async {
             loop {
                 let listing = self.store.list(resource, None);
-                let held: Vec<_> = listing.objects.iter().map(|stored| stored.object.key.name.to_string()).collect();
+                let held: Vec<_> = listing
+                    .objects
+                    .iter()
+                    .map(|stored| stored.object.key.name.to_string())
+                    .collect();
                 if held == names {
                     return;
                 }
@@ -191,9 +205,15 @@ impl ObjectStore for TestStore {
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>> {
         let inner = self.inner.clone();
         let disk = self.disk.clone();
-        let object = changes.iter().any(|change| matches!(change, Change::Put(_) | Change::Delete { .. }));
+        let object = changes
+            .iter()
+            .any(|change| matches!(change, Change::Put(_) | Change::Delete { .. }));
         let take = |n: usize| n.checked_sub(1);
-        let fails = object && self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        let fails = object
+            && self
+                .failures
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+                .is_ok();
         async move {
             let _written = disk.acquire().await.map_err(|_| StoreError::Closed)?;
             if fails {

@@ -70,6 +70,14 @@ impl Calls {
         None
     }
 
+    /// The question with this id never reached the wire.
+    pub(super) fn give_up(&mut self, id: &MessageId, events: &mut VecDeque<Event>) {
+        if let Some((call, _, deadline)) = self.waiting.remove(id) {
+            self.deadlines.remove(&(deadline, call));
+            events.push_back(Event::CallEnded(CallId(call), CallEnd::NotSent));
+        }
+    }
+
     /// The connection is gone: what was not sent never will be. What was sent may be answered over the next connection.
     pub(super) fn detach(&mut self, events: &mut VecDeque<Event>) {
         while let Some(((_, call), message)) = self.queue.pop_first() {

@@ -388,6 +388,19 @@ impl Session {
         Some(Outbound::Message { message, base })
     }
 
+    /// A message that was handed out for the wire cannot be put on it, for its size or its content. Sending it again would
+    /// not help, so it is given up; an asker whose answer it was is told why.
+    pub fn give_up(&mut self, id: &MessageId, answers: Option<MessageId>, reason: &str, now: Instant) {
+        self.outbox.give_up(id, &mut self.events);
+        self.calls.give_up(id, &mut self.events);
+        if let Some(parent) = answers {
+            let route = Route::new("", "resource", Operation::Error, "");
+            let mut message = Message::new(route, Content::string(reason));
+            message.header.parent_id = Some(parent);
+            self.note(message, now);
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let keepalive = self

@@ -188,6 +188,14 @@ impl Outbox {
         true
     }
 
+    /// What was sent with this id is given up, as if its time was over.
+    pub(super) fn give_up(&mut self, id: &MessageId, events: &mut VecDeque<Event>) {
+        let place = self.sent.get(id).copied();
+        if let Some(slot) = place.and_then(|place| self.unlink(place)) {
+            self.expire(slot, events);
+        }
+    }
+
     /// Does what is due by `now`.
     pub(super) fn handle_timeout(&mut self, events: &mut VecDeque<Event>, now: Instant) {
         while let Some(&(at, place)) = self.timers.first() {

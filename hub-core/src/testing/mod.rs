@@ -3,6 +3,7 @@
 pub mod fuzz;
 mod pki;
 pub mod store;
+pub mod tools;
 mod wire;
 pub mod world;
 
