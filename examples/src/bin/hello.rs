@@ -6,7 +6,7 @@ use edgehub::store::EdgeStore;
 use edgehub::{EdgeHub, EdgeHubConfig};
 use hub_core::api::{ApiRequest, Verb};
 use hub_core::node::NodeId;
-use hub_core::object::{GroupVersionResource, Revision};
+use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::store::ObjectStore;
 use hub_core::transport::{Endpoint, Listener, MemoryConfig, memory};
@@ -42,16 +42,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build();
     tokio::spawn(edge.run());
 
+    let mut changes = store.watch(&configmaps, store.revision())?;
+
     // A change in the cluster …
     let hello = r#"{"metadata":{"name":"hello"},"data":{"text":"from the cloud"}}"#;
-    let create = ApiRequest::resource(Verb::Create, configmaps.clone(), Some("default"), None)
+    let create = ApiRequest::resource(Verb::Create, configmaps, Some("default"), None)
         .with_body("application/json", hello);
     cluster.upstream().oneshot(create).await?;
 
     // … is an event on the edge.
-    let mut changes = store
-        .watch(&configmaps, Revision(0))
-        .or_else(|_| store.watch(&configmaps, store.revision()))?;
     let event = changes.next().await?;
     println!(
         "{:?} {}",
