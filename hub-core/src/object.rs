@@ -257,6 +257,13 @@ pub struct Metadata<'a> {
 impl<'a> Metadata<'a> {
     /// Reads the metadata of a JSON object.
     pub fn parse(body: &'a [u8]) -> Result<Self, serde_json::Error> {
+        // A struct may be written as a list in JSON, says serde; Kubernetes does not say so.
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            return Err(serde::de::Error::invalid_type(
+                serde::de::Unexpected::Seq,
+                &"an object",
+            ));
+        }
         serde_json::from_slice::<Skeleton<'a>>(body).map(Into::into)
     }
 }
