@@ -321,3 +321,203 @@ fn is_own_mirror_pod(node: &NodeId, body: &[u8]) -> bool {
 
 /// Where the leases of nodes live.
 const LEASES: &str = "kube-node-lease";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hub_core::message::{Content, Route};
+
+    fn node() -> NodeId {
+        NodeId::new("edge-1").unwrap()
+    }
+
+    fn request(verb: Verb, group: &str, path: &str, body: &str) -> ApiRequest {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut parts = path.split('/');
+        let mut next = || parts.next().filter(|part| !part.is_empty() && *part != "-");
+        let (namespace, resource, name, subresource) = (next(), next().unwrap(), next(), next());
+        let mut request = ApiRequest::resource(
+            verb,
+            GroupVersionResource::new(group, "v1", resource),
+            namespace,
+            name,
+        )
+        .with_body("application/json", body.to_owned());
+        if let Some(subresource) = subresource {
+            request = request.with_subresource(subresource);
+        }
+        request.query = query.into();
+        request
+    }
+
+    fn key(resource: &str) -> ObjectKey {
+        ObjectKey::new(GroupVersionResource::core(resource), Some("d"), "x")
+    }
+
+    #[test]
+    fn requests_to_the_api() {
+        use Decision::{Allow, Deny, If};
+        let mirror = r#"{"metadata":{"name":"m","annotations":{"kubernetes.io/config.mirror":"h"}},"spec":{"nodeName":"edge-1"}}"#;
+        for (verb, group, path, body, expected) in [
+            (Verb::Get, "", "-/nodes/edge-2", "", Allow),
+            (Verb::List, "", "-/pods", "", Allow),
+            (Verb::Watch, "discovery.k8s.io", "-/endpointslices", "", Allow),
+            (
+                Verb::Get,
+                "",
+                "d/secrets/x",
+                "",
+                If(Question::References(key("secrets"))),
+            ),
+            (
+                Verb::Get,
+                "",
+                "d/configmaps/x",
+                "",
+                If(Question::References(key("configmaps"))),
+            ),
+            (
+                Verb::List,
+                "",
+                "d/secrets?fieldSelector=metadata.name%3Dx",
+                "",
+                If(Question::References(key("secrets"))),
+            ),
+            (Verb::List, "", "d/secrets", "", Deny),
+            (Verb::Watch, "", "-/configmaps", "", Deny),
+            (Verb::Get, "", "d/pods/x/exec", "", Deny),
+            (
+                Verb::Create,
+                "",
+                "-/nodes",
+                r#"{"metadata":{"name":"edge-1"}}"#,
+                Allow,
+            ),
+            (
+                Verb::Create,
+                "",
+                "-/nodes",
+                r#"{"metadata":{"name":"edge-2"}}"#,
+                Deny,
+            ),
+            (Verb::Patch, "", "-/nodes/edge-1/status", "{}", Allow),
+            (Verb::Patch, "", "-/nodes/edge-2/status", "{}", Deny),
+            (Verb::Delete, "", "-/nodes/edge-1", "", Deny),
+            (
+                Verb::Update,
+                "coordination.k8s.io",
+                "kube-node-lease/leases/edge-1",
+                "{}",
+                Allow,
+            ),
+            (
+                Verb::Update,
+                "coordination.k8s.io",
+                "kube-node-lease/leases/edge-2",
+                "{}",
+                Deny,
+            ),
+            (
+                Verb::Update,
+                "coordination.k8s.io",
+                "kube-system/leases/edge-1",
+                "{}",
+                Deny,
+            ),
+            (Verb::Delete, "", "d/pods/x", "", If(Question::Runs(key("pods")))),
+            (
+                Verb::Patch,
+                "",
+                "d/pods/x/status",
+                "{}",
+                If(Question::Runs(key("pods"))),
+            ),
+            (Verb::Patch, "", "d/pods/x", "{}", Deny),
+            (
+                Verb::Create,
+                "",
+                "d/pods/x/eviction",
+                "{}",
+                If(Question::Runs(key("pods"))),
+            ),
+            (Verb::Create, "", "d/pods", mirror, Allow),
+            (
+                Verb::Create,
+                "",
+                "d/pods",
+                r#"{"metadata":{"name":"m"},"spec":{"nodeName":"edge-1"}}"#,
+                Deny,
+            ),
+            (Verb::DeleteCollection, "", "d/pods", "", Deny),
+            (Verb::Create, "", "d/events", "{}", Allow),
+            (
+                Verb::Create,
+                "",
+                "d/serviceaccounts/x/token",
+                "{}",
+                If(Question::RunsAs(key("serviceaccounts"))),
+            ),
+            (Verb::Update, "", "d/secrets/x", "{}", Deny),
+            (Verb::Create, "cilium.io", "-/ciliumnodes", "{}", Allow),
+            (
+                Verb::Create,
+                "rbac.authorization.k8s.io",
+                "-/clusterrolebindings",
+                "{}",
+                Deny,
+            ),
+        ] {
+            let request = request(verb, group, path, body);
+            assert_eq!(
+                of_request(&node(), &request, &AuthorizationConfig::default()),
+                expected,
+                "{verb} {group} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn messages() {
+        use Decision::{Allow, Deny, If};
+        for (operation, resource, expected) in [
+            ("update", "kube-node-lease/lease/edge-1", Allow),
+            ("update", "kube-node-lease/lease/edge-2", Deny),
+            ("insert", "null/node/edge-1", Allow),
+            ("patch", "null/nodepatch/edge-2", Deny),
+            ("patch", "d/podpatch/x", If(Question::Runs(key("pods")))),
+            ("delete", "d/pod/x", If(Question::Runs(key("pods")))),
+            ("insert", "d/pod/x", Deny),
+            ("query", "d/secret/x", If(Question::References(key("secrets")))),
+            ("query", "d/secret", Deny),
+            (
+                "query",
+                "d/persistentvolumeclaim/x",
+                If(Question::Claims(key("persistentvolumeclaims"))),
+            ),
+            (
+                "query",
+                "d/serviceaccounttoken/x",
+                If(Question::RunsAs(key("serviceaccounts"))),
+            ),
+            ("get", "membership/detail", Allow),
+            ("upload", "a/topic/of/theirs", Allow),
+        ] {
+            let route = Route::new("edged", "meta", operation.into(), resource);
+            let message = Message::new(route, Content::null());
+            assert_eq!(
+                of_message(&node(), &message, &AuthorizationConfig::default()),
+                expected,
+                "{operation} {resource}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_reads_as_an_api_server_writes_it() {
+        let status = forbidden(&node(), &request(Verb::Delete, "apps", "d/deployments/web", ""));
+        assert_eq!(status.code, 403);
+        assert!(status.message.starts_with(
+            "deployments.apps \"web\" is forbidden: User \"system:node:edge-1\" cannot delete resource \"deployments\" in API group \"apps\" in the namespace \"d\""
+        ), "{}", status.message);
+    }
+}

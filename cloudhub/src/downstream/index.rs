@@ -414,3 +414,86 @@ fn is_same_or_older(object: &Object, known: &Object) -> bool {
         _ => object.version == known.version && object.uid == known.uid,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hub_core::object::GroupVersionResource;
+    use proptest::prelude::*;
+
+    const CONFIGMAPS: ScopeId = ScopeId(1);
+    const PODS: ScopeId = ScopeId(3);
+    const SUBSCRIBED: ScopeId = ScopeId(9);
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new(&format!("edge-{number}")).unwrap()
+    }
+
+    fn object(resource: &str, name: u8, version: u64, spec: &str) -> Object {
+        let body = format!(
+            r#"{{"metadata":{{"name":"o{name}","namespace":"d","uid":"u{name}","resourceVersion":"{version}"}},"spec":{spec}}}"#
+        );
+        Object::from_body(GroupVersionResource::core(resource), body.into()).unwrap()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Config(u8),
+        NoConfig(u8),
+        Pod(u8, u8, Vec<u8>),
+        NoPod(u8),
+        Subscribe(u8),
+        Unsubscribe(u8),
+    }
+
+    proptest! {
+        /// Whoever follows the effects holds exactly what the index says that it should.
+        #[test]
+        fn the_effects_keep_every_node_as_it_should_be(steps in prop::collection::vec(prop_oneof![
+            (0..4u8).prop_map(Step::Config),
+            (0..4u8).prop_map(Step::NoConfig),
+            (0..4u8, 0..3u8, prop::collection::vec(0..4u8, 0..3)).prop_map(|(p, n, c)| Step::Pod(p, n, c)),
+            (0..4u8).prop_map(Step::NoPod),
+            (0..3u8).prop_map(Step::Subscribe),
+            (0..3u8).prop_map(Step::Unsubscribe),
+        ], 0..60)) {
+            let mut index = Index::default();
+            let mut held: HashMap<NodeId, BTreeMap<ObjectKey, Arc<Object>>> = HashMap::new();
+            for (version, step) in steps.into_iter().enumerate() {
+                let version = version as u64 + 1;
+                let config = |name| object("configmaps", name, version, "{}");
+                let effects = match step {
+                    Step::Config(name) => {
+                        let mut effects = index.apply(CONFIGMAPS, config(name));
+                        effects.extend(index.apply(SUBSCRIBED, config(name)));
+                        effects
+                    }
+                    Step::NoConfig(name) => {
+                        let mut effects = index.remove(CONFIGMAPS, &config(name).key, None);
+                        effects.extend(index.remove(SUBSCRIBED, &config(name).key, None));
+                        effects
+                    }
+                    Step::Pod(name, place, configs) => {
+                        let from = configs.iter().map(|c| format!(r#"{{"configMapRef":{{"name":"o{c}"}}}}"#));
+                        let from = from.collect::<Vec<_>>().join(",");
+                        let spec = format!(r#"{{"nodeName":"edge-{place}","containers":[{{"envFrom":[{from}]}}]}}"#);
+                        index.apply(PODS, object("pods", name, version, &spec))
+                    }
+                    Step::NoPod(name) => index.remove(PODS, &object("pods", name, version, "{}").key, None),
+                    Step::Subscribe(n) => index.subscribe(&node(n), SUBSCRIBED),
+                    Step::Unsubscribe(n) => index.unsubscribe(&node(n), SUBSCRIBED),
+                };
+                for Effect { node, key, what } in effects {
+                    let holds = held.entry(node).or_default();
+                    match what {
+                        What::Put { .. } => drop(holds.insert(key.clone(), index.get(&key).unwrap().clone())),
+                        What::Gone(_) => drop(holds.remove(&key)),
+                    }
+                }
+                for n in 0..3 {
+                    prop_assert_eq!(&index.wanted(&node(n)), held.entry(node(n)).or_default());
+                }
+            }
+        }
+    }
+}

@@ -316,3 +316,6 @@ fn rand_seed() -> u64 {
 
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
+
+#[cfg(test)]
+mod tests;
