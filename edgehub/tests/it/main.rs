@@ -4,4 +4,9 @@
 mod apply;
 mod catch_up;
 mod cloud;
+mod journal;
+mod link;
+mod node;
+mod requests;
+mod stock;
 mod world;
