@@ -61,7 +61,7 @@ impl Identities {
             };
             endpoints.iter().map(target).collect()
         };
-        let mut targets = vec![to(&websocket, &config.websocket), to(&quic, &config.quic)];
+        let mut targets = [to(&websocket, &config.websocket), to(&quic, &config.quic)];
         if config.prefer == TransportConfig::Quic {
             targets.reverse();
         }

@@ -16,8 +16,8 @@ use hub_core::node::NodeId;
 use hub_core::service::{Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
 use hub_core::session::{Delivery, Lane, Outgoing, SessionConfig};
 use hub_core::transport::{
-    Capabilities, ConnectRequest, Dialer, Endpoint, Inbound, Listener, MemoryConfig, MemoryDialer,
-    MemoryListener, Outbound, Peer, Rejection, Transport, TransportError, memory,
+    Capabilities, ConnectRequest, Dialer, Endpoint, Inbound, Listener, MemoryConfig, MemoryDialer, Outbound,
+    Peer, Rejection, Transport, TransportError, memory,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -72,14 +72,17 @@ impl Cloud {
             cut: Arc::default(),
             wire: wire.clone(),
         };
-        (Self::at(node, capabilities, script, listener, wire), dialer)
+        (
+            Self::at(node, capabilities, script, Box::new(listener), wire),
+            dialer,
+        )
     }
 
-    fn at(
+    pub fn at(
         node: &NodeId,
         capabilities: Capabilities,
         script: Script,
-        listener: MemoryListener,
+        listener: Box<dyn Listener>,
         wire: Arc<AtomicU64>,
     ) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
@@ -220,7 +223,7 @@ impl Cloud {
 }
 
 async fn accept(
-    mut listener: MemoryListener,
+    mut listener: Box<dyn Listener>,
     session: SessionHandle,
     capabilities: Capabilities,
     refusing: Arc<Mutex<Option<Rejection>>>,

@@ -9,4 +9,5 @@ mod link;
 mod node;
 mod requests;
 mod stock;
+mod tls;
 mod world;
