@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hub_core::backoff::Backoff;
 use hub_core::transport::{
     Dialer, Endpoint, Identity, QuicConfig, QuicDialer, TlsClient, WebSocketConfig, WebSocketDialer,
 };
@@ -32,6 +31,8 @@ struct Certificate {
     plan: RenewalPlan,
     tls: TlsClient,
     seed: u64,
+    /// The trouble that was told last.
+    told: String,
 }
 
 impl Identities {
@@ -49,7 +50,7 @@ impl Identities {
         if config.websocket.is_empty() && config.quic.is_empty() {
             return Err(RunError::NoEndpoint);
         }
-        let certificate = Certificate::obtain(config, serves, seed).await?;
+        let certificate = Certificate::obtain(config, serves, seed, &mut String::new()).await?;
         let tls = &certificate.tls;
         let websocket: Arc<dyn Dialer> =
             Arc::new(WebSocketDialer::new(tls.clone(), WebSocketConfig::default()));
@@ -84,8 +85,9 @@ impl Identities {
             let now = SystemTime::now();
             if certificate.plan.is_over(now) {
                 // The tunnel's server would refuse it. The link that stands lives on without it.
-                certificate.replace(config, Certificate::obtain(config, true, certificate.seed).await?)?;
-                return Ok(());
+                let other =
+                    Certificate::obtain(config, true, certificate.seed, &mut certificate.told).await?;
+                return certificate.install(config, other.enrolled);
             }
             if !config.rotate || now < certificate.plan.due() {
                 let until = if config.rotate {
@@ -116,12 +118,13 @@ impl Identities {
 }
 
 impl Certificate {
-    async fn obtain(config: &EdgeHubConfig, serves: bool, seed: u64) -> Result<Self, RunError> {
-        let backoff = Backoff {
-            first: config.backoff.first,
-            max: config.backoff.max,
-        };
-        let (mut attempt, mut told) = (0, String::new());
+    async fn obtain(
+        config: &EdgeHubConfig,
+        serves: bool,
+        seed: u64,
+        told: &mut String,
+    ) -> Result<Self, RunError> {
+        let mut attempt = 0;
         loop {
             let error = match enroll(&config.enroll, SystemTime::now()).await {
                 Ok(enrolled) => {
@@ -132,6 +135,7 @@ impl Certificate {
                         plan,
                         tls,
                         seed,
+                        told: String::new(),
                     });
                 }
                 Err(error) => error,
@@ -140,11 +144,11 @@ impl Certificate {
             if operator && !serves {
                 return Err(error.into());
             }
-            say(&error, operator, &mut told);
+            say(&error, operator, told);
             let pause = if operator {
                 config.identity_retry
             } else {
-                backoff.pause(attempt, seed.rotate_left(attempt))
+                config.backoff.pause(attempt, seed.rotate_left(attempt))
             };
             attempt = attempt.saturating_add(1);
             tokio::time::sleep(pause).await;
@@ -157,10 +161,6 @@ impl Certificate {
         self.plan = RenewalPlan::new(config.renewal.clone(), &enrolled, self.seed);
         self.enrolled = enrolled;
         Ok(())
-    }
-
-    fn replace(&mut self, config: &EdgeHubConfig, other: Self) -> Result<(), RunError> {
-        self.install(config, other.enrolled)
     }
 }
 

@@ -6,11 +6,12 @@
 
 mod diff;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hub_core::api::{ApiRequest, ApiResponse, Reason, Target, UpstreamError, Verb};
 use hub_core::application::{Application, SOURCE_CLOUD, SOURCE_EDGE, WATCH_SYNC};
+use hub_core::backoff::Backoff;
 use hub_core::handle::CallError;
 use hub_core::message::{Content, Message, MessageId, Operation, Route};
 use hub_core::node::NodeId;
@@ -31,35 +32,52 @@ pub(super) struct Watches(BTreeMap<Scope, Application>);
 pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut Watches) {
     let mut changed = store.scopes_changed();
     let own = shared.config.own_scopes();
-    // A cloud that restarted knows of no watch, and KubeEdge's edges do not tell it (weak spot L10).
-    sync(shared, watches).await;
+    // What was listed since the last round.
+    let mut listed = BTreeSet::new();
+    // Whether the cloud knows of exactly these watches.
+    let mut synced = false;
     let mut failures = 0;
+    let mut round = tokio::time::Instant::now();
     loop {
         changed.mark_unchanged();
+        let now = tokio::time::Instant::now();
+        if round <= now {
+            listed.clear();
+            round = now + shared.config.relist.mul_f64(0.5 + 0.5 * share());
+        }
         let scopes = wanted(shared, store);
         let before = watches.0.len();
         watches.0.retain(|scope, _| scopes.contains(scope));
-        if watches.0.len() != before {
-            sync(shared, watches).await;
-        }
+        synced &= watches.0.len() == before;
         let mut failed = false;
         // What every node gets is pushed, but a cloud that believes it delivered does not repeat itself.
         for scope in own.iter().chain(&scopes) {
-            failed |= fill(shared, store, watches, scope, !own.contains(scope))
-                .await
-                .is_err();
+            if !listed.contains(scope) {
+                match fill(shared, store, watches, scope, !own.contains(scope), synced).await {
+                    Ok(()) => {
+                        listed.insert(scope.clone());
+                    }
+                    Err(Unfilled) => failed = true,
+                }
+            }
+        }
+        if !synced {
+            match sync(shared, watches).await {
+                Some(unwatched) => {
+                    synced = true;
+                    failed |= !unwatched.is_empty();
+                    listed.retain(|scope| !unwatched.contains(scope));
+                }
+                None => failed = true,
+            }
         }
         failures = if failed { failures + 1 } else { 0 };
-        let random = MessageId::random()
-            .as_uuid()
-            .map_or(0, |bytes| u64::from(bytes[0]));
-        let relist = shared.config.relist.mul_f64(0.5 + 0.5 * random as f64 / 255.0);
-        let pause = if failed {
-            shared.config.backoff.pause(failures, random << 56)
-        } else {
-            relist
+        let backoff = Backoff {
+            max: shared.config.relist,
+            ..shared.config.backoff
         };
-        let again = tokio::time::sleep(pause);
+        let retry = now + backoff.pause(failures, (share() * u64::MAX as f64) as u64);
+        let again = tokio::time::sleep_until(if failed { retry.min(round) } else { round });
         tokio::pin!(again);
         loop {
             tokio::select! {
@@ -77,19 +95,21 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut 
 /// The scope could not be filled; told already.
 struct Unfilled;
 
-/// Lists a scope, applies the difference, and watches it.
+/// Lists a scope and applies the difference. It is then among the watches; `now`, or with the next [`sync`].
 async fn fill(
     shared: &Shared,
     store: &dyn ObjectStore,
     watches: &mut Watches,
     scope: &Scope,
     watch: bool,
+    now: bool,
 ) -> Result<(), Unfilled> {
     let changes = match list(shared, store, scope).await {
         Ok(changes) => changes,
         Err(ListError::Denied(answer)) if watch => {
             let reason = String::from_utf8_lossy(&answer.body);
             tracing::warn!(%scope, %reason, "the cloud does not give this node what a client of it wants; check its permissions");
+            watches.0.remove(scope);
             return store
                 .apply(vec![Change::Drop(scope.clone())])
                 .await
@@ -98,6 +118,8 @@ async fn fill(
         }
         Err(error) => {
             tracing::debug!(%scope, %error, "a scope could not be listed");
+            // Its kind may be gone, and a watch of it the end of the cloud.
+            watches.0.remove(scope);
             return Err(Unfilled);
         }
     };
@@ -107,17 +129,18 @@ async fn fill(
             return Err(Unfilled);
         }
     }
-    if watch && scope.fields.is_empty() && !watches.0.contains_key(scope) {
-        let application = watch_of(&shared.config.node, scope);
+    if !watch || !scope.fields.is_empty() || watches.0.contains_key(scope) {
+        return Ok(());
+    }
+    let application = watch_of(&shared.config.node, scope);
+    if now {
         let answer = call(shared, application.to_message(), shared.config.write_timeout).await;
-        match answer.as_ref().map(upstream::response) {
-            Ok(Ok(response)) if response.is_success() => drop(watches.0.insert(scope.clone(), application)),
-            _ => {
-                tracing::debug!(%scope, "the cloud does not watch; the scope is listed now and then");
-                return Err(Unfilled);
-            }
+        if !matches!(answer.as_ref().map(upstream::response), Ok(Ok(response)) if response.is_success()) {
+            tracing::debug!(%scope, "the cloud does not watch; the scope is listed now and then");
+            return Err(Unfilled);
         }
     }
+    watches.0.insert(scope.clone(), application);
     Ok(())
 }
 
@@ -177,8 +200,9 @@ async fn read(shared: &Shared, scope: &Scope) -> Result<ApiResponse, ListError> 
     )?)
 }
 
-/// Names all watches that this node has; the cloud begins those it does not know and ends the others.
-async fn sync(shared: &Shared, watches: &mut Watches) {
+/// Names all watches that this node has: the cloud begins those it does not know and ends the others. A cloud that restarted
+/// knows of none, and KubeEdge's edges do not tell it (weak spot L10). Gives the scopes that it does not watch.
+async fn sync(shared: &Shared, watches: &mut Watches) -> Option<Vec<Scope>> {
     let all: BTreeMap<_, _> = watches
         .0
         .values()
@@ -186,17 +210,16 @@ async fn sync(shared: &Shared, watches: &mut Watches) {
         .collect();
     let route = Route::new(SOURCE_EDGE, SOURCE_CLOUD, Operation::Null, WATCH_SYNC);
     let message = Message::new(route, Content::encode(&all));
-    let answer = call(shared, message, shared.config.write_timeout).await;
-    let failed: Option<BTreeMap<String, serde::de::IgnoredAny>> = answer
-        .ok()
-        .and_then(|answer| answer.content.decode("the watches that failed").ok());
-    match failed {
-        // They are asked for one by one, after a list.
-        Some(failed) => watches
-            .0
-            .retain(|_, application| !failed.contains_key(&application.id)),
-        None => watches.0.clear(),
-    }
+    let answer = call(shared, message, shared.config.write_timeout).await.ok()?;
+    let failed: BTreeMap<String, serde::de::IgnoredAny> =
+        answer.content.decode("the watches that failed").ok()?;
+    let unwatched = watches
+        .0
+        .iter()
+        .filter(|(_, application)| failed.contains_key(&application.id));
+    let unwatched: Vec<_> = unwatched.map(|(scope, _)| scope.clone()).collect();
+    unwatched.iter().for_each(|scope| drop(watches.0.remove(scope)));
+    Some(unwatched)
 }
 
 /// The same scope has the same watch, whoever asks: nothing in it may vary.
@@ -223,4 +246,10 @@ fn watch_of(node: &NodeId, scope: &Scope) -> Application {
 
 async fn call(shared: &Shared, message: Message, within: Duration) -> Result<Message, CallError> {
     shared.session.call(message, Lane::Own, within).await
+}
+
+/// From 0 to 1, at random.
+fn share() -> f64 {
+    let id = MessageId::random();
+    id.as_uuid().map_or(0.5, |bytes| f64::from(bytes[0]) / 255.0)
 }

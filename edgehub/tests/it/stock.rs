@@ -27,6 +27,8 @@ struct Api {
     asked: Vec<String>,
     /// Lists that come out empty, by mistake.
     empty_lists: usize,
+    /// Config maps are no kind any more.
+    gone: bool,
 }
 
 fn stock(api: Arc<Mutex<Api>>) -> Script {
@@ -34,7 +36,8 @@ fn stock(api: Arc<Mutex<Api>>) -> Script {
         let mut api = api.lock().unwrap();
         if message.route.resource.as_str() == WATCH_SYNC {
             let watches: BTreeMap<String, Application> = message.content.decode("watches").unwrap();
-            let keys: Vec<_> = watches.values().map(|w| w.key.clone()).collect();
+            let mut keys: Vec<_> = watches.values().map(|w| w.key.clone()).collect();
+            keys.sort();
             api.asked.push(format!("sync {}", keys.join(" ")));
             let failed = Content::from_json("{}".into());
             return Some(Reply::Answer(answer_watch_sync(message, failed), Lane::Urgent));
@@ -48,7 +51,9 @@ fn stock(api: Arc<Mutex<Api>>) -> Script {
             "{} {} {}",
             request.verb, resource.resource, request.query
         ));
+        const GONE: &str = "the server could not find the requested resource";
         let response: ApiResponse = match (request.verb, &*resource.resource) {
+            (_, "configmaps") if api.gone => Status::failure(Reason::NotFound, GONE).into(),
             (_, "widgets") => Status::failure(
                 Reason::NotFound,
                 "the server could not find the requested resource",
@@ -120,7 +125,8 @@ async fn asked(api: &Arc<Mutex<Api>>, what: &str) {
     );
 }
 
-const WATCH: &str = "watch configmaps resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true";
+const WATCH: &str =
+    "sync /apiextensions.k8s.io/v1/customresourcedefinitions/null/null /core/v1/configmaps/null/null";
 
 #[tokio::test]
 async fn a_scope_is_listed_and_then_watched_and_is_complete() {
@@ -134,7 +140,7 @@ async fn a_scope_is_listed_and_then_watched_and_is_complete() {
     asked(&api, WATCH).await;
     let asked = api.lock().unwrap().asked.clone();
     let at = |what: &str| asked.iter().position(|a| a.starts_with(what)).unwrap();
-    assert!(at("list configmaps") < at("watch configmaps") && at("list pods") < at("list configmaps"));
+    assert!(at("list configmaps") < at("sync") && at("list pods") < at("list configmaps"));
     assert!(at("list customresourcedefinitions") < at("list configmaps"));
     assert!(
         !asked.iter().any(|a| a.starts_with("watch pods")),
@@ -156,12 +162,12 @@ async fn what_was_deleted_during_an_outage_goes_and_the_watches_are_named_again(
     }
     dialer.cut();
     edge.names(&config_maps(), &["b", "c"]).await;
-    let key = "/core/v1/configmaps/null/null";
-    let definitions = "/apiextensions.k8s.io/v1/customresourcedefinitions/null/null";
-    let first = api.lock().unwrap().asked[0].clone();
+    asked(&api, WATCH).await;
+    let asked = api.lock().unwrap().asked.clone();
+    let at = |what: &str| asked.iter().position(|a| a.starts_with(what)).unwrap();
     assert!(
-        first.starts_with("sync ") && first.contains(key) && first.contains(definitions),
-        "{first}"
+        at("list configmaps") < at("sync"),
+        "no kind is watched that may be gone: {asked:?}"
     );
 }
 
@@ -249,6 +255,41 @@ async fn an_unknown_kind_is_never_watched_and_a_forbidden_one_is_dropped() {
             .iter()
             .any(|a| a.starts_with("watch widgets") || a.starts_with("watch secrets"))
     );
+}
+
+#[tokio::test]
+async fn a_scope_that_is_wanted_later_is_listed_and_watched_alone() {
+    let api = with(&["a"], 5);
+    let (_cloud, _, edge) = connected(&api, NEVER).await;
+    asked(&api, WATCH).await;
+    api.lock().unwrap().asked.clear();
+    let scope = Scope {
+        labels: "app=web".into(),
+        ..Scope::all(GroupVersionResource::core("services"))
+    };
+    edge.store.apply(vec![Change::Want(scope)]).await.unwrap();
+    let options =
+        "labelSelector=app%3Dweb&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true";
+    asked(&api, &format!("watch services {options}")).await;
+    assert_eq!(api.lock().unwrap().asked.len(), 2);
+}
+
+#[tokio::test]
+async fn a_kind_that_went_away_during_an_outage_is_not_named_again() {
+    let api = with(&["a"], 5);
+    let (_cloud, dialer, _edge) = connected(&api, NEVER).await;
+    asked(&api, WATCH).await;
+    {
+        let mut api = api.lock().unwrap();
+        api.gone = true;
+        api.asked.clear();
+    }
+    dialer.cut();
+    asked(
+        &api,
+        "sync /apiextensions.k8s.io/v1/customresourcedefinitions/null/null",
+    )
+    .await;
 }
 
 #[tokio::test]
