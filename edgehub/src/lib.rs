@@ -8,6 +8,25 @@
 //! ```
 //!
 //! [`EdgeHub::run`] keeps the node connected for as long as it lives. Everybody else holds an [`EdgeHandle`].
+//!
+//! ```no_run
+//! use edgehub::store::EdgeStore;
+//! use edgehub::{EdgeHub, EdgeHubConfig};
+//! use hub_core::node::NodeId;
+//! use hub_core::transport::Endpoint;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = EdgeHubConfig::new(NodeId::new("edge-1")?);
+//! config.websocket.extend(Endpoint::parse("cloud.example:10000"));
+//! config.enroll.http_servers.extend(Endpoint::parse("cloud.example:10002"));
+//! config.enroll.token = Some(std::fs::read_to_string("token")?);
+//!
+//! let hub = EdgeHub::new(config, EdgeStore::open("/var/lib/kubeedge/edge.db")?)?;
+//! let handle = hub.handle(); // requests to the cloud's API, reports, the state of the link
+//! hub.run().await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod apply;
 mod config;

@@ -213,3 +213,72 @@ async fn wait(
         Err(_) => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hub_core::registry::Registry;
+    use hub_core::store::{MemoryStore, StoreLimits};
+    use hub_core::transport::{Peer, TransportError};
+
+    use super::*;
+
+    fn board() -> Board {
+        let store = MemoryStore::new(StoreLimits::default(), Registry::builtin());
+        Board::new(Arc::new(store), Metrics::default())
+    }
+
+    fn attach(board: &Board) {
+        let peer = Peer {
+            address: None,
+            common_name: None,
+            fingerprint: None,
+            capabilities: Capabilities::ALL,
+            transport: "memory",
+        };
+        board.notice(Notice::Attached(&peer));
+    }
+
+    fn end(board: &Board) {
+        board.notice(Notice::Detached(&DetachReason::Closed(CloseReason::Superseded)));
+    }
+
+    #[test]
+    fn the_end_of_the_old_connection_is_no_end_of_the_link_while_the_new_one_is_made() {
+        let board = board();
+        attach(&board);
+        board.replacing();
+        end(&board);
+        assert!(board.link().borrow().is_up());
+        attach(&board);
+        board.replaced();
+        assert!(board.link().borrow().is_up());
+        end(&board);
+        assert!(!board.link().borrow().is_up());
+    }
+
+    #[test]
+    fn a_new_connection_that_does_not_come_leaves_the_link_as_the_old_one_is() {
+        let board = board();
+        attach(&board);
+        board.replacing();
+        board.replaced();
+        assert!(board.link().borrow().is_up());
+        board.replacing();
+        end(&board);
+        board.replaced();
+        assert!(!board.link().borrow().is_up());
+    }
+
+    #[tokio::test]
+    async fn a_connection_s_end_is_known_by_its_number() {
+        let board = board();
+        attach(&board);
+        attach(&board);
+        board.gone(1).await;
+        assert!(futures::FutureExt::now_or_never(board.gone(2)).is_none());
+        board.notice(Notice::Detached(&DetachReason::Transport(
+            TransportError::Timeout("frame"),
+        )));
+        board.gone(2).await;
+    }
+}

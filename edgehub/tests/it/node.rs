@@ -37,7 +37,9 @@ fn controller(node_exists: Arc<Mutex<bool>>) -> Script {
                     ("query", Some(v)) => {
                         object(json!({ "metadata": { "resourceVersion": v.to_string() }, "spec": {} }))
                     }
-                    ("update", Some(v)) if content["metadata"]["resourceVersion"] == v.to_string() => {
+                    ("update", Some(v))
+                        if content["metadata"]["resourceVersion"].as_str() == Some(&v.to_string()) =>
+                    {
                         *version = Some(v + 1);
                         let mut lease = content;
                         lease["metadata"]["resourceVersion"] = (v + 1).to_string().into();
