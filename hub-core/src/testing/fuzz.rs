@@ -17,8 +17,11 @@ use crate::selector::{FieldSelector, LabelSelector};
 use crate::store::with_resource_version;
 use crate::transport::{Capabilities, Received, fuzz};
 
+/// What is done to an input; it panics where something is wrong.
+pub type Target = fn(&[u8]);
+
 /// All targets by name. Each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("application", application),
     ("bincode_frame", bincode_frame),
     ("catch_up", catch_up),
