@@ -213,7 +213,7 @@ async fn catch_up(handle: &SessionHandle) -> Result<(), String> {
     let differ: Differ = ask(handle, catch_up::HAVE, &Have::default()).await?;
     if !differ.resources.is_empty() {
         let differ: Differ = ask(handle, catch_up::BUCKETS_OF, &nothing.buckets(&differ)).await?;
-        let _: serde_json::Value = ask(handle, catch_up::VERSIONS_OF, &nothing.versions(&differ)).await?;
+        tell(handle, catch_up::VERSIONS_OF, &nothing.versions(&differ)).await?;
     }
     Ok(())
 }
@@ -223,6 +223,11 @@ async fn ask<T: DeserializeOwned>(
     resource: &str,
     content: &impl Serialize,
 ) -> Result<T, String> {
+    let answer = tell(handle, resource, content).await?;
+    answer.content.decode("an answer").map_err(|e| e.to_string())
+}
+
+async fn tell(handle: &SessionHandle, resource: &str, content: &impl Serialize) -> Result<Message, String> {
     let route = Route::new(catch_up::SOURCE, "resource", Operation::Query, resource);
     let message = Message::new(route, Content::encode(content));
     let answer = handle
@@ -232,5 +237,5 @@ async fn ask<T: DeserializeOwned>(
     if answer.route.operation == Operation::Error {
         return Err(format!("{resource}: {:?}", answer.content));
     }
-    answer.content.decode("an answer").map_err(|e| e.to_string())
+    Ok(answer)
 }
