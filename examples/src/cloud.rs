@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
-use cloudhub::pki::{Authority, AuthorityConfig, PkiConfig, PkiServer, ServeConfig};
+use cloudhub::pki::{self, Authority, AuthorityConfig, PkiConfig, PkiServer, ServeConfig, TokenKey};
 use cloudhub::{CloudHub, CloudHubConfig};
 use hub_core::credentials::CredentialFiles;
+use hub_core::node::NodeId;
 use hub_core::session::KeepaliveConfig;
 use hub_core::transport::{
     Listener, QuicConfig, QuicListener, TlsServer, TlsVersions, WebSocketConfig, WebSocketListener,
@@ -85,7 +86,7 @@ impl fmt::Display for Addresses {
 }
 
 /// The CA and the server's certificate, as a configuration names them.
-pub fn authority(config: &CloudCore) -> Result<Authority, String> {
+fn authority(config: &CloudCore) -> Result<Authority, String> {
     let module = &config.modules.cloud_hub;
     let (addresses, mut names): (Vec<_>, Vec<_>) = (
         module
@@ -115,6 +116,28 @@ pub fn authority(config: &CloudCore) -> Result<Authority, String> {
         token_lifetime: Duration::from_secs(u64::from(module.token_refresh_duration) * 2 * 3_600),
     };
     Authority::open(&config, SystemTime::now()).map_err(|error| error.to_string())
+}
+
+/// A token with which a node joins, made with the CA that a cloud half keeps. Touches nothing else of it.
+pub fn join_token(config: &CloudCore, node: Option<&NodeId>) -> Result<String, String> {
+    let module = &config.modules.cloud_hub;
+    let files = CredentialFiles::new(&module.tls_ca_file, &module.tls_ca_key_file);
+    let missing = |why: String| {
+        format!(
+            "{}: {why}; cloudcore makes the CA when it starts",
+            module.tls_ca_file.display()
+        )
+    };
+    let ca = files
+        .load()
+        .map_err(|error| missing(error.to_string()))?
+        .ok_or_else(|| missing("is not there".into()))?;
+    let certificate = ca.chain.first().ok_or_else(|| missing("no certificate".into()))?;
+    let lifetime = Duration::from_secs(u64::from(module.token_refresh_duration) * 2 * 3_600);
+    let jwt = TokenKey::of_ca(&ca.key)
+        .issue(SystemTime::now() + lifetime, node)
+        .map_err(|error| error.to_string())?;
+    Ok(pki::join_token(certificate, &jwt))
 }
 
 impl Cloud {

@@ -80,14 +80,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Ok(())
         }
         Some(Command::Token { node }) => {
-            let authority = cloud::authority(&config)?;
-            let now = std::time::SystemTime::now();
-            println!(
-                "{}",
-                authority
-                    .join_token(node.as_ref().map(|n| &n.0), now)
-                    .map_err(|e| e.to_string())?
-            );
+            println!("{}", cloud::join_token(&config, node.as_ref().map(|n| &n.0))?);
             Ok(())
         }
         None => {
