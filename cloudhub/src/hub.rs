@@ -2,7 +2,6 @@
 
 use std::future::{Future, IntoFuture};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -194,8 +193,6 @@ impl CloudHub {
         let _downstream = AbortOnDropHandle::new(tokio::spawn(downstream.run()));
         let sessions = self.sessions.clone();
         let _sweep = AbortOnDropHandle::new(tokio::spawn(async move { sessions.sweep().await }));
-        let sampled = self.clone();
-        let _sample = AbortOnDropHandle::new(tokio::spawn(async move { sampled.sample().await }));
 
         let mut accepting: FuturesUnordered<_> = listeners
             .into_iter()
@@ -215,22 +212,6 @@ impl CloudHub {
         drop(accepting);
         self.sessions.drain().await;
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Sums up what the sessions hold, for the metrics.
-    async fn sample(&self) {
-        loop {
-            tokio::time::sleep(SAMPLE).await;
-            let (mut queued, mut in_flight) = (0, 0);
-            for node in self.nodes().await {
-                queued += node.depth.queued;
-                in_flight += node.depth.in_flight;
-            }
-            self.metrics.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
-            self.metrics
-                .in_flight
-                .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
-        }
     }
 }
 
@@ -260,6 +241,3 @@ impl IntoFuture for Serve {
         Box::pin(self.hub.run(self.listeners, self.stop))
     }
 }
-
-/// The pause between two sums.
-const SAMPLE: Duration = Duration::from_secs(15);

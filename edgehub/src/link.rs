@@ -143,6 +143,8 @@ impl Board {
 impl Observer for Board {
     fn notice(&self, notice: Notice<'_>) {
         match notice {
+            // The journal and the calls have numbers of their own.
+            Notice::Depth { .. } => {}
             Notice::Attached(peer) => {
                 self.metrics.connections.inc();
                 self.metrics.up.set(1);

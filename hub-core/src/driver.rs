@@ -25,7 +25,7 @@ use crate::handle::{Command, SessionHandle};
 use crate::message::{Content, Message, MessageId, Operation};
 use crate::node::NodeId;
 use crate::service::{Handler, Outcome, Reply, Request};
-use crate::session::{CallEnd, CallId, Event, Outgoing, Session, SessionConfig};
+use crate::session::{CallEnd, CallId, Depth, Event, Outgoing, Session, SessionConfig};
 use crate::transport::{
     Capabilities, CloseReason, Inbound, Outbound, Peer, Received, Transport, TransportError,
 };
@@ -56,6 +56,13 @@ pub enum Notice<'a> {
     Expired(Arc<str>),
     /// The peer refuses a message; it will be tried again.
     Refused(Arc<str>, String),
+    /// What waits and what is unacknowledged changed by this much. All changes of a session sum up to nothing at its end.
+    Depth {
+        /// Messages waiting to be sent.
+        queued: i64,
+        /// Messages sent and not yet acknowledged.
+        in_flight: i64,
+    },
     /// The outbox is full: here is a message that was [pushed](SessionHandle::push).
     Overflow(Box<Outgoing>),
 }
@@ -120,6 +127,8 @@ pub struct Driver {
     farewell: Option<(Box<dyn Transport>, CloseReason)>,
     handling: FuturesUnordered<BoxFuture<'static, (MessageId, Outcome)>>,
     calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
+    /// The depth that the observer knows: queued, in flight.
+    told: (u32, u32),
 }
 
 /// The attached connection.
@@ -165,6 +174,7 @@ impl Driver {
             farewell: None,
             handling: FuturesUnordered::new(),
             calls: HashMap::new(),
+            told: (0, 0),
         };
         (driver, handle)
     }
@@ -177,6 +187,8 @@ impl Driver {
             let now = Instant::now();
             self.transmit(now);
             self.deliver_events(now);
+            let depth = self.session.depth();
+            self.tell_depth(depth);
             // A deadline that moved away is met early and set anew then: cheaper than setting the timer for every frame.
             if let Some(deadline) = self.next_deadline()
                 && armed.is_none_or(|armed| deadline < armed)
@@ -189,11 +201,22 @@ impl Driver {
                 armed = None;
             }
             if self.apply(action).is_break() {
+                self.tell_depth(Depth::default());
                 if let Some((transport, told)) = self.farewell.take() {
                     say_goodbye(transport, told).await;
                 }
                 return;
             }
+        }
+    }
+
+    fn tell_depth(&mut self, depth: Depth) {
+        let now = (depth.queued as u32, depth.in_flight as u32);
+        if now != self.told {
+            let change = |now: u32, told: u32| i64::from(now) - i64::from(told);
+            let (queued, in_flight) = (change(now.0, self.told.0), change(now.1, self.told.1));
+            self.told = now;
+            self.observer.notice(Notice::Depth { queued, in_flight });
         }
     }
 

@@ -262,6 +262,10 @@ impl Observer for Watcher {
                 tracing::info!(%node, transport = peer.transport, address = ?peer.address, capabilities = %peer.capabilities, "node connected");
                 let _ = sessions.events.send(HubEvent::Connected(node.clone()));
             }
+            Notice::Depth { queued, in_flight } => {
+                sessions.metrics.queued.inc_by(queued);
+                sessions.metrics.in_flight.inc_by(in_flight);
+            }
             // Its successor is announced next.
             Notice::Detached(DetachReason::Superseded) => sessions.metrics.detached("superseded"),
             Notice::Detached(reason) => {

@@ -63,6 +63,11 @@ pub async fn idle(cloud: &Cloud, edges: usize, time: Duration, report: &mut Repo
     let after = cloud.usage().map_err(|e| e.to_string())?;
     let share = (after.cpu - before.cpu).as_secs_f64() / time.as_secs_f64();
     report.add("cloud processor share while idle", share * 100.0, "% of a core");
+    report.add(
+        "cloud resident memory after that, all in all",
+        after.resident as f64 / 1e6,
+        "MB",
+    );
     let heartbeats = edges as f64 * time.as_secs_f64() / 15.0;
     report.add(
         "cloud processor time per 10,000 heartbeats",
