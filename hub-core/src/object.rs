@@ -5,10 +5,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Which collection an object lives in. Always from discovery or a request path, never guessed from a kind.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -264,7 +267,7 @@ impl<'a> Metadata<'a> {
                 &"an object",
             ));
         }
-        serde_json::from_slice::<Skeleton<'a>>(body).map(Into::into)
+        serde_json::from_slice::<Map<Skeleton<'a>>>(body).map(|map| map.0.into())
     }
 }
 
@@ -276,7 +279,7 @@ struct Skeleton<'a> {
     #[serde(borrow, default)]
     api_version: Cow<'a, str>,
     #[serde(borrow, default)]
-    metadata: Option<ObjectMeta<'a>>,
+    metadata: Option<Map<ObjectMeta<'a>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -296,9 +299,32 @@ struct ObjectMeta<'a> {
     labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
 }
 
+/// A JSON object and nothing else: what serde derives would also take an array, field by field.
+struct Map<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MapVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for MapVisitor<T> {
+            type Value = Map<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Map)
+            }
+        }
+
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
 impl<'a> From<Skeleton<'a>> for Metadata<'a> {
     fn from(s: Skeleton<'a>) -> Self {
-        let m = s.metadata.unwrap_or_default();
+        let m = s.metadata.map(|map| map.0).unwrap_or_default();
         Self {
             kind: s.kind,
             api_version: s.api_version,
@@ -326,7 +352,9 @@ mod tests {
         );
         assert_eq!(&*m.labels["app"], "wA");
         assert!(Metadata::parse(br#"{"metadata":null}"#).unwrap().name.is_empty());
-        assert!(Metadata::parse(b"[]").is_err());
+        for list in ["[]", r#"["Pod","v1"]"#, r#"{"metadata":["a"]}"#] {
+            assert!(Metadata::parse(list.as_bytes()).is_err(), "{list}");
+        }
     }
 
     #[test]

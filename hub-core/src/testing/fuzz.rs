@@ -131,6 +131,12 @@ pub fn application(data: &[u8]) {
 pub fn object(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let _ = Object::from_body(GroupVersionResource::core("pods"), body.clone());
+    if Metadata::parse(&body).is_ok() {
+        assert!(
+            body.trim_ascii_start().starts_with(b"{"),
+            "an object is an object"
+        );
+    }
     let spliced = with_resource_version(&body, 42);
     if spliced != body {
         let before = Metadata::parse(&body);
