@@ -129,12 +129,10 @@ async fn start_cloud(
         ));
     }
     let config = folder.join("cloudcore.yaml");
-    let yaml = format!(
-        "modules:\n  cloudHub:\n    nodeLimit: 200000\n    advertiseAddress: [127.0.0.1]\n    \
-         websocket: {{address: 127.0.0.1, port: 0}}\n    quic: {{enable: true, address: 127.0.0.1, port: 0}}\n    \
-         https: {{address: 127.0.0.1, port: 0}}\ncommonConfig: {{monitorServer: {{bindAddress: '127.0.0.1:0'}}}}\n\
-         edgeTunnel: {{standalone: {{server: '127.0.0.1:0'}}}}\n",
-    );
+    let yaml = "modules:\n  cloudHub:\n    nodeLimit: 200000\n    advertiseAddress: [127.0.0.1]\n    \
+         websocket: {address: 127.0.0.1, port: 0}\n    quic: {enable: true, address: 127.0.0.1, port: 0}\n    \
+         https: {address: 127.0.0.1, port: 0}\ncommonConfig: {monitorServer: {bindAddress: '127.0.0.1:0'}}\n\
+         edgeTunnel: {standalone: {server: '127.0.0.1:0'}}\n";
     std::fs::write(&config, yaml).map_err(|error| error.to_string())?;
     let data = folder.join("cloud");
     let text = |path: &std::path::Path| path.display().to_string();
