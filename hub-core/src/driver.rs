@@ -180,7 +180,12 @@ impl Driver {
     }
 
     /// Runs until the session is stopped or, without a connection, its last handle is gone.
-    pub async fn run(mut self) {
+    // Not an `async fn`: its future would hold the driver twice, once as the argument and once as the local.
+    pub fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move { self.drive().await }
+    }
+
+    async fn drive(&mut self) {
         let mut sleep = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         let mut armed: Option<Instant> = None;
         loop {
@@ -203,7 +208,8 @@ impl Driver {
             if self.apply(action).is_break() {
                 self.tell_depth(Depth::default());
                 if let Some((transport, told)) = self.farewell.take() {
-                    say_goodbye(transport, told).await;
+                    // Boxed: it happens once, at the end.
+                    Box::pin(say_goodbye(transport, told)).await;
                 }
                 return;
             }

@@ -526,3 +526,25 @@ async fn a_message_that_no_wire_takes_is_given_up_and_the_link_lives_on() {
         .unwrap();
     assert_eq!(asked.await.unwrap().unwrap().route.operation, Operation::Error);
 }
+
+#[test]
+fn a_driver_s_task_is_small() {
+    let handler = stack(
+        Router::new(),
+        tower::layer::util::Identity::new(),
+        ServiceConfig::default(),
+        ServiceMetrics::default(),
+    );
+    let observer = Arc::new(Seen {
+        notices: mpsc::unbounded_channel().0,
+        held: Mutex::new(None),
+    });
+    let config = Arc::new(DriverConfig::new(SessionConfig::cloud()));
+    let (driver, _handle) = Driver::new(node(), config, Arc::new(handler), observer, 1);
+    let (value, task) = (size_of_val(&driver), size_of_val(&driver.run()));
+    println!("a driver has {value} bytes, its task {task}");
+    assert!(
+        task <= 1280,
+        "a driver of {value} bytes runs in a task of {task}; it exists once for each node"
+    );
+}
