@@ -125,6 +125,20 @@ impl Agent<'_> {
     }
 
     async fn renew_lease(&mut self) -> Result<(), AgentError> {
+        match self.write_lease().await {
+            // Another life of this node left one, or somebody changed or deleted it: go on from what is there.
+            Err(AgentError::Denied(denied)) if matches!(denied.code, 404 | 409) => {
+                let known = self
+                    .ask(Operation::Query, Some(LEASES), "lease", Content::null())
+                    .await?;
+                self.lease = known.filter(Value::is_object);
+                self.write_lease().await
+            }
+            written => written,
+        }
+    }
+
+    async fn write_lease(&mut self) -> Result<(), AgentError> {
         let uid = self.uid.as_deref().unwrap_or_default();
         let name = self.shared.config.node.as_str();
         let (operation, lease) = match &self.lease {
@@ -135,25 +149,12 @@ impl Agent<'_> {
                 (Operation::Update, lease)
             }
         };
-        let namespace = Some(LEASES);
-        match self
-            .ask(operation, namespace, "lease", Content::encode(&lease))
-            .await
-        {
-            Ok(object) => {
-                // What the cloud made of it carries the version that the next update must name.
-                self.lease = object.filter(Value::is_object).or(Some(lease));
-                Ok(())
-            }
-            Err(AgentError::Denied(denied)) if matches!(denied.code, 404 | 409) => {
-                let known = self
-                    .ask(Operation::Query, namespace, "lease", Content::null())
-                    .await;
-                self.lease = known.ok().flatten().filter(Value::is_object);
-                Err(denied.into())
-            }
-            Err(error) => Err(error),
-        }
+        let written = self
+            .ask(operation, Some(LEASES), "lease", Content::encode(&lease))
+            .await?;
+        // What the cloud made of it carries the version that the next update must name.
+        self.lease = written.filter(Value::is_object).or(Some(lease));
+        Ok(())
     }
 
     async fn report_status(&mut self) -> Result<(), AgentError> {
