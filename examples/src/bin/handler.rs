@@ -11,7 +11,7 @@ use hub_core::node::NodeId;
 use hub_core::service::{Handler, Matcher, Reply, Request, Router};
 use hub_core::session::Lane;
 use hub_core::transport::{Endpoint, Listener, MemoryConfig, memory};
-use tower::Service;
+use tower::ServiceExt;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,10 +34,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = Router::new().route(Matcher::any().group("thermometer"), thermometer);
 
     // A layer sees every message of every node.
-    let log = tower::layer::layer_fn(|mut inner: Handler| {
+    let log = tower::layer::layer_fn(|inner: Handler| {
         tower::service_fn(move |request: Request| {
             println!("{} sends {:?}", request.node, request.message.route.resource);
-            inner.call(request)
+            inner.clone().oneshot(request)
         })
     });
 

@@ -19,7 +19,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The cloud: a cluster of its own, and a hub that speaks for it.
     let cluster = EmbeddedCluster::open(&folder.path().join("cluster.db"), EmbeddedConfig::default())?;
-    let cloud = CloudHub::new(CloudHubConfig::default(), cluster.clone())?;
+    let mut config = CloudHubConfig::default();
+    // Without this a node may read only the ConfigMaps that its own pods use.
+    config.authorization.read_all_configs = true;
+    let cloud = CloudHub::new(config, cluster.clone())?;
     let listener: Box<dyn Listener> = Box::new(listener);
     tokio::spawn(cloud.serve([listener]).into_future());
 
