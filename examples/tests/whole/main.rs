@@ -1,0 +1,14 @@
+//! The whole: both halves, their programs, and what people use against them. Real sockets, TLS, disks and processes.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod bad_peers;
+mod catch_up;
+mod client;
+mod kubectl;
+mod outage;
+mod process;
+mod programs;
+mod short_examples;
+mod tunnel;
+mod world;
