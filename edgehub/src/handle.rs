@@ -55,6 +55,11 @@ impl EdgeHandle {
         self.shared.board.link()
     }
 
+    /// Whether the cloud is there, and nothing else: what a metaServer follows to say how fresh its answers are.
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.shared.board.up()
+    }
+
     /// The session, for messages of an embedder's own.
     pub fn session(&self) -> &SessionHandle {
         &self.shared.session

@@ -59,6 +59,8 @@ pub(crate) struct Connections {
 pub(crate) struct Board {
     store: Arc<dyn ObjectStore>,
     link: watch::Sender<Link>,
+    /// The same for those who only ask whether.
+    up: watch::Sender<bool>,
     connections: watch::Sender<Connections>,
     /// A new connection is being made while the old one lives: its end is no end of the link.
     replacing: AtomicBool,
@@ -76,6 +78,7 @@ impl Board {
         Self {
             store,
             link: watch::channel(link).0,
+            up: watch::channel(false).0,
             connections: watch::channel(Connections::default()).0,
             replacing: AtomicBool::new(false),
             delivered: Mutex::default(),
@@ -86,6 +89,10 @@ impl Board {
 
     pub(crate) fn link(&self) -> watch::Receiver<Link> {
         self.link.subscribe()
+    }
+
+    pub(crate) fn up(&self) -> watch::Receiver<bool> {
+        self.up.subscribe()
     }
 
     pub(crate) fn connections(&self) -> watch::Receiver<Connections> {
@@ -123,6 +130,7 @@ impl Board {
     /// Why the link is down; for somebody who knows better than the driver.
     pub(crate) fn down(&self, reason: &str) {
         self.metrics.up.set(0);
+        self.up.send_replace(false);
         self.link.send_modify(|link| match link {
             Link::Down { reason: told, .. } => *told = reason.into(),
             up => {
@@ -148,6 +156,7 @@ impl Observer for Board {
             Notice::Attached(peer) => {
                 self.metrics.connections.inc();
                 self.metrics.up.set(1);
+                self.up.send_replace(true);
                 self.connections.send_modify(|c| {
                     c.attached += 1;
                     c.current = Some(peer.capabilities);
@@ -253,9 +262,9 @@ mod tests {
         assert!(board.link().borrow().is_up());
         attach(&board);
         board.replaced();
-        assert!(board.link().borrow().is_up());
+        assert!(board.link().borrow().is_up() && *board.up().borrow());
         end(&board);
-        assert!(!board.link().borrow().is_up());
+        assert!(!board.link().borrow().is_up() && !*board.up().borrow());
     }
 
     #[test]
