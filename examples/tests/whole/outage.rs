@@ -114,7 +114,6 @@ async fn never_a_lie(edge: &EdgeHalf) {
         "/api/v1/pods",
         "/api/v1/secrets",
         "/api/v1/namespaces/shop/secrets/other",
-        "/apis/nobody.example.com/v1/things",
     ] {
         let start = Instant::now();
         let answer = edge.api.get(path).await;
@@ -131,6 +130,9 @@ async fn never_a_lie(edge: &EdgeHalf) {
     // What surely does not exist is another matter: the node holds all services.
     let gone = edge.api.get(&format!("{SERVICES}/never")).await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    // And all definitions: a kind that nobody defined is none.
+    let kind = edge.api.get("/apis/nobody.example.com/v1/things").await;
+    assert_eq!(kind.status, StatusCode::NOT_FOUND);
 }
 
 /// What every node holds unasked.

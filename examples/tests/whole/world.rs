@@ -51,12 +51,12 @@ pub(crate) const NODE: &str = "edge-1";
 
 /// A cloud with a namespace `shop`.
 pub(crate) struct CloudHalf {
-    pub(crate) folder: TempDir,
     pub(crate) addresses: Addresses,
     pub(crate) api: Api,
     pub(crate) token: String,
     stop: CancellationToken,
-    task: Option<JoinHandle<Result<(), String>>>,
+    task: JoinHandle<Result<(), String>>,
+    _folder: TempDir,
 }
 
 impl CloudHalf {
@@ -65,17 +65,17 @@ impl CloudHalf {
         let cloud = Cloud::bind(&cloud_config(folder.path(), tunnel)).await.unwrap();
         let (addresses, token) = (cloud.addresses.clone(), cloud.join_token().unwrap());
         let stop = CancellationToken::new();
-        let task = Some(tokio::spawn(cloud.run(stop.clone())));
+        let task = tokio::spawn(cloud.run(stop.clone()));
         let api = Api(addresses.api.unwrap());
         api.create("/api/v1/namespaces", json!({ "metadata": { "name": "shop" } }))
             .await;
         Self {
-            folder,
             addresses,
             api,
             token,
             stop,
             task,
+            _folder: folder,
         }
     }
 
@@ -116,10 +116,9 @@ impl CloudHalf {
     }
 
     /// Ends in good order.
-    pub(crate) async fn end(mut self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
-        let task = self.task.take().unwrap();
-        within("the cloud's end", task).await.unwrap().unwrap();
+        within("the cloud's end", self.task).await.unwrap().unwrap();
     }
 }
 
@@ -129,10 +128,9 @@ pub(crate) struct EdgeHalf {
     pub(crate) store: EdgeStore,
     pub(crate) handle: EdgeHandle,
     pub(crate) wire: Wire,
-    config: EdgeCore,
-    folder: TempDir,
     stop: CancellationToken,
     task: JoinHandle<Result<(), String>>,
+    _folder: TempDir,
 }
 
 impl EdgeHalf {
@@ -144,10 +142,9 @@ impl EdgeHalf {
             store: edge.store.clone(),
             handle: edge.handle(),
             wire,
-            config,
-            folder,
             task: tokio::spawn(edge.run(stop.clone())),
             stop,
+            _folder: folder,
         };
         half.link(true).await;
         half
@@ -177,14 +174,9 @@ impl EdgeHalf {
     }
 
     /// Ends in good order.
-    pub(crate) async fn end(self) -> Stopped {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         within("the edge's end", self.task).await.unwrap().unwrap();
-        Stopped {
-            folder: self.folder,
-            config: self.config,
-            wire: self.wire,
-        }
     }
 
     /// An object on the disk, as the cloud has it.
@@ -209,19 +201,6 @@ impl EdgeHalf {
             (self.store.coverage(scope) == Coverage::Complete).then_some(())
         })
         .await;
-    }
-}
-
-/// A node whose program is not running.
-pub(crate) struct Stopped {
-    folder: TempDir,
-    config: EdgeCore,
-    wire: Wire,
-}
-
-impl Stopped {
-    pub(crate) async fn start(self) -> EdgeHalf {
-        EdgeHalf::start(self.folder, self.config, self.wire).await
     }
 }
 
