@@ -1,39 +1,36 @@
-//! kubectl against a node, with the cloud and without it. Skipped where there is no kubectl.
+//! kubectl against a node, with the cloud and without it.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod support;
 
+use std::path::Path;
 use std::process::Output;
 
+use hub_core::testing::tools;
 use serde_json::json;
 use support::{Mood, Node, config_map, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 struct Kubectl {
+    program: &'static Path,
     home: tempfile::TempDir,
     server: String,
 }
 
 impl Kubectl {
-    async fn of(node: &Node) -> Option<Self> {
-        let found = Command::new("kubectl")
-            .args(["version", "--client"])
-            .output()
-            .await;
-        if found.is_err() {
-            eprintln!("there is no kubectl here");
-            return None;
-        }
-        Some(Self {
+    async fn of(node: &Node) -> Self {
+        let found = tokio::task::spawn_blocking(|| tools::kubectl(env!("CARGO_TARGET_TMPDIR")));
+        Self {
+            program: found.await.unwrap(),
             home: tempfile::tempdir().unwrap(),
             server: format!("http://{}", node.address),
-        })
+        }
     }
 
     fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(self.program);
         command
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap())
@@ -79,9 +76,7 @@ async fn node() -> Node {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reading_works_alike_with_the_cloud_and_without_it() {
     let node = node().await;
-    let Some(kubectl) = Kubectl::of(&node).await else {
-        return;
-    };
+    let kubectl = Kubectl::of(&node).await;
     let commands = [
         "get pods -n shop",
         "get pods -A -o wide",
@@ -120,9 +115,7 @@ async fn reading_works_alike_with_the_cloud_and_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writing_works_with_the_cloud_and_is_refused_without_it() {
     let node = node().await;
-    let Some(kubectl) = Kubectl::of(&node).await else {
-        return;
-    };
+    let kubectl = Kubectl::of(&node).await;
     kubectl.run("get configmaps -n shop").await;
     let file = kubectl.home.path().join("b.json");
     std::fs::write(&file, config_map("shop", "b", "1").to_string()).unwrap();
@@ -171,9 +164,7 @@ async fn writing_works_with_the_cloud_and_is_refused_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_goes_on_through_an_outage() {
     let node = node().await;
-    let Some(kubectl) = Kubectl::of(&node).await else {
-        return;
-    };
+    let kubectl = Kubectl::of(&node).await;
     let mut child = kubectl
         .command("get configmaps -n shop -w -o name --request-timeout 0")
         .stdout(std::process::Stdio::piped())
