@@ -22,6 +22,7 @@ use crate::body::Body;
 use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
+use crate::decode;
 use crate::discovery::{self, Discovery};
 use crate::fault;
 use crate::metrics::Metrics;
@@ -215,7 +216,7 @@ impl Api {
         Ok(reply::header(answer, WARNING, &format!("299 - \"{warning}\"")))
     }
 
-    async fn dispatch<B>(self: &Arc<Self>, asked: Asked, verb: Verb, body: B) -> Result<Reply, Status>
+    async fn dispatch<B>(self: &Arc<Self>, mut asked: Asked, verb: Verb, body: B) -> Result<Reply, Status>
     where
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
@@ -227,7 +228,12 @@ impl Api {
             Verb::List => self.list(&asked).await,
             Verb::Watch => self.watch(asked).await,
             _ => {
-                let body = self.read(body).await?;
+                let mut body = self.read(body).await?;
+                if let Some(decoded) = decode::protobuf(&asked, verb, &body)? {
+                    self.metrics.skipped_fields.inc_by(decoded.skipped);
+                    body = decoded.json;
+                    asked.content_type = "application/json".into();
+                }
                 self.write(&asked, verb, body).await
             }
         }

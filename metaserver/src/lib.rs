@@ -44,6 +44,7 @@ mod body;
 mod client;
 mod cloud;
 mod config;
+mod decode;
 mod discovery;
 mod encode;
 mod fault;

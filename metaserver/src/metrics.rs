@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) events: Counter,
     pub(crate) stalled: Counter,
+    pub(crate) skipped_fields: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +41,7 @@ impl Metrics {
             connections: Gauge::default(),
             events: Counter::default(),
             stalled: Counter::default(),
+            skipped_fields: Counter::default(),
         }
     }
 
@@ -58,6 +60,11 @@ impl Metrics {
             "stalled_clients",
             "Clients cut off because they did not read",
             self.stalled.clone(),
+        );
+        registry.register(
+            "skipped_fields",
+            "Fields of protobuf bodies left out because this release does not know them",
+            self.skipped_fields.clone(),
         );
     }
 

@@ -162,6 +162,44 @@ async fn writing_works_with_the_cloud_and_is_refused_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_created_by_command_reaches_the_cloud_though_kubectl_writes_protobuf() {
+    let node = node().await;
+    let kubectl = Kubectl::of(&node).await;
+    for (create, read, expected) in [
+        (
+            "namespace lab",
+            "namespace lab -o jsonpath={.metadata.name}",
+            "lab",
+        ),
+        (
+            "configmap b -n shop --from-literal=k=v",
+            "configmap b -n shop -o jsonpath={.data.k}",
+            "v",
+        ),
+        (
+            "secret generic s -n shop --from-literal=k=v",
+            "secret s -n shop -o jsonpath={.data.k}",
+            "dg==",
+        ),
+        (
+            "service clusterip web -n shop --tcp=80:8080",
+            "service web -n shop -o jsonpath={.spec.ports[0].targetPort}",
+            "8080",
+        ),
+        (
+            "deployment web -n shop --image=web:1 --replicas=0",
+            "deployment web -n shop -o jsonpath={.spec.replicas}{.spec.template.spec.containers[0].image}",
+            "0web:1",
+        ),
+    ] {
+        kubectl.run(&format!("create {create}")).await;
+        assert_eq!(kubectl.run(&format!("get {read}")).await, expected, "{create}");
+    }
+    let again = kubectl.output("create configmap b -n shop").await;
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_goes_on_through_an_outage() {
     let node = node().await;
     let kubectl = Kubectl::of(&node).await;

@@ -86,6 +86,28 @@ async fn every_precondition_reaches_the_cloud_in_its_own_versions() {
 }
 
 #[tokio::test]
+async fn a_version_in_protobuf_reaches_the_cloud_as_the_cloud_s() {
+    let node = node().await;
+    let local = node.get(A).await.json()["metadata"]["resourceVersion"].clone();
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let field = |number: u8, text: &str| {
+        let head = [number << 3 | 2, text.len() as u8].map(char::from);
+        format!("{}{}{text}", head[0], head[1])
+    };
+    let metadata = field(1, &(field(1, "a") + &field(6, local.as_str().unwrap())));
+    let raw = metadata + &field(2, &(field(1, "v") + &field(2, "2")));
+    let body = format!("k8s\0{}", field(2, &raw));
+    let updated = node.ask("PUT", A, &protobuf, &body).await;
+    assert_eq!(
+        (updated.code.as_u16(), updated.json()["data"]["v"].as_str()),
+        (200, Some("2"))
+    );
+    assert_ne!(updated.json()["metadata"]["resourceVersion"], local);
+    let stale = node.ask("PUT", A, &protobuf, &body).await;
+    assert_eq!(stale.code, 409);
+}
+
+#[tokio::test]
 async fn a_watch_sees_a_write_no_later_than_its_writer() {
     let node = node().await;
     let mut watch = node.watch(&format!("{SHOP}?watch=true")).await;

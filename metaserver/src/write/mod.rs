@@ -22,7 +22,7 @@ impl Api {
     pub(crate) async fn write(&self, asked: &Asked, verb: Verb, body: Bytes) -> Result<Reply, Status> {
         let shape = negotiate(&asked.client.accept, false)?;
         let include = included(asked, shape)?;
-        check_media(&asked.content_type, verb, &body)?;
+        check_media(asked, verb, &body)?;
         let key = asked.key();
         let current = key.as_ref().and_then(|key| self.store.get(key));
         let body = match (&current, place(asked, verb)) {
@@ -137,8 +137,8 @@ fn media(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
-fn check_media(content_type: &str, verb: Verb, body: &Bytes) -> Result<(), Status> {
-    let known = match (verb, media(content_type)) {
+fn check_media(asked: &Asked, verb: Verb, body: &Bytes) -> Result<(), Status> {
+    let known = match (verb, media(&asked.content_type)) {
         (Verb::Patch, media) => matches!(
             media,
             "application/json-patch+json"
@@ -148,17 +148,23 @@ fn check_media(content_type: &str, verb: Verb, body: &Bytes) -> Result<(), Statu
                 | "application/apply-patch+cbor"
         ),
         (Verb::Delete | Verb::DeleteCollection, _) if body.is_empty() => true,
-        (_, "" | "application/json" | "application/yaml" | "application/vnd.kubernetes.protobuf") => true,
+        // Protobuf that could be read is JSON by now.
+        (_, "" | "application/json" | "application/yaml") => true,
         _ => false,
     };
     if known {
         return Ok(());
     }
-    let message = if verb == Verb::Patch {
-        "415: Unsupported Media Type"
-    } else {
-        "the body of the request was in an unknown format - accepted media types include: application/json, \
-         application/yaml, application/vnd.kubernetes.protobuf"
+    let message = match (verb, asked.kind.custom) {
+        (Verb::Patch, _) => "415: Unsupported Media Type",
+        (_, true) => {
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml"
+        }
+        (_, false) => {
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml, application/vnd.kubernetes.protobuf"
+        }
     };
     Err(Status::failure(Reason::UnsupportedMediaType, message))
 }

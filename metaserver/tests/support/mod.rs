@@ -175,7 +175,9 @@ impl State {
             (Verb::Get, Some(current)) => return ApiResponse::json(200, current.to_string()),
             (Verb::Create, None) => {
                 body["metadata"]["name"] = named.clone().into();
-                body["metadata"]["namespace"] = json!(namespace.as_deref());
+                if let Some(namespace) = namespace.as_deref() {
+                    body["metadata"]["namespace"] = namespace.into();
+                }
                 body["metadata"]["uid"] = format!("uid-{named}").into();
                 body["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
                 (201, body)

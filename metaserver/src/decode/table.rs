@@ -1,0 +1,201 @@
+//! What the fields of Kubernetes' messages are called and hold: a text of facts, read message by message as they are met.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
+
+/// The messages by group and version, and name.
+#[derive(Debug)]
+pub(super) struct Table {
+    messages: HashMap<&'static str, HashMap<&'static str, Message>>,
+}
+
+/// One message.
+#[derive(Debug)]
+pub(super) struct Message {
+    group_version: &'static str,
+    line: &'static str,
+    fields: OnceLock<Vec<Field>>,
+}
+
+/// One field of a message.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) number: u32,
+    /// As in JSON. Empty when the fields of its message stand in the message around it.
+    pub(super) name: &'static str,
+    /// Whether a zero is shown in JSON: the field is a pointer in Go, or has no `omitempty`.
+    pub(super) keeps_zero: bool,
+    pub(super) inline: bool,
+    pub(super) repeated: Repeated,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeated {
+    Once,
+    List,
+    Map,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Int,
+    Double,
+    Text,
+    Bytes,
+    Time,
+    MicroTime,
+    Quantity,
+    IntOrString,
+    /// JSON in bytes: RawExtension, FieldsV1, JSON of a schema.
+    Raw,
+    /// A list of texts in a message of its own, so that a map can hold it.
+    Texts,
+    SchemaOrArray,
+    SchemaOrBool,
+    SchemaOrStrings,
+    /// Group and version, and name.
+    Message(&'static str, &'static str),
+}
+
+impl Table {
+    /// The messages of the built-in kinds.
+    pub(super) fn builtin() -> &'static Self {
+        static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(include_str!("messages.txt")));
+        &TABLE
+    }
+
+    fn new(text: &'static str) -> Self {
+        let (mut messages, mut group_version) = (HashMap::<_, HashMap<_, _>>::new(), "");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                group_version = section;
+                continue;
+            }
+            let (name, line) = line.split_once(' ').unwrap_or((line, ""));
+            let message = Message {
+                group_version,
+                line,
+                fields: OnceLock::new(),
+            };
+            messages.entry(group_version).or_default().insert(name, message);
+        }
+        Self { messages }
+    }
+
+    pub(super) fn message(&self, group_version: &str, name: &str) -> Option<&Message> {
+        self.messages.get(group_version)?.get(name)
+    }
+}
+
+impl Message {
+    /// Its fields in the order of Go's struct, which is that of JSON.
+    pub(super) fn fields(&self) -> &[Field] {
+        self.fields.get_or_init(|| {
+            let fields = self.line.split_ascii_whitespace();
+            fields
+                .map(|text| Field::parse(text, self.group_version).expect("a test reads the whole table"))
+                .collect()
+        })
+    }
+}
+
+impl Field {
+    fn parse(text: &'static str, group_version: &'static str) -> Option<Self> {
+        let (name, rest) = text.split_once(':')?;
+        let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
+        let (number, rest) = rest.split_at(end);
+        let (keeps_zero, rest) = flag(rest, "!");
+        let (inline, rest) = flag(rest, "~");
+        let (list, rest) = flag(rest, "[]");
+        let (map, rest) = flag(rest, "{}");
+        Some(Self {
+            number: number.parse().ok()?,
+            name,
+            keeps_zero,
+            inline,
+            repeated: match (list, map) {
+                (true, _) => Repeated::List,
+                (_, true) => Repeated::Map,
+                _ => Repeated::Once,
+            },
+            kind: match rest {
+                "bool" => Kind::Bool,
+                "int" => Kind::Int,
+                "double" => Kind::Double,
+                "string" => Kind::Text,
+                "bytes" => Kind::Bytes,
+                "Time" => Kind::Time,
+                "MicroTime" => Kind::MicroTime,
+                "Quantity" => Kind::Quantity,
+                "IntOrString" => Kind::IntOrString,
+                "Raw" => Kind::Raw,
+                "Strings" => Kind::Texts,
+                "SchemaOrArray" => Kind::SchemaOrArray,
+                "SchemaOrBool" => Kind::SchemaOrBool,
+                "SchemaOrStrings" => Kind::SchemaOrStrings,
+                message => {
+                    let (group_version, message) =
+                        message.rsplit_once('.').unwrap_or((group_version, message));
+                    Kind::Message(group_version, message)
+                }
+            },
+        })
+    }
+}
+
+fn flag<'a>(text: &'a str, flag: &str) -> (bool, &'a str) {
+    text.strip_prefix(flag).map_or((false, text), |rest| (true, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_core::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn every_message_of_a_field_is_in_the_table() {
+        let table = Table::builtin();
+        let all = table.messages.iter().flat_map(|(group_version, messages)| {
+            messages
+                .iter()
+                .map(move |(name, message)| (group_version, name, message))
+        });
+        for (group_version, name, message) in all {
+            let mut numbers = Vec::new();
+            for field in message.fields() {
+                let shown = format!("{group_version}.{name} {}", field.name);
+                if let Kind::Message(group_version, message) = field.kind {
+                    assert!(table.message(group_version, message).is_some(), "{shown}");
+                }
+                assert_eq!(field.name.is_empty(), field.inline, "{shown}");
+                assert!(!numbers.contains(&field.number), "{shown}");
+                numbers.push(field.number);
+            }
+        }
+    }
+
+    #[test]
+    fn every_built_in_kind_and_every_body_of_a_subresource_is_in_the_table() {
+        let table = Table::builtin();
+        assert!(table.message("meta.k8s.io/v1", "DeleteOptions").is_some());
+        for kind in Registry::builtin().all() {
+            let api_version = kind.resource.api_version();
+            assert!(
+                table.message(&api_version, &kind.kind).is_some(),
+                "{api_version} {}",
+                kind.kind
+            );
+            for below in &kind.subresources {
+                let (api_version, kind) = crate::decode::body_kind(&kind, Some(&below.name));
+                assert!(
+                    table.message(&api_version, &kind).is_some(),
+                    "{api_version} {kind}"
+                );
+            }
+        }
+    }
+}
