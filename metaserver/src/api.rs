@@ -420,9 +420,17 @@ impl Api {
         request.query = query.to_owned();
         request.accept = client.accept.clone();
         let answer = self.cloud.call(request).await;
-        if !matches!(&answer, Ok(response) if response.code != 404)
-            && let Some(document) = openapi::document(self.store.registry(), path)
-        {
+        let own = !matches!(&answer, Ok(response) if response.code != 404);
+        if own && path == "/openapi/v2" {
+            let version = &self.config.kubernetes_version;
+            if openapi::wants_protobuf(&client.accept) {
+                let reply = reply::json(200, Bytes::from(openapi::version_2_protobuf(version)), false);
+                return Ok(reply::header(reply, CONTENT_TYPE, openapi::PROTOBUF));
+            }
+            let document = openapi::version_2(version).to_string();
+            return Ok(reply::json(200, Bytes::from(document), false));
+        }
+        if own && let Some(document) = openapi::document(self.store.registry(), path) {
             return Ok(reply::json(200, Bytes::from(document.to_string()), false));
         }
         let response = answer.map_err(|error| fault::cloud_away(&error.to_string()))?;

@@ -1,4 +1,5 @@
-//! OpenAPI v3 as far as clients need it to write: which kinds can be patched, and with which parameters.
+//! OpenAPI as far as clients need it to write: in version 3 which kinds can be patched, and with which parameters; in version 2,
+//! which kubectl before 1.27 asks for, that there is a server and that it describes no kinds: then they are not checked beforehand.
 //!
 //! kubectl asks whether the server checks fields before it sends a file; without an answer it refuses to send. Where the cloud
 //! has full documents these are passed on, and this one is not used.
@@ -27,6 +28,26 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Option<Value> {
         }
     }
     Some(json!({ "paths": paths }))
+}
+
+/// The document of OpenAPI v2, in JSON.
+pub(crate) fn version_2(kubernetes_version: &str) -> Value {
+    json!({ "swagger": "2.0", "info": { "title": TITLE, "version": kubernetes_version }, "paths": {}, "definitions": {} })
+}
+
+/// The same in protobuf (gnostic `openapiv2.proto`: `Document.swagger = 1`, `Document.info = 2`, `Info.title = 1`,
+/// `Info.version = 2`), the only form that kubectl reads.
+pub(crate) fn version_2_protobuf(kubernetes_version: &str) -> Vec<u8> {
+    let info = [text(1, TITLE.as_bytes()), text(2, kubernetes_version.as_bytes())].concat();
+    [text(1, b"2.0"), text(2, &info)].concat()
+}
+
+/// A length-delimited field. Whatever is too long for a length of one byte is cut.
+fn text(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().min(127);
+    let mut field = vec![number << 3 | 2, length as u8];
+    field.extend_from_slice(&content[..length]);
+    field
 }
 
 fn version(registry: &Registry, wanted: &str) -> Option<Value> {
@@ -88,9 +109,32 @@ fn hash(document: &Value) -> String {
     text
 }
 
+const TITLE: &str = "Kubernetes";
+
+/// The content type of the protobuf form (kube-openapi `handler.go`).
+pub(crate) const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Whether a client wants the protobuf form. Older ones ask with an `@` in it, which no content type may have in an answer.
+pub(crate) fn wants_protobuf(accept: &str) -> bool {
+    accept.replace('@', ".").contains(PROTOBUF)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_2_is_the_same_in_json_and_in_protobuf() {
+        assert!(wants_protobuf(
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        ));
+        assert!(!wants_protobuf("application/json"));
+        assert_eq!(version_2("v1.36.2")["info"]["version"], "v1.36.2");
+        assert_eq!(
+            version_2_protobuf("v1.36.2"),
+            b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.36.2"
+        );
+    }
 
     #[test]
     fn every_kind_that_can_be_patched_says_that_fields_are_checked() {
