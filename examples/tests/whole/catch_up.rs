@@ -136,6 +136,7 @@ impl Hub {
 struct Edge {
     store: EdgeStore,
     handle: EdgeHandle,
+    metrics: Registry,
     run: JoinHandle<Result<(), edgehub::RunError>>,
 }
 
@@ -154,9 +155,12 @@ impl Edge {
             Tunnel::Quic => builder.with_dialer(QuicDialer::new(client, QuicConfig::default()), endpoint),
         }
         .build();
+        let mut metrics = Registry::default();
+        hub.register_metrics(&mut metrics);
         Self {
             store,
             handle: hub.handle(),
+            metrics,
             run: tokio::spawn(hub.run()),
         }
     }
@@ -174,10 +178,10 @@ impl Edge {
                 .map(|stored| (stored.object.key.clone(), version(&stored.object.body)))
                 .collect()
         };
-        let mut link = self.handle.link();
-        within("the link", link.wait_for(edgehub::Link::is_up))
-            .await
-            .unwrap();
+        until("the end of a catch-up", async || {
+            (value(&self.metrics, "edge_catch_ups_total") == 1).then_some(())
+        })
+        .await;
         let wanted = versions(cluster);
         assert_eq!(wanted.len(), count);
         until("the catch-up", async || {
@@ -211,20 +215,10 @@ struct Cost {
 
 impl Cost {
     fn now(metrics: &Registry) -> Self {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, metrics).unwrap();
-        let value = |name: &str| -> u64 {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("cloudhub_{name}_total ")));
-            line.unwrap_or_else(|| panic!("no {name} in {text}"))
-                .parse()
-                .unwrap()
-        };
         Self {
-            messages: value("sent_messages"),
-            down: value("sent_bytes"),
-            up: value("received_bytes"),
+            messages: value(metrics, "cloudhub_sent_messages_total"),
+            down: value(metrics, "cloudhub_sent_bytes_total"),
+            up: value(metrics, "cloudhub_received_bytes_total"),
         }
     }
 
@@ -241,6 +235,17 @@ impl std::fmt::Display for Cost {
             self.messages, self.down, self.up
         )
     }
+}
+
+fn value(metrics: &Registry, name: &str) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, metrics).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in {text}"))
+        .parse()
+        .unwrap()
 }
 
 async fn listen(ca: &TestCa, tunnel: Tunnel) -> (Box<dyn Listener>, SocketAddr) {

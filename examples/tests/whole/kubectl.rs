@@ -7,6 +7,7 @@ use examples::api::manifests;
 use hub_core::registry::Registry;
 use hub_core::store::{Coverage, ObjectStore};
 use hub_core::testing::tools;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -86,6 +87,12 @@ async fn quickstart() -> (CloudHalf, EdgeHalf) {
             api.create(&registry, object).await.unwrap();
         }
     }
+    // kubectl before 1.31 describes a Service by these.
+    let endpoints = json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": { "name": "web", "namespace": "shop" } });
+    cloud
+        .api
+        .create("/api/v1/namespaces/shop/endpoints", endpoints)
+        .await;
     let edge = cloud.edge(NODE, &["services", "namespaces"]).await;
     (cloud, edge)
 }
