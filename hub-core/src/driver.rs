@@ -180,7 +180,10 @@ impl Driver {
     }
 
     /// Runs until the session is stopped or, without a connection, its last handle is gone.
-    #[expect(clippy::manual_async_fn, reason = "its future would hold the driver twice, as argument and as local")]
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "its future would hold the driver twice, as argument and as local"
+    )]
     pub fn run(mut self) -> impl Future<Output = ()> + Send {
         async move { self.drive().await }
     }

@@ -83,19 +83,33 @@ pub(super) fn unpack(frame: &[u8], base: Option<&[u8]>, size: usize) -> Option<B
 
 fn compress(content: &[u8], base: Option<&[u8]>) -> Option<Bytes> {
     let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(content.len()));
+    match base {
+        // A context that refers to a base lives no longer than the base.
+        Some(base) => {
+            let mut context = context(true)?;
+            context.ref_prefix(base).ok()?;
+            context.compress2(&mut out, content).ok()?;
+        }
+        None => CONTEXT
+            .with_borrow_mut(|kept| {
+                if kept.is_none() {
+                    *kept = context(false);
+                }
+                kept.as_mut()?.compress2(&mut out, content).ok()
+            })
+            .map(drop)?,
+    }
+    out.shrink_to_fit();
+    Some(out.into())
+}
+
+fn context<'a>(checksum: bool) -> Option<CCtx<'a>> {
     let mut context = CCtx::try_create()?;
     context.set_parameter(CParameter::CompressionLevel(LEVEL)).ok()?;
     // The size travels in the envelope; the checksum proves a difference.
     context.set_parameter(CParameter::ContentSizeFlag(false)).ok()?;
-    context
-        .set_parameter(CParameter::ChecksumFlag(base.is_some()))
-        .ok()?;
-    if let Some(base) = base {
-        context.ref_prefix(base).ok()?;
-    }
-    context.compress2(&mut out, content).ok()?;
-    out.shrink_to_fit();
-    Some(out.into())
+    context.set_parameter(CParameter::ChecksumFlag(checksum)).ok()?;
+    Some(context)
 }
 
 /// Whether two handles share the very same bytes. The memo holds one of them, so the address cannot be reused.
@@ -119,6 +133,8 @@ struct Memo {
 
 thread_local! {
     static MEMO: RefCell<VecDeque<Memo>> = const { RefCell::new(VecDeque::new()) };
+    /// One for each worker, not for each connection: it is hundreds of kilobytes.
+    static CONTEXT: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
 }
 
 /// Results kept per thread: as many changes as are usually under way to many nodes at once.
