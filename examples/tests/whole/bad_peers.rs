@@ -31,7 +31,7 @@ async fn peers_that_speak_nonsense_are_turned_away_and_nobody_else_notices(tunne
 
     match tunnel {
         Tunnel::WebSocket => {
-            let garbage: Vec<u8> = (0..4096u32).map(|i| (i * 7919 >> 3) as u8).collect();
+            let garbage: Vec<u8> = (0..4096u32).map(|i| ((i * 7919) >> 3) as u8).collect();
             let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
             // The head of a TLS record with a ClientHello that does not come.
             let truncated = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03].to_vec();
@@ -50,7 +50,7 @@ async fn peers_that_speak_nonsense_are_turned_away_and_nobody_else_notices(tunne
         Tunnel::Quic => {
             let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             for size in [1, 20, 1200, 1400] {
-                let datagram: Vec<u8> = (0..size).map(|i: u32| (i * 7919 >> 3) as u8 | 0xc0).collect();
+                let datagram: Vec<u8> = (0..size).map(|i: u32| ((i * 7919) >> 3) as u8 | 0xc0).collect();
                 peer.send_to(&datagram, cloud.tunnel()).await.unwrap();
             }
         }
