@@ -190,6 +190,7 @@ async fn the_embedded_cluster_is_changed_with_kubectl_as_any_other() {
             .run("get configmap a -n shop -o jsonpath={.data.text}/{.metadata.labels.tier}")
             .await
     };
+    kubectl.run("create namespace other").await;
     let file = kubectl.file(&config_map("a", "created"));
     kubectl.run(&format!("create -f {file}")).await;
     assert!(
