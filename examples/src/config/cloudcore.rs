@@ -94,6 +94,16 @@ pub struct Listen {
 pub struct EdgeTunnel {
     /// The embedded cluster.
     pub standalone: Standalone,
+    /// What nodes may do.
+    pub authorization: Authorization,
+}
+
+/// What nodes may do beyond what is their own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authorization {
+    /// Whether a node may read all ConfigMaps and Secrets, not only those that its pods use.
+    pub read_all_configs: bool,
 }
 
 /// The embedded cluster, in place of a Kubernetes API server.

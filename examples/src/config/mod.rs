@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use cloudcore::{CloudCore, CloudHubModule, Listen, Standalone};
+pub use cloudcore::{Authorization, CloudCore, CloudHubModule, Listen, Standalone};
 pub use edgecore::{EdgeCore, EdgeHubModule, Endpoints, MetaServerModule};
 
 /// The file cannot be used. The operator's move.
