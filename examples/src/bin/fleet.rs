@@ -1,12 +1,13 @@
 //! Many simulated edges against one cloud process: what holding and feeding them costs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use examples::cloud::Addresses;
-use examples::fleet::{Cloud, Fleet, FleetConfig, Report, backlog, connect, fan_out, idle, live};
+use examples::fleet::{Cloud, Fleet, FleetConfig, Report, backlog, connect, fan_out, idle, live, storm};
 use hub_core::transport::Endpoint;
 
 /// Simulated edges over real sockets: connections, memory of the cloud process, messages a second, delivery latency.
@@ -28,6 +29,9 @@ struct Arguments {
     /// Seconds to leave everybody alone; 0 leaves this out.
     #[arg(long, default_value_t = 30)]
     idle: u64,
+    /// Have all edges come back at once: to the living cloud, and to one that was killed.
+    #[arg(long)]
+    storm: bool,
     /// Handshakes at once.
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<Report, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let (cloud, addresses, token) = start_cloud(arguments, folder.path()).await?;
-    let endpoint = |address: Option<std::net::SocketAddr>| {
+    let endpoint = |address: Option<SocketAddr>| {
         address
             .and_then(|address| Endpoint::parse(&address.to_string()))
             .ok_or("the cloud did not say where it listens")
@@ -105,6 +109,24 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
             &api,
             arguments.edges,
             arguments.backlog,
+            &mut report,
+        )
+        .await?;
+    }
+    if arguments.storm {
+        storm(&mut fleet, &cloud, "the same cloud", arguments.edges, &mut report).await?;
+        cloud.kill().await.map_err(|error| error.to_string())?;
+        let (cloud, addresses, _) = start_cloud(arguments, folder.path()).await?;
+        fleet.follow(endpoint(if arguments.quic {
+            addresses.quic
+        } else {
+            addresses.websocket
+        })?);
+        storm(
+            &mut fleet,
+            &cloud,
+            "a cloud after kill -9",
+            arguments.edges,
             &mut report,
         )
         .await?;

@@ -16,8 +16,8 @@ use hub_core::node::NodeId;
 use hub_core::service::{Handler, Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
 use hub_core::session::{Lane, SessionConfig};
 use hub_core::transport::{
-    Capabilities, ConnectRequest, Dialer, Endpoint, QuicConfig, QuicDialer, TlsClient, WebSocketConfig,
-    WebSocketDialer,
+    Capabilities, CloseReason, ConnectRequest, Dialer, Endpoint, QuicConfig, QuicDialer, TlsClient,
+    WebSocketConfig, WebSocketDialer,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -136,6 +136,18 @@ impl Fleet {
             times.push(time);
         }
         Ok(times)
+    }
+
+    /// Lets go of all connections, as after a cut. The certificates and the TLS sessions stay.
+    pub async fn disconnect(&mut self) {
+        for (_, handle) in self.handles.drain() {
+            handle.stop(CloseReason::Shutdown).await;
+        }
+    }
+
+    /// The cloud moved: another process, other ports.
+    pub fn follow(&mut self, tunnel: Endpoint) {
+        self.config.tunnel = tunnel;
     }
 
     /// Messages received by all edges so far.

@@ -11,4 +11,4 @@ mod scenario;
 pub use edge::{Arrival, Fleet, FleetConfig};
 pub use process::{Cloud, Usage};
 pub use report::{Report, percentiles};
-pub use scenario::{backlog, connect, fan_out, idle, live};
+pub use scenario::{backlog, connect, fan_out, idle, live, storm};

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 pub struct Cloud {
     pid: u32,
     /// Stops with us when we started it.
-    _child: Option<Child>,
+    child: Option<Child>,
 }
 
 /// What a process used so far.
@@ -27,7 +27,7 @@ pub struct Usage {
 impl Cloud {
     /// Watches a process that runs already.
     pub fn attach(pid: u32) -> Self {
-        Self { pid, _child: None }
+        Self { pid, child: None }
     }
 
     /// Starts `program` with `arguments` and waits until a line of its log says `ready`; that line comes back too.
@@ -52,13 +52,21 @@ impl Cloud {
                 return Ok((
                     Self {
                         pid,
-                        _child: Some(child),
+                        child: Some(child),
                     },
                     line,
                 ));
             }
         }
         Err(io::Error::other("the cloud ended before it was ready"))
+    }
+
+    /// Ends a cloud that we started, without a warning (SIGKILL), and waits until it is gone.
+    pub async fn kill(mut self) -> io::Result<()> {
+        match &mut self.child {
+            Some(child) => child.kill().await,
+            None => Err(io::Error::other("this cloud was not started here")),
+        }
     }
 
     /// What it used so far.

@@ -77,6 +77,35 @@ pub async fn idle(cloud: &Cloud, edges: usize, time: Duration, report: &mut Repo
     Ok(())
 }
 
+/// All edges come back at once to a cloud that is `what`: how long until the last is caught up, and what each cost.
+pub async fn storm(
+    fleet: &mut Fleet,
+    cloud: &Cloud,
+    what: &str,
+    edges: usize,
+    report: &mut Report,
+) -> Result<()> {
+    fleet.disconnect().await;
+    let before = settled(cloud).await?;
+    let start = Instant::now();
+    let times = fleet.connect(0..edges).await?;
+    let wall = start.elapsed();
+    let after = cloud.usage().map_err(|e| e.to_string())?;
+    report.add(
+        format!("{edges} edges back to {what}, all caught up after"),
+        wall.as_secs_f64(),
+        "s",
+    );
+    report.add_latency(&format!("back to {what}, dial to caught up"), &times);
+    let each = (after.cpu - before.cpu).as_secs_f64() * 1e6 / edges as f64;
+    report.add(
+        format!("back to {what}, cloud processor time per edge"),
+        each,
+        "µs",
+    );
+    Ok(())
+}
+
 /// Binds `pods` to an edge that is away, then connects it: messages a second until it has them all.
 pub async fn backlog(
     fleet: &mut Fleet,
