@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hub_core::api::Reach;
 use hub_core::clock::{Clock, SystemClock};
 use hub_core::handle::SessionHandle;
 use hub_core::message::{Message, MessageId};
@@ -55,11 +56,6 @@ impl EdgeHandle {
         self.shared.board.link()
     }
 
-    /// Whether the cloud is there, and nothing else: what a metaServer follows to say how fresh its answers are.
-    pub fn connected(&self) -> watch::Receiver<bool> {
-        self.shared.board.up()
-    }
-
     /// The session, for messages of an embedder's own.
     pub fn session(&self) -> &SessionHandle {
         &self.shared.session
@@ -102,5 +98,12 @@ impl std::fmt::Debug for EdgeHandle {
             .field("node", self.node())
             .field("link", &*self.link().borrow())
             .finish()
+    }
+}
+
+/// What a metaServer follows to say how fresh its answers are.
+impl Reach for EdgeHandle {
+    fn connected(&self) -> Option<watch::Receiver<bool>> {
+        Some(self.shared.board.up())
     }
 }

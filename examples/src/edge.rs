@@ -11,7 +11,7 @@ use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
-use metaserver::{MetaConfig, MetaServer};
+use metaserver::MetaServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,10 +42,10 @@ impl Edge {
 
         let meta = &config.modules.meta_manager.meta_server;
         let api = if meta.enable {
-            let handle = hub.handle();
-            let link = handle.connected();
-            let server = MetaServer::with_link(MetaConfig::default(), store.clone(), handle, link);
-            Some((server, listen(&meta.server).await?))
+            Some((
+                MetaServer::new(store.clone(), hub.handle()),
+                listen(&meta.server).await?,
+            ))
         } else {
             None
         };

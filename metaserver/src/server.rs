@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use hub_core::api::{ApiRequest, ApiResponse, Upstream, UpstreamError};
+use hub_core::api::{ApiRequest, ApiResponse, Reach, Upstream, UpstreamError};
 use hub_core::store::ObjectStore;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,7 +17,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{Duration, sleep, timeout};
 use tower::Service;
 
@@ -35,10 +35,16 @@ pub struct MetaServer {
 }
 
 impl MetaServer {
-    /// A server of a node's store with the default limits. `upstream` carries what the store cannot answer to the cloud.
+    /// A server of a node's store with the default limits. `upstream` carries what the store cannot answer to the
+    /// cloud; while it knows that the cloud is not there, nothing is sent and answers come at once.
     pub fn new<U>(store: impl ObjectStore, upstream: U) -> Self
     where
-        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
+        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError>
+            + Reach
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         U::Future: Send + 'static,
     {
         Self::with_config(MetaConfig::default(), store, upstream)
@@ -47,36 +53,15 @@ impl MetaServer {
     /// The same with limits of your own.
     pub fn with_config<U>(config: MetaConfig, store: impl ObjectStore, upstream: U) -> Self
     where
-        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
+        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError>
+            + Reach
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         U::Future: Send + 'static,
     {
-        Self::build(config, store, upstream, None)
-    }
-
-    /// The same with a link that tells of itself: while it says `false`, nothing is sent and answers come at once.
-    pub fn with_link<U>(
-        config: MetaConfig,
-        store: impl ObjectStore,
-        upstream: U,
-        link: watch::Receiver<bool>,
-    ) -> Self
-    where
-        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
-        U::Future: Send + 'static,
-    {
-        Self::build(config, store, upstream, Some(link))
-    }
-
-    fn build<U>(
-        config: MetaConfig,
-        store: impl ObjectStore,
-        upstream: U,
-        link: Option<watch::Receiver<bool>>,
-    ) -> Self
-    where
-        U: Service<ApiRequest, Response = ApiResponse, Error = UpstreamError> + Clone + Send + Sync + 'static,
-        U::Future: Send + 'static,
-    {
+        let link = upstream.connected();
         let mut cloud = Cloud::new(Upstream::new(upstream), config.cloud_timeout, config.cloud_pause);
         if let Some(link) = link {
             cloud.with_link(link);

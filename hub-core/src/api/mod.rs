@@ -208,5 +208,19 @@ pub enum UpstreamError {
     Protocol(String),
 }
 
+/// Whoever carries requests and may know, without trying, whether the cloud is there.
+///
+/// The metaServer asks its upstream once, and then follows: offline answers come at once and say how old they are.
+pub trait Reach {
+    /// Whether the cloud is there, as it changes. None where only trying tells.
+    fn connected(&self) -> Option<tokio::sync::watch::Receiver<bool>> {
+        None
+    }
+}
+
+impl<F> Reach for tower::util::ServiceFn<F> {}
+
+impl Reach for Upstream {}
+
 /// Where requests go that cannot be answered from a local store: through the tunnel, or to the embedded cluster.
 pub type Upstream = BoxCloneSyncService<ApiRequest, ApiResponse, UpstreamError>;
