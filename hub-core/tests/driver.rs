@@ -40,6 +40,7 @@ impl Observer for Seen {
             Notice::Detached(reason) => format!("detached: {reason}"),
             Notice::Delivered(key, version) => format!("delivered {key}@{}", version.unwrap_or(0)),
             Notice::Refused(key, reason) => format!("refused {key}: {reason}"),
+            Notice::Depth { .. } => return,
             other => format!("{other:?}"),
         };
         let _ = self.notices.send(text);
