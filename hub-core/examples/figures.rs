@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use hub_core::codec::{Codec, CodecLimits};
 use hub_core::driver::{Driver, DriverConfig, Notice, Observer};
-use hub_core::handle::SessionHandle;
+use hub_core::handle::{SendError, SessionHandle};
 use hub_core::message::{Content, Message, MessageId, Operation, Route};
 use hub_core::node::NodeId;
 use hub_core::service::{Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
@@ -164,7 +164,7 @@ async fn throughput(name: &str, size: usize, (cloud_wire, edge_wire): Pair) -> R
     let sender = tokio::spawn(async move {
         for n in 0..MESSAGES {
             let resource = format!("default/configmap/c{n}");
-            let outgoing = Outgoing {
+            let mut outgoing = Outgoing {
                 key: resource.as_str().into(),
                 version: Some(n + 1),
                 lane: Lane::Rest,
@@ -175,8 +175,10 @@ async fn throughput(name: &str, size: usize, (cloud_wire, edge_wire): Pair) -> R
                 ),
                 previous: None,
             };
-            if cloud.send(outgoing).await.is_err() {
-                break;
+            // A full outbox gives the message back.
+            while let Err(SendError::Full(full)) = cloud.send(outgoing).await {
+                outgoing = *full.0;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
         cloud
