@@ -219,7 +219,9 @@ async fn a_certificate_is_renewed_and_the_new_connection_is_there_before_the_old
     assert!(!down.is_finished(), "the link never went down");
     down.abort();
     assert_ne!(before, std::fs::read(directory.path().join("node.crt")).unwrap());
-    assert_eq!(issued.load(Ordering::SeqCst), 1);
+    // An attempt under way while the first connection is just being made may be lost, and is made again then.
+    let asked = issued.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&asked), "{asked} certificates for one renewal");
 }
 
 #[tokio::test]
