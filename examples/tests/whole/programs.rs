@@ -269,7 +269,7 @@ async fn quickstart_shows_what_it_promises_and_ends_on_ctrl_c(tunnel: Tunnel) {
     assert!(
         !said
             .iter()
-            .any(|line| line.contains("409") || line.contains("ERROR")),
+            .any(|line| line.contains("(409)") || line.contains("ERROR")),
         "{said:#?}"
     );
 }
