@@ -102,14 +102,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 fn effective(arguments: &Arguments) -> Result<CloudCore, String> {
-    let loaded = config::load::<CloudCore>(arguments.config.as_deref(), "CLOUDCORE", std::env::vars())
-        .map_err(|error| error.to_string())?;
-    for key in &loaded.unknown {
-        tracing::warn!(
-            "configuration key {key} has no effect here; see docs/operations.md for the keys that have"
-        );
-    }
-    let mut config = loaded.config;
+    let mut config: CloudCore = config::effective(arguments.config.as_deref(), "CLOUDCORE")?;
     let hub = &mut config.modules.cloud_hub;
     config.edge_tunnel.standalone.enable |= arguments.standalone;
     if let Some(folder) = &arguments.data_dir {

@@ -70,14 +70,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 fn effective(arguments: &Arguments) -> Result<EdgeCore, String> {
-    let loaded = config::load::<EdgeCore>(arguments.config.as_deref(), "EDGECORE", std::env::vars())
-        .map_err(|error| error.to_string())?;
-    for key in &loaded.unknown {
-        tracing::warn!(
-            "configuration key {key} has no effect here; see docs/operations.md for the keys that have"
-        );
-    }
-    let mut config = loaded.config;
+    let mut config: EdgeCore = config::effective(arguments.config.as_deref(), "EDGECORE")?;
     if let Some(folder) = &arguments.data_dir {
         let hub = &mut config.modules.edge_hub;
         hub.tls_ca_file = folder.join("ca/rootCA.crt");

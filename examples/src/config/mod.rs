@@ -48,6 +48,20 @@ pub struct Loaded<T> {
     pub unknown: Vec<String>,
 }
 
+/// As [`load`], with the environment of this process; keys without effect are named in the log, once.
+pub fn effective<T>(file: Option<&Path>, prefix: &str) -> Result<T, String>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let loaded = load::<T>(file, prefix, std::env::vars()).map_err(|error| error.to_string())?;
+    for key in &loaded.unknown {
+        tracing::warn!(
+            "configuration key {key} has no effect here; see docs/operations.md for the keys that have"
+        );
+    }
+    Ok(loaded.config)
+}
+
 /// Reads `file`, if there is one, over the defaults of `T`, then the variables of `environment` that begin with `prefix`.
 pub fn load<T>(
     file: Option<&Path>,
