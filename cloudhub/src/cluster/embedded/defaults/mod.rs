@@ -1,5 +1,9 @@
 //! What the server adds to the built-in kinds, as far as clients need it: enough to print, to wait and to run.
 
+mod kinds;
+mod pod;
+mod rules;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_core::api::Status;
@@ -16,8 +20,8 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
     if is_namespaces(kind) {
         namespace(value);
     } else if is(kind, "", "pods") {
-        pod(value);
-        value["status"] = json!({"phase": "Pending"});
+        pod::pod(value);
+        value["status"] = json!({"phase": "Pending", "qosClass": pod::quality_of_service(value)});
     } else if is(kind, "", "services") {
         service::complete(state, kind, value)?;
         value["status"] = json!({"loadBalancer": {}});
@@ -25,7 +29,6 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         || is(kind, "apps", "replicasets")
         || is(kind, "apps", "statefulsets")
     {
-        default(&mut value["spec"], "replicas", json!(1));
         value["status"] = json!({});
     } else if is(kind, "apps", "daemonsets") {
         value["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
@@ -38,7 +41,7 @@ pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Re
     if is_namespaces(kind) {
         default(&mut new["spec"], "finalizers", old["spec"]["finalizers"].clone());
     } else if is(kind, "", "pods") {
-        pod(new);
+        pod::pod(new);
         let (held, given) = (&old["spec"]["nodeName"], &new["spec"]["nodeName"]);
         if held.is_string() && held != given {
             let error = FieldError::forbidden(
@@ -60,12 +63,34 @@ pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Re
 }
 
 fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
-    if is(kind, "", "secrets") {
+    if is(kind, "batch", "jobs") && value["spec"]["parallelism"].is_null() {
+        default(&mut value["spec"], "completions", json!(1));
+    }
+    rules::apply(value, kinds::of(kind));
+    if let Some(path) = kinds::pod_spec(kind) {
+        rules::each(value, path, &mut pod::spec);
+    }
+    if is(kind, "networking.k8s.io", "networkpolicies") {
+        policy_types(value);
+    } else if is(kind, "", "secrets") {
         secret(value);
     } else if is(kind, "apiextensions.k8s.io", "customresourcedefinitions") {
         definition(kind, value)?;
     }
     Ok(())
+}
+
+/// A policy speaks of what it has rules for, and of what comes in anyway.
+fn policy_types(value: &mut Value) {
+    let egress = value["spec"]["egress"]
+        .as_array()
+        .is_some_and(|rules| !rules.is_empty());
+    let types = if egress {
+        json!(["Ingress", "Egress"])
+    } else {
+        json!(["Ingress"])
+    };
+    default(&mut value["spec"], "policyTypes", types);
 }
 
 fn namespace(value: &mut Value) {
@@ -74,44 +99,6 @@ fn namespace(value: &mut Value) {
     value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
     value["spec"] = json!({"finalizers": ["kubernetes"]});
     value["status"] = json!({"phase": "Active"});
-}
-
-/// Kubernetes `pkg/apis/core/v1/defaults.go` and the ServiceAccount admission, the constant ones.
-fn pod(value: &mut Value) {
-    let spec = &mut value["spec"];
-    if !spec.is_object() {
-        return;
-    }
-    for (field, to) in [
-        ("restartPolicy", json!("Always")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("schedulerName", json!("default-scheduler")),
-        ("securityContext", json!({})),
-        ("enableServiceLinks", json!(true)),
-        ("serviceAccountName", json!("default")),
-    ] {
-        default(spec, field, to);
-    }
-    spec["serviceAccount"] = spec["serviceAccountName"].clone();
-    for list in ["containers", "initContainers"] {
-        for container in spec
-            .get_mut(list)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            let image = container["image"].as_str().unwrap_or_default();
-            // A tag stands behind the last slash; a digest pins the image.
-            let last = image.rsplit('/').next().unwrap_or_default();
-            let floating = !last.contains('@') && matches!(last.split_once(':'), None | Some((_, "latest")));
-            let policy = if floating { "Always" } else { "IfNotPresent" };
-            default(container, "imagePullPolicy", policy.into());
-            default(container, "terminationMessagePath", "/dev/termination-log".into());
-            default(container, "terminationMessagePolicy", "File".into());
-            default(container, "resources", json!({}));
-        }
-    }
 }
 
 /// `stringData` is for writing only: it becomes `data`.

@@ -1,0 +1,175 @@
+//! The constant defaults of the built-in kinds (Kubernetes `pkg/apis/*/v1/defaults.go` and `zz_generated.defaults.go`).
+
+use hub_core::registry::ResourceKind;
+
+use super::rules::Rule;
+
+/// The rules of a kind, from the object down.
+pub(super) fn of(kind: &ResourceKind) -> &'static [Rule] {
+    let resource = &kind.resource;
+    let named = (&*resource.group, &*resource.resource);
+    KINDS
+        .iter()
+        .find(|(group, plural, _)| (*group, *plural) == named)
+        .map_or(&[], |(_, _, rules)| *rules)
+}
+
+/// Where the specs of pods stand in a kind.
+pub(super) fn pod_spec(kind: &ResourceKind) -> Option<&'static [&'static str]> {
+    match (&*kind.resource.group, &*kind.resource.resource) {
+        ("", "podtemplates") => Some(&["template", "spec"]),
+        ("", "replicationcontrollers")
+        | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs") => Some(&["spec", "template", "spec"]),
+        ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
+        _ => None,
+    }
+}
+
+const KINDS: &[(&str, &str, &[Rule])] = &[
+    (
+        "apps",
+        "deployments",
+        &[
+            ("spec.replicas", "1"),
+            ("spec.strategy", "{}"),
+            ("spec.strategy.type", "\"RollingUpdate\""),
+            ("spec.strategy[type=RollingUpdate].rollingUpdate", "{}"),
+            ("spec.strategy.rollingUpdate.maxUnavailable", "\"25%\""),
+            ("spec.strategy.rollingUpdate.maxSurge", "\"25%\""),
+            ("spec.revisionHistoryLimit", "10"),
+            ("spec.progressDeadlineSeconds", "600"),
+        ],
+    ),
+    (
+        "apps",
+        "daemonsets",
+        &[
+            ("spec.updateStrategy", "{}"),
+            ("spec.updateStrategy.type", "\"RollingUpdate\""),
+            ("spec.updateStrategy[type=RollingUpdate].rollingUpdate", "{}"),
+            ("spec.updateStrategy.rollingUpdate.maxUnavailable", "1"),
+            ("spec.updateStrategy.rollingUpdate.maxSurge", "0"),
+            ("spec.revisionHistoryLimit", "10"),
+        ],
+    ),
+    (
+        "apps",
+        "statefulsets",
+        &[
+            ("spec.replicas", "1"),
+            ("spec.podManagementPolicy", "\"OrderedReady\""),
+            (
+                "spec.updateStrategy",
+                "{\"type\":\"RollingUpdate\",\"rollingUpdate\":{}}",
+            ),
+            ("spec.updateStrategy.rollingUpdate.partition", "0"),
+            ("spec.persistentVolumeClaimRetentionPolicy", "{}"),
+            (
+                "spec.persistentVolumeClaimRetentionPolicy.whenDeleted",
+                "\"Retain\"",
+            ),
+            (
+                "spec.persistentVolumeClaimRetentionPolicy.whenScaled",
+                "\"Retain\"",
+            ),
+            ("spec.revisionHistoryLimit", "10"),
+            ("spec.volumeClaimTemplates[].spec.volumeMode", "\"Filesystem\""),
+            ("spec.volumeClaimTemplates[].status", "{\"phase\":\"Pending\"}"),
+        ],
+    ),
+    ("apps", "replicasets", &[("spec.replicas", "1")]),
+    ("", "replicationcontrollers", &[("spec.replicas", "1")]),
+    (
+        "batch",
+        "jobs",
+        &[
+            ("spec.parallelism", "1"),
+            ("spec.backoffLimit", "6"),
+            ("spec.completionMode", "\"NonIndexed\""),
+            ("spec.suspend", "false"),
+            ("spec.podReplacementPolicy", "\"TerminatingOrFailed\""),
+            ("spec.manualSelector", "false"),
+        ],
+    ),
+    (
+        "batch",
+        "cronjobs",
+        &[
+            ("spec.concurrencyPolicy", "\"Allow\""),
+            ("spec.suspend", "false"),
+            ("spec.successfulJobsHistoryLimit", "3"),
+            ("spec.failedJobsHistoryLimit", "1"),
+        ],
+    ),
+    (
+        "",
+        "persistentvolumes",
+        &[
+            ("spec.persistentVolumeReclaimPolicy", "\"Retain\""),
+            ("spec.volumeMode", "\"Filesystem\""),
+            ("spec.hostPath.type", "\"\""),
+        ],
+    ),
+    (
+        "",
+        "persistentvolumeclaims",
+        &[("spec.volumeMode", "\"Filesystem\"")],
+    ),
+    ("", "endpoints", &[("subsets[].ports[].protocol", "\"TCP\"")]),
+    (
+        "discovery.k8s.io",
+        "endpointslices",
+        &[("ports[].name", "\"\""), ("ports[].protocol", "\"TCP\"")],
+    ),
+    (
+        "networking.k8s.io",
+        "networkpolicies",
+        &[
+            ("spec.ingress[].ports[].protocol", "\"TCP\""),
+            ("spec.egress[].ports[].protocol", "\"TCP\""),
+        ],
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        "rolebindings",
+        &[("roleRef.apiGroup", "\"rbac.authorization.k8s.io\"")],
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        &[("roleRef.apiGroup", "\"rbac.authorization.k8s.io\"")],
+    ),
+    (
+        "storage.k8s.io",
+        "storageclasses",
+        &[
+            ("reclaimPolicy", "\"Delete\""),
+            ("volumeBindingMode", "\"Immediate\""),
+        ],
+    ),
+    (
+        "storage.k8s.io",
+        "csidrivers",
+        &[
+            ("spec", "{}"),
+            ("spec.attachRequired", "true"),
+            ("spec.podInfoOnMount", "false"),
+            ("spec.storageCapacity", "false"),
+            ("spec.fsGroupPolicy", "\"ReadWriteOnceWithFSType\""),
+            ("spec.volumeLifecycleModes", "[\"Persistent\"]"),
+            ("spec.requiresRepublish", "false"),
+            ("spec.seLinuxMount", "false"),
+        ],
+    ),
+    (
+        "scheduling.k8s.io",
+        "priorityclasses",
+        &[("preemptionPolicy", "\"PreemptLowerPriority\"")],
+    ),
+    (
+        "autoscaling",
+        "horizontalpodautoscalers",
+        &[("spec.minReplicas", "1")],
+    ),
+];
