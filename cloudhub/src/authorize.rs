@@ -2,6 +2,7 @@
 //!
 //! Who asks is known from the connection's certificate, never from the message. The rules are those of Kubernetes' node authorizer
 //! and NodeRestriction, as far as an edge needs them. Some of them depend on which pods a node runs; the downstream task knows.
+//! What they do not allow, the cluster's own rules may: a role bound to the group `system:nodes`, or to one node's user.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,14 +11,15 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use tower::{Layer, Service, ServiceExt};
 
-use hub_core::api::{ApiRequest, Reason, Status, Target, Verb};
+use hub_core::api::{ApiRequest, Reason, Status, Target, User, Verb};
 use hub_core::message::{Message, Operation};
-use hub_core::node::NodeId;
+use hub_core::node::{NODES_GROUP, NodeId};
 use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::scope::Scope;
 use hub_core::selector::FieldSelector;
 use hub_core::service::{BoxError, Reply, Request};
 
+use crate::cluster::Cluster;
 use crate::config::AuthorizationConfig;
 use crate::downstream::{Client, Question};
 
@@ -39,23 +41,50 @@ pub(crate) struct Forbidden {
     resource: String,
 }
 
+/// Who a node is for the cluster.
+pub(crate) fn user(node: &NodeId) -> User {
+    User {
+        name: node.user_name(),
+        groups: vec![NODES_GROUP.into(), "system:authenticated".into()],
+    }
+}
+
 /// Decides, asking the downstream task where that is needed. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Authorizer {
     config: Arc<AuthorizationConfig>,
     downstream: Client,
+    cluster: Arc<dyn Cluster>,
 }
 
 impl Authorizer {
-    pub(crate) fn new(config: Arc<AuthorizationConfig>, downstream: Client) -> Self {
-        Self { config, downstream }
+    pub(crate) fn new(
+        config: Arc<AuthorizationConfig>,
+        downstream: Client,
+        cluster: Arc<dyn Cluster>,
+    ) -> Self {
+        Self {
+            config,
+            downstream,
+            cluster,
+        }
     }
 
     /// Whether a node may have a request executed. The refusal is the answer of an API server.
     pub(crate) async fn check(&self, node: &NodeId, request: &ApiRequest) -> Result<(), Status> {
+        if self.config.unrestricted_requests {
+            return Ok(());
+        }
         match self.resolve(node, of_request(node, request, &self.config)).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(forbidden(node, request)),
+            Ok(false) => {
+                let mut request = request.clone();
+                request.user = Some(user(node));
+                if self.cluster.allows(&request).await {
+                    return Ok(());
+                }
+                Err(forbidden(node, &request))
+            }
             Err(_) => Err(Status::failure(Reason::ServiceUnavailable, "the hub is stopping")),
         }
     }

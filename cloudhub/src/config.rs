@@ -108,6 +108,9 @@ pub struct AuthorizationConfig {
     pub write_groups: Vec<Arc<str>>,
     /// Whether nodes may read all ConfigMaps and Secrets, not only those that their pods reference.
     pub read_all_configs: bool,
+    /// Whether the requests of metaServers are executed without asking what a node may do, as KubeEdge's cloudcore does unless its
+    /// `authorization` is enabled. Whoever holds a node's certificate then may do all that cloudcore may.
+    pub unrestricted_requests: bool,
 }
 
 impl Default for AuthorizationConfig {
@@ -116,6 +119,7 @@ impl Default for AuthorizationConfig {
         Self {
             write_groups: groups.map(Into::into).to_vec(),
             read_all_configs: false,
+            unrestricted_requests: false,
         }
     }
 }

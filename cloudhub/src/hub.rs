@@ -157,6 +157,7 @@ impl CloudHub {
         let authorizer = Authorizer::new(
             Arc::new(self.config.authorization.clone()),
             self.downstream.clone(),
+            self.cluster.clone(),
         );
         let upstream = Arc::new(Upstream {
             cluster: self.cluster.clone(),

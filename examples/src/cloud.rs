@@ -162,7 +162,9 @@ impl Cloud {
         hub_config.driver.write_deadline = Duration::from_secs(module.write_timeout);
         let silence_max = Duration::from_secs(module.keepalive_interval);
         Arc::make_mut(&mut hub_config.driver.session).keepalive = KeepaliveConfig::Expect { silence_max };
-        hub_config.authorization.read_all_configs = config.edge_tunnel.authorization.read_all_configs;
+        let rights = &config.edge_tunnel.authorization;
+        hub_config.authorization.read_all_configs = rights.read_all_configs;
+        hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
 
         let tls = || {

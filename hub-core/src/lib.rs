@@ -66,6 +66,7 @@ pub mod handle;
 pub mod message;
 pub mod node;
 pub mod object;
+pub mod rbac;
 pub mod registry;
 pub mod scope;
 pub mod selector;

@@ -37,6 +37,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// answer is known.
     fn execute(&self, request: ApiRequest) -> BoxFuture<'static, Result<ApiResponse, UpstreamError>>;
 
+    /// Whether the cluster's own rules let `request.user` have this. Asked where the rules for nodes do not allow it.
+    fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool>;
+
     /// The kinds that the cluster has, kept up to date by it.
     fn registry(&self) -> &Registry;
 }

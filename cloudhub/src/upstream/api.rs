@@ -39,7 +39,10 @@ async fn respond(
         return status.into();
     }
     if api.verb != Verb::Watch {
-        return upstream.execute(node, api).await;
+        return match upstream.config.authorization.unrestricted_requests {
+            true => upstream.execute_as_hub(api).await,
+            false => upstream.execute(node, api).await,
+        };
     }
     let watched = match scope(&api) {
         None => Err("only collections and objects can be watched".to_owned()),

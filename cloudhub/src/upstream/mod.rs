@@ -11,13 +11,13 @@ mod query;
 use std::future::Future;
 use std::sync::Arc;
 
-use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, UpstreamError, User};
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, UpstreamError};
 use hub_core::application::SOURCE_EDGE;
 use hub_core::message::{Operation, ResourceParts};
-use hub_core::node::{NODES_GROUP, NodeId};
+use hub_core::node::NodeId;
 use hub_core::service::{BoxError, Matcher, Reply, Request, Router};
 
-use crate::authorize::Authorizer;
+use crate::authorize::{self, Authorizer};
 use crate::cluster::Cluster;
 use crate::config::CloudHubConfig;
 use crate::downstream::Client;
@@ -130,7 +130,7 @@ where
 impl Upstream {
     /// Executes a request as the node. Where no answer is known, it is one that says so.
     async fn execute(&self, node: &NodeId, mut request: ApiRequest) -> ApiResponse {
-        request.user = Some(user(node));
+        request.user = Some(authorize::user(node));
         self.executed(request).await
     }
 
@@ -148,14 +148,6 @@ impl Upstream {
             };
             Status::failure(reason, format!("the cluster gave no answer: {error}")).into()
         })
-    }
-}
-
-/// The node as Kubernetes knows it.
-fn user(node: &NodeId) -> User {
-    User {
-        name: node.user_name(),
-        groups: vec![NODES_GROUP.into(), "system:authenticated".into()],
     }
 }
 

@@ -3,6 +3,7 @@
 use hub_core::api::{ApiRequest, Verb};
 use hub_core::application::Application;
 use hub_core::message::{Content, Message, Operation, Route};
+use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
 use serde_json::{Value, json};
 
@@ -229,4 +230,46 @@ async fn what_nobody_serves_is_an_error_and_never_silence() {
     let route = Route::new("twin", "resource", Operation::Get, "membership/detail");
     let answer = edge.ask(Message::new(route, Content::string("{}"))).await;
     assert!(answer.content.is_ok(), "else a stock edge asks for ever");
+}
+
+#[tokio::test]
+async fn a_role_that_is_bound_to_the_nodes_opens_what_their_own_rules_do_not() {
+    let world = World::new();
+    let mut edge = world.stock("edge1").await;
+    let write = ApiRequest::resource(
+        Verb::Create,
+        GroupVersionResource::core("configmaps"),
+        Some("default"),
+        None,
+    )
+    .with_body(
+        "application/json",
+        json!({"metadata": {"name": "from-the-node"}}).to_string(),
+    );
+    let ask = Application::request(&NodeId::new("edge1").unwrap(), &write).to_message();
+    let code = |answer: Message| {
+        Application::from_content(&answer.content)
+            .unwrap()
+            .to_response()
+            .code
+    };
+    assert_eq!(code(edge.ask(ask.clone()).await), 403);
+
+    let rbac = |kind: &str, object: Value| {
+        let resource = GroupVersionResource::new("rbac.authorization.k8s.io", "v1", kind);
+        ApiRequest::resource(Verb::Create, resource, None, None)
+            .with_body("application/json", object.to_string())
+    };
+    let role = json!({"metadata": {"name": "writer"},
+        "rules": [{"verbs": ["create"], "apiGroups": [""], "resources": ["configmaps"]}]});
+    let binding = json!({"metadata": {"name": "writer"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "writer"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}]});
+    assert_eq!(world.execute(rbac("clusterroles", role)).await.code, 201);
+    assert_eq!(
+        world.execute(rbac("clusterrolebindings", binding)).await.code,
+        201
+    );
+    let again = Application::request(&NodeId::new("edge1").unwrap(), &write).to_message();
+    assert_eq!(code(edge.ask(again).await), 201);
 }

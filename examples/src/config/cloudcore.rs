@@ -104,6 +104,8 @@ pub struct EdgeTunnel {
 pub struct Authorization {
     /// Whether a node may read all ConfigMaps and Secrets, not only those that its pods use.
     pub read_all_configs: bool,
+    /// Whether the requests of metaServers are executed unasked, as by a KubeEdge without `authorization`.
+    pub unrestricted_requests: bool,
 }
 
 /// The embedded cluster, in place of a Kubernetes API server.

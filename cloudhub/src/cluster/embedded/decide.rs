@@ -31,7 +31,7 @@ pub(super) fn decide(state: &mut State, request: &ApiRequest) -> ApiResponse {
 
 fn carry_out(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     match (call.verb, call.subresource) {
-        (Verb::Create, None) if review::is_review(&call.kind) => review::answer(call),
+        (Verb::Create, None) if review::is_review(&call.kind) => review::answer(state, call),
         (Verb::Create, None) => create::create(state, call),
         (Verb::Create, Some("binding")) => binding::bind(state, call),
         (Verb::Create, Some("eviction")) => delete::evict(state, call),

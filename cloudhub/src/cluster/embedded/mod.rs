@@ -35,11 +35,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError, Verb};
+use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError, User, Verb};
 use hub_core::object::{GroupVersionResource, Object, ObjectKey, Revision};
+use hub_core::rbac::{self, Attributes, Rbac};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 use hub_core::store::{
@@ -108,6 +110,7 @@ pub struct EmbeddedCluster {
 
 struct Inner {
     memory: MemoryStore,
+    rules: Arc<ArcSwap<Rbac>>,
     config: EmbeddedConfig,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -146,8 +149,10 @@ impl EmbeddedCluster {
             config.objects_max,
             config.bytes_max,
         );
+        let rules = Arc::new(ArcSwap::from_pointee(state.rules()));
         let mut writer = Writer {
             state,
+            rules: rules.clone(),
             log,
             memory: memory.clone(),
             group_max: config.group_max,
@@ -164,6 +169,7 @@ impl EmbeddedCluster {
             .spawn(move || writer.run(queue))?;
         let inner = Inner {
             memory,
+            rules,
             config,
             jobs: Some(jobs),
             writer: Some(writer),
@@ -218,6 +224,15 @@ impl Cluster for EmbeddedCluster {
         }
         // The writer stopped over this request: nobody knows how far it came.
         async { answered.await.unwrap_or(Err(UpstreamError::Timeout)) }.boxed()
+    }
+
+    fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        let nobody = User::default();
+        let user = request.user.as_ref().unwrap_or(&nobody);
+        let selected = rbac::selected_name(request);
+        let wanted = Attributes::of(request, selected.as_deref());
+        let allowed = self.inner.rules.load().allows(user, &wanted);
+        futures::future::ready(allowed).boxed()
     }
 
     fn registry(&self) -> &Registry {

@@ -1,13 +1,14 @@
 //! Questions about who somebody is and what they may do: created, answered, and never stored.
 //!
-//! Authorization is decided before a request comes here. Of its own, the embedded cluster knows one rule: its administrators may do
-//! everything. Of others it answers that it does not know.
+//! Administrators (`system:masters`) may do everything; of others the roles and bindings of the cluster speak.
 
 use hub_core::api::{ApiResponse, Status, User};
+use hub_core::rbac::{About, Attributes, Rule};
 use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::state::State;
 use super::{clock, create, fault};
 
 pub(super) fn is_review(kind: &ResourceKind) -> bool {
@@ -17,7 +18,7 @@ pub(super) fn is_review(kind: &ResourceKind) -> bool {
     )
 }
 
-pub(super) fn answer(call: &Call<'_>) -> Result<ApiResponse, Status> {
+pub(super) fn answer(state: &State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut review = create::read_body(call)?;
     let user = &*call.user;
     review["status"] = match &*call.kind.kind {
@@ -25,25 +26,60 @@ pub(super) fn answer(call: &Call<'_>) -> Result<ApiResponse, Status> {
             review["metadata"]["creationTimestamp"] = clock::now().into();
             json!({"userInfo": {"username": user.name, "groups": user.groups}})
         }
-        "SelfSubjectAccessReview" => access(is_administrator(user)),
-        "SubjectAccessReview" | "LocalSubjectAccessReview" => access(is_administrator(&subject(&review))),
-        "SelfSubjectRulesReview" if is_administrator(user) => json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": false,
-        }),
-        "SelfSubjectRulesReview" => json!({"resourceRules": [], "nonResourceRules": [], "incomplete": true}),
+        "SelfSubjectAccessReview" => access(state, user, &review),
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => access(state, &subject(&review), &review),
+        "SelfSubjectRulesReview" => rules(state, user, &review),
         other => return Err(fault::not_implemented(other)),
     };
     Ok(ApiResponse::json(201, review.to_string()))
 }
 
-fn access(allowed: bool) -> Value {
-    if allowed {
-        json!({"allowed": true, "reason": "an administrator of the embedded cluster"})
-    } else {
-        json!({"allowed": false, "reason": "the embedded cluster knows its administrators only"})
+fn access(state: &State, user: &User, review: &Value) -> Value {
+    if is_administrator(user) {
+        return json!({"allowed": true, "reason": "an administrator of the embedded cluster"});
     }
+    let text = |of: &'static str, field: &str| review["spec"][of][field].as_str().unwrap_or_default();
+    let given = |field: &'static str| Some(text("resourceAttributes", field)).filter(|text| !text.is_empty());
+    let wanted = if review["spec"]["nonResourceAttributes"].is_object() {
+        Attributes {
+            verb: text("nonResourceAttributes", "verb"),
+            object: About::Path(text("nonResourceAttributes", "path")),
+        }
+    } else {
+        Attributes {
+            verb: text("resourceAttributes", "verb"),
+            object: About::Resource {
+                group: text("resourceAttributes", "group"),
+                resource: text("resourceAttributes", "resource"),
+                subresource: given("subresource"),
+                namespace: given("namespace"),
+                name: given("name"),
+            },
+        }
+    };
+    if state.rules().allows(user, &wanted) {
+        json!({"allowed": true, "reason": "a role that is bound to the subject"})
+    } else {
+        json!({"allowed": false})
+    }
+}
+
+fn rules(state: &State, user: &User, review: &Value) -> Value {
+    if is_administrator(user) {
+        return json!({
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+            "incomplete": false,
+        });
+    }
+    let all = state.rules();
+    let of_paths = |rule: &&Rule| !rule.non_resource_urls.is_empty();
+    let rules = || all.rules(user, review["spec"]["namespace"].as_str());
+    json!({
+        "resourceRules": rules().filter(|rule| !of_paths(rule)).collect::<Vec<_>>(),
+        "nonResourceRules": rules().filter(of_paths).collect::<Vec<_>>(),
+        "incomplete": false,
+    })
 }
 
 fn subject(review: &Value) -> User {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hub_core::api::{Reason, Status};
 use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::rbac::{self, Rbac};
 use hub_core::registry::Registry;
 use hub_core::store::Change;
 use serde_json::Value;
@@ -84,6 +85,13 @@ impl State {
             .map(|(_, object)| object)
             .take_while(move |object| object.key.resource == *resource)
             .take_while(move |object| namespace.is_none() || object.key.namespace.as_deref() == namespace)
+    }
+
+    /// Who may do what, by the roles and bindings that are here.
+    pub(super) fn rules(&self) -> Rbac {
+        let kinds = ["clusterrolebindings", "clusterroles", "rolebindings", "roles"];
+        let kinds = kinds.map(|resource| GroupVersionResource::new(rbac::GROUP, "v1", resource));
+        Rbac::new(kinds.iter().flat_map(|kind| self.list(kind, None)))
     }
 
     /// Everything in a namespace, whatever its kind.

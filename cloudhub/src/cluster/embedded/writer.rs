@@ -2,8 +2,12 @@
 //!
 //! Requests that arrive while the disk is busy are decided one after the other, written together, and answered together.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use hub_core::api::{ApiRequest, ApiResponse, Status, UpstreamError};
 use hub_core::object::{ObjectKey, Revision};
+use hub_core::rbac::{self, Rbac};
 use hub_core::store::{Change, MemoryStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,6 +39,8 @@ enum Answer {
 
 pub(super) struct Writer {
     pub(super) state: State,
+    /// What the roles and bindings say, as far as they are durable.
+    pub(super) rules: Arc<ArcSwap<Rbac>>,
     pub(super) log: Log,
     pub(super) memory: MemoryStore,
     pub(super) group_max: usize,
@@ -67,7 +73,11 @@ impl Writer {
             self.state.roll_back_all();
             return Err(error);
         }
-        if let Err(error) = self.memory.apply_now(self.state.settle()) {
+        let changes = self.state.settle();
+        if changes.iter().any(is_about_rules) {
+            self.rules.store(Arc::new(self.state.rules()));
+        }
+        if let Err(error) = self.memory.apply_now(changes) {
             // Its limits are above ours.
             tracing::error!(%error, "the embedded cluster's memory refused what is durable already");
         }
@@ -111,6 +121,14 @@ impl Writer {
             }
         }
         Ok(Revision(self.state.revision()))
+    }
+}
+
+fn is_about_rules(change: &Change) -> bool {
+    match change {
+        Change::Put(object) => &*object.key.resource.group == rbac::GROUP,
+        Change::Delete { key, .. } => &*key.resource.group == rbac::GROUP,
+        Change::Want(_) | Change::Complete(_) | Change::Drop(_) => false,
     }
 }
 

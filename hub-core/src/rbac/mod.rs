@@ -1,0 +1,316 @@
+//! Who may do what, by the cluster's own roles and bindings.
+//!
+//! [`Rbac`] is built of `Role`, `ClusterRole`, `RoleBinding` and `ClusterRoleBinding` objects and answers as a kube-apiserver does
+//! (Kubernetes `plugin/pkg/auth/authorizer/rbac`): rules only add, nothing denies, and what no rule names is not allowed.
+//!
+//! ```
+//! use hub_core::api::User;
+//! use hub_core::object::{GroupVersionResource, Object};
+//! use hub_core::rbac::{Attributes, Rbac};
+//!
+//! let object = |resource: &str, body: serde_json::Value| {
+//!     let resource = GroupVersionResource::new("rbac.authorization.k8s.io", "v1", resource);
+//!     Object::from_body(resource, body.to_string().into()).unwrap()
+//! };
+//! let rbac = Rbac::new(&[
+//!     object("clusterroles", serde_json::json!({
+//!         "metadata": {"name": "flannel"},
+//!         "rules": [{"verbs": ["patch"], "apiGroups": [""], "resources": ["nodes/status"]}],
+//!     })),
+//!     object("clusterrolebindings", serde_json::json!({
+//!         "metadata": {"name": "flannel"},
+//!         "roleRef": {"kind": "ClusterRole", "name": "flannel"},
+//!         "subjects": [{"kind": "Group", "name": "system:nodes"}],
+//!     })),
+//! ]);
+//! let node = User { name: "system:node:edge-1".into(), groups: vec!["system:nodes".into()] };
+//! let patch = Attributes::resource("patch", "", "nodes", Some("status"));
+//! assert!(rbac.allows(&node, &patch));
+//! assert!(!rbac.allows(&node, &Attributes::resource("delete", "", "nodes", None)));
+//! ```
+
+mod rule;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::api::{ApiRequest, Target, User, Verb};
+use crate::object::Object;
+use crate::selector::{FieldSelector, LabelSelector};
+
+pub use rule::Rule;
+
+/// The API group of roles and bindings.
+pub const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes<'a> {
+    /// `get`, `list`, `create`, …
+    pub verb: &'a str,
+    /// With what.
+    pub object: About<'a>,
+}
+
+/// What a wish is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About<'a> {
+    /// Kubernetes objects.
+    Resource {
+        /// The API group; empty for the core.
+        group: &'a str,
+        /// The plural.
+        resource: &'a str,
+        /// Such as `status`.
+        subresource: Option<&'a str>,
+        /// Absent for cluster-scoped kinds and for all namespaces.
+        namespace: Option<&'a str>,
+        /// Absent for collections and for new objects.
+        name: Option<&'a str>,
+    },
+    /// A URL that is no resource.
+    Path(&'a str),
+}
+
+impl<'a> Attributes<'a> {
+    /// About a kind everywhere.
+    pub fn resource(verb: &'a str, group: &'a str, resource: &'a str, subresource: Option<&'a str>) -> Self {
+        let object = About::Resource {
+            group,
+            resource,
+            subresource,
+            namespace: None,
+            name: None,
+        };
+        Self { verb, object }
+    }
+
+    /// What a request wants. `selected` is the one name that its field selector asks for: see [`selected_name`].
+    pub fn of(request: &'a ApiRequest, selected: Option<&'a str>) -> Self {
+        let object = match &request.target {
+            Target::Path(path) => About::Path(path),
+            Target::Resource {
+                resource,
+                namespace,
+                name,
+                subresource,
+            } => About::Resource {
+                group: &resource.group,
+                resource: &resource.resource,
+                subresource: subresource.as_deref(),
+                namespace: namespace.as_deref(),
+                name: name.as_deref().or(selected),
+            },
+        };
+        Self {
+            verb: request.verb.as_str(),
+            object,
+        }
+    }
+}
+
+/// The one name that the field selector of a list or watch asks for: roles that name objects cover such a request.
+pub fn selected_name(request: &ApiRequest) -> Option<String> {
+    if !matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+        return None;
+    }
+    let mut query = form_urlencoded::parse(request.query.as_bytes());
+    let (_, text) = query.find(|(name, _)| name == "fieldSelector")?;
+    let selector = FieldSelector::parse(&text).ok()?;
+    selector.required("metadata.name").map(str::to_owned)
+}
+
+/// All roles and bindings of a cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Rbac {
+    /// By namespace, empty for cluster roles, and name.
+    roles: HashMap<(String, String), Role>,
+    bindings: HashMap<Subject, Vec<Binding>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Role {
+    labels: BTreeMap<String, String>,
+    rules: Vec<Rule>,
+    /// The roles whose rules it has too.
+    aggregates: Vec<LabelSelector>,
+}
+
+#[derive(Debug, Clone)]
+struct Binding {
+    /// Where it holds; none for everywhere.
+    namespace: Option<String>,
+    role: (String, String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    User(String),
+    Group(String),
+}
+
+impl Rbac {
+    /// The rules of these objects. Objects of other kinds, and damaged ones, add nothing.
+    pub fn new<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Self {
+        let mut rbac = Self::default();
+        for object in objects {
+            if &*object.key.resource.group != GROUP {
+                continue;
+            }
+            let namespace = object.key.namespace.as_deref();
+            let name = &*object.key.name;
+            match &*object.key.resource.resource {
+                "roles" | "clusterroles" => rbac.add_role(namespace, name, &object.body),
+                "rolebindings" | "clusterrolebindings" => rbac.add_binding(namespace, &object.body),
+                _ => {}
+            }
+        }
+        rbac
+    }
+
+    /// Whether a rule allows it.
+    pub fn allows(&self, user: &User, wanted: &Attributes<'_>) -> bool {
+        let namespace = match wanted.object {
+            About::Resource { namespace, .. } => namespace,
+            About::Path(_) => None,
+        };
+        self.rules(user, namespace).any(|rule| rule.covers(wanted))
+    }
+
+    /// The rules that a user has in a namespace, those of the whole cluster among them.
+    pub fn rules(&self, user: &User, namespace: Option<&str>) -> impl Iterator<Item = &Rule> {
+        let subjects = std::iter::once(Subject::User(user.name.clone()))
+            .chain(user.groups.iter().cloned().map(Subject::Group));
+        let namespace = namespace.map(str::to_owned);
+        subjects
+            .flat_map(|subject| self.bindings.get(&subject).into_iter().flatten())
+            .filter(move |binding| binding.namespace.is_none() || binding.namespace == namespace)
+            .flat_map(|binding| self.rules_of(&binding.role))
+    }
+
+    fn rules_of(&self, role: &(String, String)) -> Vec<&Rule> {
+        let Some(role) = self.roles.get(role) else {
+            return Vec::new();
+        };
+        let mut rules: Vec<&Rule> = role.rules.iter().collect();
+        for selector in &role.aggregates {
+            let chosen = self
+                .roles
+                .iter()
+                .filter(|((namespace, _), _)| namespace.is_empty())
+                .filter(|(_, other)| {
+                    let labels = other.labels.iter();
+                    selector.matches(&labels.map(|(key, value)| (key.into(), value.into())).collect())
+                });
+            rules.extend(chosen.flat_map(|(_, other)| &other.rules));
+        }
+        rules
+    }
+
+    fn add_role(&mut self, namespace: Option<&str>, name: &str, body: &[u8]) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            #[serde(default)]
+            metadata: Labelled,
+            #[serde(default)]
+            rules: Option<Vec<Rule>>,
+            #[serde(default)]
+            aggregation_rule: Option<Aggregation>,
+        }
+        #[derive(Default, Deserialize)]
+        struct Labelled {
+            #[serde(default)]
+            labels: Option<BTreeMap<String, String>>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Aggregation {
+            #[serde(default)]
+            cluster_role_selectors: Vec<Value>,
+        }
+        let Ok(body) = serde_json::from_slice::<Body>(body) else {
+            return;
+        };
+        let selectors = body
+            .aggregation_rule
+            .into_iter()
+            .flat_map(|rule| rule.cluster_role_selectors);
+        let role = Role {
+            labels: body.metadata.labels.unwrap_or_default(),
+            rules: body.rules.unwrap_or_default(),
+            aggregates: selectors
+                .filter_map(|selector| label_selector(&selector))
+                .collect(),
+        };
+        self.roles
+            .insert((namespace.unwrap_or_default().to_owned(), name.to_owned()), role);
+    }
+
+    fn add_binding(&mut self, namespace: Option<&str>, body: &[u8]) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            role_ref: Reference,
+            #[serde(default)]
+            subjects: Option<Vec<Reference>>,
+        }
+        #[derive(Deserialize)]
+        struct Reference {
+            kind: String,
+            name: String,
+            #[serde(default)]
+            namespace: Option<String>,
+        }
+        let Ok(body) = serde_json::from_slice::<Body>(body) else {
+            return;
+        };
+        let within = match &*body.role_ref.kind {
+            "ClusterRole" => String::new(),
+            _ => namespace.unwrap_or_default().to_owned(),
+        };
+        let binding = Binding {
+            namespace: namespace.map(str::to_owned),
+            role: (within, body.role_ref.name),
+        };
+        for subject in body.subjects.unwrap_or_default() {
+            let subject = match &*subject.kind {
+                "User" => Subject::User(subject.name),
+                "Group" => Subject::Group(subject.name),
+                "ServiceAccount" => {
+                    let of = subject.namespace.as_deref().or(namespace).unwrap_or_default();
+                    Subject::User(format!("system:serviceaccount:{of}:{}", subject.name))
+                }
+                _ => continue,
+            };
+            self.bindings.entry(subject).or_default().push(binding.clone());
+        }
+    }
+}
+
+/// A selector as objects hold it (`matchLabels`, `matchExpressions`).
+fn label_selector(selector: &Value) -> Option<LabelSelector> {
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut parts: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str()?;
+        let values = expression["values"].as_array().into_iter().flatten();
+        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+        let values = values.join(",");
+        parts.push(match expression["operator"].as_str()? {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.to_owned(),
+            "DoesNotExist" => format!("!{key}"),
+            _ => return None,
+        });
+    }
+    LabelSelector::parse(&parts.join(",")).ok()
+}
+
+#[cfg(test)]
+mod tests;
