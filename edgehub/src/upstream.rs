@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hub_core::api::{ApiRequest, ApiResponse, Upstream, UpstreamError, Verb};
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Target, Upstream, UpstreamError, Verb};
 use hub_core::application::Application;
 use hub_core::handle::CallError;
 use hub_core::message::{Message, Operation};
@@ -47,6 +47,11 @@ impl EdgeHandle {
         let Link::Up { capabilities, .. } = *link.borrow_and_update() else {
             return Err(UpstreamError::Unreachable);
         };
+        if capabilities == Capabilities::NONE
+            && let Some(refusal) = misunderstood(&request)
+        {
+            return Ok(refusal.into());
+        }
         let _place = self
             .shared
             .requests
@@ -85,6 +90,34 @@ pub(crate) fn message(
     application.to_message()
 }
 
+/// What a stock cloud would answer with something else: it reads and deletes without looking at the subresource, and knows no
+/// deletion of collections (`cloud/pkg/dynamiccontroller/application/application.go`).
+fn misunderstood(request: &ApiRequest) -> Option<Status> {
+    let Target::Resource {
+        resource,
+        subresource,
+        ..
+    } = &request.target
+    else {
+        return None;
+    };
+    let what = match (request.verb, subresource.as_deref()) {
+        (Verb::Get, Some(subresource)) if subresource != "status" => {
+            format!("{}/{subresource}", resource.resource)
+        }
+        (Verb::Delete, Some(subresource)) => format!("{}/{subresource}", resource.resource),
+        (Verb::DeleteCollection, _) => format!("collections of {}", resource.resource),
+        _ => return None,
+    };
+    let text = format!("KubeEdge's cloudcore cannot {} {what}", request.verb);
+    let refusal = Status {
+        code: 501,
+        reason: None,
+        ..Status::failure(Reason::InternalError, text)
+    };
+    Some(refusal)
+}
+
 /// The answer in a message.
 pub(crate) fn response(answer: &Message) -> Result<ApiResponse, UpstreamError> {
     if answer.route.operation == Operation::Error {
@@ -116,5 +149,36 @@ impl Service<ApiRequest> for EdgeHandle {
 impl From<EdgeHandle> for Upstream {
     fn from(handle: EdgeHandle) -> Self {
         BoxCloneSyncService::new(handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_core::object::GroupVersionResource;
+
+    use super::*;
+
+    #[test]
+    fn a_stock_cloud_is_not_asked_what_it_would_answer_with_something_else() {
+        let ask = |verb, subresource: Option<&str>| {
+            let pods = GroupVersionResource::core("pods");
+            let request = ApiRequest::resource(verb, pods, Some("d"), Some("web-0"));
+            let request = match subresource {
+                Some(subresource) => request.with_subresource(subresource),
+                None => request,
+            };
+            misunderstood(&request).map(|status| status.code)
+        };
+        assert_eq!(ask(Verb::Get, Some("log")), Some(501));
+        assert_eq!(ask(Verb::Delete, Some("ephemeralcontainers")), Some(501));
+        assert_eq!(ask(Verb::DeleteCollection, None), Some(501));
+        for (verb, subresource) in [
+            (Verb::Get, None),
+            (Verb::Get, Some("status")),
+            (Verb::Patch, Some("status")),
+            (Verb::Create, Some("eviction")),
+        ] {
+            assert_eq!(ask(verb, subresource), None, "{verb} {subresource:?}");
+        }
     }
 }
