@@ -90,16 +90,17 @@ pub(crate) fn message(
     application.to_message()
 }
 
-/// What a stock cloud would answer with something else: it reads and deletes without looking at the subresource, and knows no
-/// deletion of collections (`cloud/pkg/dynamiccontroller/application/application.go`).
+/// What a stock cloud would answer with something else: it reads and deletes without looking at the subresource, knows no
+/// deletion of collections, and passes paths through without the form that was asked for, which matters for OpenAPI
+/// (`cloud/pkg/dynamiccontroller/application/application.go`).
 fn misunderstood(request: &ApiRequest) -> Option<Status> {
-    let Target::Resource {
-        resource,
-        subresource,
-        ..
-    } = &request.target
-    else {
-        return None;
+    let (resource, subresource) = match &request.target {
+        Target::Resource {
+            resource,
+            subresource,
+            ..
+        } => (resource, subresource),
+        Target::Path(path) => return path.starts_with("/openapi/").then(|| refusal(request.verb, path)),
     };
     let what = match (request.verb, subresource.as_deref()) {
         (Verb::Get, Some(subresource)) if subresource != "status" => {
@@ -109,13 +110,16 @@ fn misunderstood(request: &ApiRequest) -> Option<Status> {
         (Verb::DeleteCollection, _) => format!("collections of {}", resource.resource),
         _ => return None,
     };
-    let text = format!("KubeEdge's cloudcore cannot {} {what}", request.verb);
-    let refusal = Status {
+    Some(refusal(request.verb, &what))
+}
+
+fn refusal(verb: Verb, what: &str) -> Status {
+    let text = format!("KubeEdge's cloudcore cannot {verb} {what}");
+    Status {
         code: 501,
         reason: None,
         ..Status::failure(Reason::InternalError, text)
-    };
-    Some(refusal)
+    }
 }
 
 /// The answer in a message.
