@@ -13,6 +13,7 @@ use hub_core::handle::CallError;
 use hub_core::message::{Message, Operation};
 use hub_core::session::Lane;
 use hub_core::transport::Capabilities;
+use serde_json::{Value, json};
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
@@ -83,11 +84,39 @@ pub(crate) fn message(
     request: &ApiRequest,
     capabilities: Capabilities,
 ) -> Message {
-    let mut application = Application::request(node, request);
-    if capabilities == Capabilities::NONE {
-        application.tunnel = None;
+    if capabilities != Capabilities::NONE {
+        return Application::request(node, request).to_message();
     }
+    let named = named_by_its_body(request);
+    let mut application = Application::request(node, named.as_ref().unwrap_or(request));
+    application.tunnel = None;
     application.to_message()
+}
+
+/// A stock cloud creates a subresource of the object that the *body* names; clients name it in the path and may leave it at that.
+fn named_by_its_body(request: &ApiRequest) -> Option<ApiRequest> {
+    let Target::Resource {
+        name: Some(name),
+        subresource: Some(_),
+        ..
+    } = &request.target
+    else {
+        return None;
+    };
+    let mut body: Value = serde_json::from_slice(&request.body).ok()?;
+    let metadata = body
+        .as_object_mut()?
+        .entry("metadata")
+        .or_insert_with(|| json!({}));
+    let absent = metadata.get("name").is_none_or(|name| name == "");
+    if request.verb != Verb::Create || !absent {
+        return None;
+    }
+    metadata.as_object_mut()?.insert("name".into(), (&**name).into());
+    Some(ApiRequest {
+        body: body.to_string().into(),
+        ..request.clone()
+    })
 }
 
 /// What a stock cloud would answer with something else: it reads and deletes without looking at the subresource, knows no
@@ -161,6 +190,29 @@ mod tests {
     use hub_core::object::GroupVersionResource;
 
     use super::*;
+
+    #[test]
+    fn a_subresource_created_through_a_stock_cloud_is_named_in_its_body() {
+        let request = ApiRequest::resource(
+            Verb::Create,
+            GroupVersionResource::core("serviceaccounts"),
+            Some("d"),
+            Some("agent"),
+        )
+        .with_subresource("token")
+        .with_body("application/json", r#"{"spec":{}}"#);
+        let node = hub_core::node::NodeId::new("edge-1").unwrap();
+        let asked = |capabilities| {
+            let application = Application::from_content(&message(&node, &request, capabilities).content);
+            let request = application.unwrap().to_request().unwrap();
+            serde_json::from_slice::<Value>(&request.body).unwrap()
+        };
+        assert_eq!(
+            asked(Capabilities::NONE),
+            json!({"metadata": {"name": "agent"}, "spec": {}})
+        );
+        assert_eq!(asked(Capabilities::ALL), json!({"spec": {}}));
+    }
 
     #[test]
     fn a_stock_cloud_is_not_asked_what_it_would_answer_with_something_else() {
