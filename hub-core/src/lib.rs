@@ -61,6 +61,7 @@ pub mod catch_up;
 pub mod clock;
 pub mod codec;
 pub mod credentials;
+pub mod discovery;
 pub mod driver;
 pub mod handle;
 pub mod message;

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hub_core::api::{ApiRequest, Reason, Status, Target, UpstreamError, Verb};
+use hub_core::discovery::{self, Discovery, openapi, version};
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
@@ -23,10 +24,8 @@ use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
 use crate::decode;
-use crate::discovery::{self, Discovery};
 use crate::fault;
 use crate::metrics::Metrics;
-use crate::openapi;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, query};
 
@@ -358,7 +357,11 @@ impl Api {
                 let body = Bytes::from(json!({ "paths": paths }).to_string());
                 Ok(reply::json(200, body, true))
             }
-            "/version" => Ok(reply::json(200, version(&self.config.kubernetes_version), true)),
+            "/version" => Ok(reply::json(
+                200,
+                version::document(&self.config.kubernetes_version),
+                true,
+            )),
             _ => self.discover(head, path, client).await,
         }
     }
@@ -500,19 +503,4 @@ fn health(path: &str, query_text: &str) -> Reply {
         None | Some("ping" | "store") => reply::text(200, "ok"),
         Some(_) => reply::nowhere(),
     }
-}
-
-fn version(git_version: &str) -> Bytes {
-    let mut numbers = git_version.trim_start_matches('v').split('.');
-    let mut next = || numbers.next().unwrap_or_default();
-    let (major, minor) = (next(), next());
-    let architecture = if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    };
-    let info = format!(
-        r#"{{"major":"{major}","minor":"{minor}","emulationMajor":"{major}","emulationMinor":"{minor}","minCompatibilityMajor":"{major}","minCompatibilityMinor":"{minor}","gitVersion":"{git_version}","gitCommit":"unknown","gitTreeState":"clean","buildDate":"1970-01-01T00:00:00Z","goVersion":"none","compiler":"rustc","platform":"linux/{architecture}"}}"#
-    );
-    info.into()
 }

@@ -53,7 +53,7 @@ impl Default for MetaConfig {
     fn default() -> Self {
         Self {
             revisions: Revisions::Local,
-            kubernetes_version: "v1.36.2".into(),
+            kubernetes_version: hub_core::discovery::version::KUBERNETES.into(),
             connections_max: 1024,
             watches_max: 4096,
             head_bytes_max: 64 << 10,

@@ -399,3 +399,18 @@ fn json() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+#[tokio::test]
+async fn paths_that_a_node_passes_through_are_answered() {
+    let world = World::new();
+    let get = async |path: &str| {
+        let request = ApiRequest::new(Verb::Get, Target::Path(path.into()));
+        world.cluster.execute(request).await.unwrap()
+    };
+    assert_eq!(parse(&get("/version").await)["major"], "1");
+    assert_eq!(&*get("/healthz").await.body, b"ok");
+    assert_eq!(parse(&get("/api").await)["versions"][0], "v1");
+    assert_eq!(parse(&get("/apis/apps/v1").await)["kind"], "APIResourceList");
+    assert!(parse(&get("/openapi/v3").await)["paths"]["apis/apps/v1"].is_object());
+    assert_eq!(get("/metrics").await.code, 404);
+}

@@ -22,6 +22,7 @@ mod fault;
 mod follow;
 mod log;
 mod patch;
+mod path;
 mod read;
 mod review;
 mod service;
@@ -40,6 +41,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError, User, Verb};
+use hub_core::discovery::Discovery;
 use hub_core::object::{GroupVersionResource, Object, ObjectKey, Revision};
 use hub_core::rbac::{self, Attributes, Rbac};
 use hub_core::registry::Registry;
@@ -111,6 +113,7 @@ pub struct EmbeddedCluster {
 struct Inner {
     memory: MemoryStore,
     rules: Arc<ArcSwap<Rbac>>,
+    discovery: Discovery,
     config: EmbeddedConfig,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -170,6 +173,7 @@ impl EmbeddedCluster {
         let inner = Inner {
             memory,
             rules,
+            discovery: Discovery::default(),
             config,
             jobs: Some(jobs),
             writer: Some(writer),
@@ -216,7 +220,11 @@ impl Cluster for EmbeddedCluster {
             return now(Ok(fault::too_large(limit).into()));
         }
         if request.verb.is_read() {
-            return now(Ok(read::read(&self.inner.memory, &request)));
+            let memory = &self.inner.memory;
+            return now(Ok(match &request.target {
+                Target::Path(path) => path::read(&self.inner.discovery, memory.registry(), path, &request),
+                Target::Resource { .. } => read::read(memory, &request),
+            }));
         }
         let (answer, answered) = oneshot::channel();
         if let Err(error) = self.submit(Job::Request(Box::new(request), answer)) {

@@ -1,22 +1,26 @@
 //! Which kinds this server knows, as clients ask for it: `/api`, `/apis`, their groups and versions, and all at once
 //! ("aggregated") with an ETag.
 //!
-//! Documents are made of the registry when it has changed, and kept until it changes again.
+//! Both a metaServer and the embedded cluster answer with these. Documents are made of the registry when it has changed, and kept
+//! until it changes again.
+
+pub mod openapi;
+pub mod version;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::registry::{Registry, ResourceKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// Makes and keeps the documents.
 #[derive(Debug, Default)]
-pub(crate) struct Discovery {
+pub struct Discovery {
     cached: Mutex<Cached>,
 }
 
@@ -28,15 +32,16 @@ struct Cached {
 
 /// One document.
 #[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) body: Bytes,
+pub struct Document {
+    /// JSON.
+    pub body: Bytes,
     /// Of aggregated documents only.
-    pub(crate) etag: Option<String>,
+    pub etag: Option<String>,
 }
 
 impl Discovery {
     /// The document at a path: plain, or aggregated in a version of `apidiscovery.k8s.io`. None where there is none.
-    pub(crate) fn document(
+    pub fn document(
         &self,
         registry: &Registry,
         path: &str,
@@ -72,7 +77,7 @@ impl Discovery {
 }
 
 /// The paths of the root document that come from kinds.
-pub(crate) fn paths(registry: &Registry) -> Vec<String> {
+pub fn paths(registry: &Registry) -> Vec<String> {
     let mut paths = vec![
         "/api".to_owned(),
         "/api/v1".into(),

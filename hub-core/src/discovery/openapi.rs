@@ -6,12 +6,12 @@
 
 use std::fmt::Write as _;
 
-use hub_core::registry::{Registry, ResourceKind};
+use crate::registry::{Registry, ResourceKind};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
 
 /// The document at a path below `/openapi/v3`, or the index of them.
-pub(crate) fn document(registry: &Registry, path: &str) -> Option<Value> {
+pub fn document(registry: &Registry, path: &str) -> Option<Value> {
     let below = path.strip_prefix("/openapi/v3")?.trim_matches('/');
     if !below.is_empty() {
         return version(registry, below);
@@ -31,13 +31,13 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Option<Value> {
 }
 
 /// The document of OpenAPI v2, in JSON.
-pub(crate) fn version_2(kubernetes_version: &str) -> Value {
+pub fn version_2(kubernetes_version: &str) -> Value {
     json!({ "swagger": "2.0", "info": { "title": TITLE, "version": kubernetes_version }, "paths": {}, "definitions": {} })
 }
 
 /// The same in protobuf (gnostic `openapiv2.proto`: `Document.swagger = 1`, `Document.info = 2`, `Info.title = 1`,
 /// `Info.version = 2`), the only form that kubectl reads.
-pub(crate) fn version_2_protobuf(kubernetes_version: &str) -> Vec<u8> {
+pub fn version_2_protobuf(kubernetes_version: &str) -> Vec<u8> {
     let info = [text(1, TITLE.as_bytes()), text(2, kubernetes_version.as_bytes())].concat();
     [text(1, b"2.0"), text(2, &info)].concat()
 }
@@ -112,10 +112,10 @@ fn hash(document: &Value) -> String {
 const TITLE: &str = "Kubernetes";
 
 /// The content type of the protobuf form (kube-openapi `handler.go`).
-pub(crate) const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Whether a client wants the protobuf form. Older ones ask with an `@` in it, which no content type may have in an answer.
-pub(crate) fn wants_protobuf(accept: &str) -> bool {
+pub fn wants_protobuf(accept: &str) -> bool {
     accept.replace('@', ".").contains(PROTOBUF)
 }
 

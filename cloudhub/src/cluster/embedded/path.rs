@@ -1,0 +1,47 @@
+//! Paths that are no objects: versions, health, and which kinds there are. A node's metaServer passes them through.
+
+use hub_core::api::{ApiRequest, ApiResponse};
+use hub_core::discovery::{Discovery, openapi, version};
+use hub_core::registry::Registry;
+
+use super::fault;
+
+/// Answers a GET of a path.
+pub(super) fn read(
+    discovery: &Discovery,
+    registry: &Registry,
+    path: &str,
+    request: &ApiRequest,
+) -> ApiResponse {
+    let path = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
+    let document = match path {
+        "/version" => Some(version::document(version::KUBERNETES)),
+        "/healthz" | "/livez" | "/readyz" => {
+            return ApiResponse {
+                content_type: "text/plain; charset=utf-8".into(),
+                ..ApiResponse::json(200, "ok")
+            };
+        }
+        "/openapi/v2" if openapi::wants_protobuf(&request.accept) => {
+            return ApiResponse {
+                content_type: openapi::PROTOBUF.into(),
+                ..ApiResponse::json(200, openapi::version_2_protobuf(version::KUBERNETES))
+            };
+        }
+        "/openapi/v2" => Some(openapi::version_2(version::KUBERNETES).to_string().into()),
+        _ if path.starts_with("/openapi/") => {
+            openapi::document(registry, path).map(|document| document.to_string().into())
+        }
+        _ => discovery
+            .document(registry, path, None)
+            .map(|document| document.body.clone()),
+    };
+    match document {
+        Some(document) => ApiResponse::json(200, document),
+        None => fault::no_such_resource().into(),
+    }
+}
