@@ -1,6 +1,6 @@
 //! Which messages a KubeEdge edge acknowledges.
 
-use super::{Message, Operation};
+use super::{Group, Kind, Message, Operation, Source, Subject};
 
 /// Whether the edge acknowledges this downstream message once it is stored (tunnel specification §4.3).
 ///
@@ -8,7 +8,6 @@ use super::{Message, Operation};
 pub fn needs_ack(message: &Message) -> bool {
     let route = &message.route;
     let resource = route.resource.as_str();
-    let kind = route.resource.parts().map_or("", |p| p.kind);
 
     const NEVER: [&str; 5] = [
         "podlist",
@@ -30,7 +29,10 @@ pub fn needs_ack(message: &Message) -> bool {
         | Operation::Error => return false,
         _ => {}
     }
-    if &*route.group == "user" || matches!(&*route.source, "taskmanager" | "nodeupgradejobcontroller") {
+    let source = route.source();
+    if route.group() == Group::User
+        || matches!(source, Source::TaskManager | Source::NodeUpgradeJobController)
+    {
         return false;
     }
     // A failure travels as a response without a version: `{"ErrStatus":…}`.
@@ -39,11 +41,18 @@ pub fn needs_ack(message: &Message) -> bool {
     {
         return false;
     }
-    if &*route.source == "edgecontroller" {
+    let Subject::Object { kind, .. } = route.resource.subject() else {
+        return true;
+    };
+    if source == Source::EdgeController {
         let no_ack = match kind {
-            "node" => route.operation != Operation::Update,
-            "lease" | "nodepatch" | "podpatch" | "podstatus" | "certificatesigningrequest" => true,
-            "pod" => route.operation == Operation::Response,
+            Kind::Node => route.operation != Operation::Update,
+            Kind::Lease
+            | Kind::NodePatch
+            | Kind::PodPatch
+            | Kind::PodStatus
+            | Kind::CertificateSigningRequest => true,
+            Kind::Pod => route.operation == Operation::Response,
             _ => false,
         };
         return !no_ack;

@@ -7,14 +7,18 @@
 mod content;
 mod delivery;
 mod header;
+mod module;
 mod operation;
 mod route;
+mod subject;
 
 pub use content::{Content, ContentError};
 pub use delivery::{needs_ack, resource_version_number};
 pub use header::{Header, MessageId};
+pub use module::{Group, Source};
 pub use operation::Operation;
 pub use route::{Resource, ResourceParts, Route};
+pub use subject::{Kind, Subject};
 
 /// One message between cloud and edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +54,14 @@ impl Message {
         }
     }
 
-    /// The answer that says why there is none: operation `error`, resource and group copied, a text a person can read.
+    /// The answer that says why there is none: operation `error`, resource copied, a text a person can read. Its group is the one
+    /// under which a KubeEdge edge takes it to the module that asked.
     pub fn error(&self, reason: &str) -> Self {
         let mut message = self.response(Content::string(reason));
         message.route.operation = Operation::Error;
+        if let Some(group) = self.route.group_of_answers() {
+            message.route.group = group.as_str().into();
+        }
         message
     }
 

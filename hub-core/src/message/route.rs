@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Operation;
+use super::{Group, Operation, Source};
 
 /// The route of a message. All texts are carried through as they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,23 @@ impl Route {
             operation,
             resource: resource.into(),
         }
+    }
+
+    /// The module that made the message.
+    pub fn source(&self) -> Source<'_> {
+        (&*self.source).into()
+    }
+
+    /// The class of receivers.
+    pub fn group(&self) -> Group<'_> {
+        (&*self.group).into()
+    }
+
+    /// The group that an answer needs where the group of the question would lose it: a KubeEdge edge drops what comes down with the
+    /// groups `meta` and `dynamiccontroller` (`edge/pkg/edgehub/messagehandler`).
+    pub(super) fn group_of_answers(&self) -> Option<Group<'static>> {
+        let lost = matches!(self.group(), Group::Meta | Group::DynamicController);
+        lost.then_some(Group::Resource)
     }
 }
 

@@ -19,6 +19,7 @@ pub struct Matcher {
     operation: Option<Operation>,
     kind: Option<Arc<str>>,
     prefix: Option<Arc<str>>,
+    suffix: Option<Arc<str>>,
 }
 
 impl Matcher {
@@ -72,6 +73,15 @@ impl Matcher {
         }
     }
 
+    /// With a resource text that ends like this.
+    #[must_use]
+    pub fn suffix(self, suffix: &str) -> Self {
+        Self {
+            suffix: Some(suffix.into()),
+            ..self
+        }
+    }
+
     fn matches(&self, message: &Message) -> bool {
         let route = &message.route;
         let is =
@@ -87,6 +97,10 @@ impl Matcher {
                 .prefix
                 .as_deref()
                 .is_none_or(|prefix| route.resource.as_str().starts_with(prefix))
+            && self
+                .suffix
+                .as_deref()
+                .is_none_or(|suffix| route.resource.as_str().ends_with(suffix))
     }
 }
 
