@@ -24,4 +24,5 @@ pub use http::{NodeLookup, PkiConfig, PkiRequest, PkiService};
 pub use issue::{IssueError, LocalSigner, Signer};
 pub use serve::{PkiServer, ServeConfig};
 pub use sign::{Approved, RequestError, Usage};
+pub(crate) use token::install_provider;
 pub use token::{TokenError, TokenKey, join_token};

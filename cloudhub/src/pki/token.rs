@@ -129,7 +129,7 @@ fn seconds(at: SystemTime) -> u64 {
 }
 
 /// A build that names both providers (documentation, lints) has no default one; aws-lc-rs wins, as in the transports.
-fn install_provider() {
+pub(crate) fn install_provider() {
     #[cfg(feature = "aws-lc-rs")]
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]

@@ -8,6 +8,7 @@
 mod durability;
 mod recorded;
 mod semantics;
+mod tokens;
 mod watching;
 
 use bytes::Bytes;

@@ -321,14 +321,6 @@ async fn a_review_is_answered_about_who_asks() {
 #[tokio::test]
 async fn what_is_not_there_yet_says_so() {
     let world = World::new();
-    let token = world
-        .call(
-            "POST",
-            "/api/v1/namespaces/default/serviceaccounts/default/token",
-            json!({}),
-        )
-        .await;
-    assert_eq!((token.0, &token.1["status"]), (501, &json!("Failure")));
     world
         .ok("POST", CONFIG_MAPS, json!({"metadata":{"name":"a"}}))
         .await;

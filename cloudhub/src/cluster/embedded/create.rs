@@ -49,6 +49,11 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
         object.remove("status");
     }
     defaults::on_create(state, kind, &mut value)?;
+    if is(kind, "certificates.k8s.io", "certificatesigningrequests") && value["spec"].is_object() {
+        // Who asks is what the signer goes by, so the server says it.
+        value["spec"]["username"] = call.user.name.as_str().into();
+        value["spec"]["groups"] = json!(call.user.groups);
+    }
     validate::object(kind, &value)?;
     too_long(kind, &value)?;
     if state.get(&call.key(&name)).is_some() {

@@ -3,14 +3,15 @@
 use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 
 use super::call::{Call, is};
+use super::issuer::Issuer;
 use super::state::State;
-use super::{binding, create, delete, fault, patch, review, update};
+use super::{binding, create, delete, fault, patch, review, token, update};
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
-pub(super) fn decide(state: &mut State, request: &ApiRequest) -> ApiResponse {
+pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
     let mark = state.mark();
     let answer = Call::new(request, &state.registry.clone()).and_then(|call| {
-        let answer = carry_out(state, &call);
+        let answer = carry_out(state, issuer, &call);
         if call.dry_run || answer.is_err() {
             state.roll_back(mark);
         }
@@ -29,13 +30,13 @@ pub(super) fn decide(state: &mut State, request: &ApiRequest) -> ApiResponse {
     answer.unwrap_or_else(ApiResponse::from)
 }
 
-fn carry_out(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     match (call.verb, call.subresource) {
-        (Verb::Create, None) if review::is_review(&call.kind) => review::answer(state, call),
+        (Verb::Create, None) if review::is_review(&call.kind) => review::answer(state, issuer, call),
         (Verb::Create, None) => create::create(state, call),
         (Verb::Create, Some("binding")) => binding::bind(state, call),
         (Verb::Create, Some("eviction")) => delete::evict(state, call),
-        (Verb::Create, Some("token")) => Err(fault::not_implemented("TokenRequest")),
+        (Verb::Create, Some("token")) => token::issue(state, issuer, call),
         (Verb::Update, None | Some("status")) => update::update(state, call),
         (Verb::Patch, None | Some("status")) => patch::patch(state, call),
         // A signer's approval is written where other kinds have their status.

@@ -17,6 +17,8 @@ pub(super) struct Contents {
     pub(super) objects: Vec<Object>,
     /// 0 for a new file.
     pub(super) revision: u64,
+    /// The key of service account tokens; none in a new file, and in one from before there were tokens.
+    pub(super) token_key: Option<Vec<u8>>,
 }
 
 impl Log {
@@ -55,11 +57,29 @@ impl Log {
             })?;
             rows.collect::<Result<_, _>>()?
         };
+        let token_key = connection.query_row("SELECT value FROM keys WHERE name = 'tokens'", [], |row| {
+            row.get(0)
+        });
+        let token_key = match token_key {
+            Err(rusqlite::Error::QueryReturnedNoRows) => None,
+            other => Some(other?),
+        };
         let contents = Contents {
             objects,
             revision: u64::try_from(revision).unwrap_or_default(),
+            token_key,
         };
         Ok((Self { connection }, contents))
+    }
+
+    /// Keeps the key of service account tokens.
+    pub(super) fn keep_token_key(&mut self, key: &[u8]) -> rusqlite::Result<()> {
+        self.connection
+            .execute(
+                "INSERT INTO keys (name, value) VALUES ('tokens', ?1)",
+                params![key],
+            )
+            .map(drop)
     }
 
     /// Makes changes durable, all or none. When this returns they survive a loss of power.
@@ -130,6 +150,7 @@ fn number(revision: u64) -> i64 {
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     grp TEXT NOT NULL, version TEXT NOT NULL, resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
     uid TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! It keeps objects as a kube-apiserver does: versions, uids, generations, conflicts, finalizers, grace periods, namespaces, custom
-//! kinds. It has no controllers and no scheduler: nothing makes pods of a Deployment, and dependents of a deleted owner stay.
+//! kinds. It signs tokens of service accounts and reviews them. It has no controllers and no scheduler: nothing makes pods of a Deployment, and dependents of a deleted owner stay.
 
 mod binding;
 mod call;
@@ -20,6 +20,7 @@ mod defaults;
 mod delete;
 mod fault;
 mod follow;
+mod issuer;
 mod log;
 mod patch;
 mod path;
@@ -28,6 +29,7 @@ mod review;
 mod service;
 mod state;
 mod strategic;
+mod token;
 mod update;
 mod validate;
 mod writer;
@@ -55,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 use super::{Cluster, ClusterError, ClusterEvent};
+use issuer::Issuer;
 use state::State;
 use writer::{Job, Writer};
 
@@ -99,6 +102,14 @@ pub enum OpenError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// The key of service account tokens in the file is none.
+    #[error("cannot use the cluster's file {path}: {why}")]
+    Key {
+        /// Which.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// The operating system gives no thread.
     #[error("cannot start the cluster's writer: {0}")]
     Thread(#[from] std::io::Error),
@@ -114,6 +125,7 @@ struct Inner {
     memory: MemoryStore,
     rules: Arc<ArcSwap<Rbac>>,
     discovery: Discovery,
+    issuer: Arc<Issuer>,
     config: EmbeddedConfig,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -129,7 +141,20 @@ impl EmbeddedCluster {
             path: path.display().to_string(),
             source,
         };
-        let (log, contents) = log::Log::open(path).map_err(failed)?;
+        let unusable = |error: issuer::KeyError| OpenError::Key {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        };
+        let (mut log, contents) = log::Log::open(path).map_err(failed)?;
+        let key = match contents.token_key {
+            Some(key) => key,
+            None => {
+                let key = issuer::new_key().map_err(unusable)?;
+                log.keep_token_key(&key).map_err(failed)?;
+                key
+            }
+        };
+        let issuer = Arc::new(Issuer::new(&key).map_err(unusable)?);
         let revisions = contents.objects.iter().map(|object| {
             let revision = Revision(object.version.number().unwrap_or_default());
             (object.clone(), revision)
@@ -157,12 +182,13 @@ impl EmbeddedCluster {
             state,
             rules: rules.clone(),
             log,
+            issuer: issuer.clone(),
             memory: memory.clone(),
             group_max: config.group_max,
         };
         if contents.revision == 0 {
             for namespace in FIRST_NAMESPACES {
-                decide::decide(&mut writer.state, &new_namespace(namespace));
+                decide::decide(&mut writer.state, &issuer, &new_namespace(namespace));
             }
             writer.commit().map_err(failed)?;
         }
@@ -174,6 +200,7 @@ impl EmbeddedCluster {
             memory,
             rules,
             discovery: Discovery::default(),
+            issuer,
             config,
             jobs: Some(jobs),
             writer: Some(writer),
@@ -220,6 +247,11 @@ impl Cluster for EmbeddedCluster {
             return now(Ok(fault::too_large(limit).into()));
         }
         if request.verb.is_read() {
+            if let Target::Path(path) = &request.target
+                && let Some(document) = self.inner.issuer.document(path)
+            {
+                return now(Ok(document));
+            }
             let memory = &self.inner.memory;
             return now(Ok(match &request.target {
                 Target::Path(path) => path::read(&self.inner.discovery, memory.registry(), path, &request),

@@ -8,8 +8,9 @@ use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::issuer::Issuer;
 use super::state::State;
-use super::{clock, create, fault};
+use super::{clock, create, fault, token};
 
 pub(super) fn is_review(kind: &ResourceKind) -> bool {
     matches!(
@@ -18,7 +19,7 @@ pub(super) fn is_review(kind: &ResourceKind) -> bool {
     )
 }
 
-pub(super) fn answer(state: &State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+pub(super) fn answer(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut review = create::read_body(call)?;
     let user = &*call.user;
     review["status"] = match &*call.kind.kind {
@@ -26,6 +27,7 @@ pub(super) fn answer(state: &State, call: &Call<'_>) -> Result<ApiResponse, Stat
             review["metadata"]["creationTimestamp"] = clock::now().into();
             json!({"userInfo": {"username": user.name, "groups": user.groups}})
         }
+        "TokenReview" => token::review(state, issuer, &review)?,
         "SelfSubjectAccessReview" => access(state, user, &review),
         "SubjectAccessReview" | "LocalSubjectAccessReview" => access(state, &subject(&review), &review),
         "SelfSubjectRulesReview" => rules(state, user, &review),

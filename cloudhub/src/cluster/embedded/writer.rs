@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::decide::decide;
 use super::fault;
+use super::issuer::Issuer;
 use super::log::Log;
 use super::state::State;
 use super::validate;
@@ -42,6 +43,7 @@ pub(super) struct Writer {
     /// What the roles and bindings say, as far as they are durable.
     pub(super) rules: Arc<ArcSwap<Rbac>>,
     pub(super) log: Log,
+    pub(super) issuer: Arc<Issuer>,
     pub(super) memory: MemoryStore,
     pub(super) group_max: usize,
 }
@@ -86,7 +88,9 @@ impl Writer {
 
     fn prepare(&mut self, job: Job) -> Answer {
         match job {
-            Job::Request(request, answer) => Answer::Request(decide(&mut self.state, &request), answer),
+            Job::Request(request, answer) => {
+                Answer::Request(decide(&mut self.state, &self.issuer, &request), answer)
+            }
             Job::Changes(changes, answer) => Answer::Changes(self.take_over(changes), answer),
         }
     }

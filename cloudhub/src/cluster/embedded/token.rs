@@ -1,0 +1,277 @@
+//! Tokens of service accounts: made on request, and reviewed (Kubernetes `pkg/registry/core/serviceaccount/storage/token.go`,
+//! `pkg/serviceaccount`).
+
+use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::node::NODES_GROUP;
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::call::{Call, meta};
+use super::fault::{self, FieldError};
+use super::issuer::{About, Claims, ISSUER, Issuer, Named};
+use super::state::State;
+use super::{clock, create};
+
+/// `serviceaccounts/token`.
+pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let key = call.named()?;
+    let mut request: Request = serde_json::from_slice(&call.request.body)
+        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+    let given = (request.api_version.as_deref(), request.kind.as_deref());
+    if !matches!(given, (None | Some("" | API_VERSION), None | Some("" | KIND))) {
+        return Err(fault::bad_request(format!(
+            "the object provided is unrecognized (must be of type {KIND})"
+        )));
+    }
+    let Some(account) = state.value(&key)? else {
+        return Err(fault::not_found(&call.kind, &key.name));
+    };
+    let spec = &mut request.spec;
+    if spec.audiences.as_ref().is_none_or(Vec::is_empty) {
+        spec.audiences = Some(vec![ISSUER.into()]);
+    }
+    let seconds = *spec.expiration_seconds.get_or_insert(SECONDS_DEFAULT);
+    check_seconds(seconds, &key.name)?;
+
+    let mut about = About {
+        namespace: call.namespace.unwrap_or_default().into(),
+        serviceaccount: named(&account),
+        ..About::default()
+    };
+    bind(state, call, spec.bound_object_ref.as_mut(), &mut about)?;
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let claims = Claims {
+        aud: spec.audiences.clone().unwrap_or_default(),
+        exp: now + seconds,
+        iat: now,
+        nbf: now,
+        iss: ISSUER.into(),
+        jti: uuid::Uuid::new_v4().to_string(),
+        sub: user_name(&about),
+        about,
+    };
+    let token = issuer
+        .sign(&claims)
+        .map_err(|error| fault::internal(format!("the token could not be signed: {error}")))?;
+    let answer = json!({
+        "kind": KIND,
+        "apiVersion": API_VERSION,
+        "metadata": {
+            "name": &*key.name,
+            "namespace": call.namespace,
+            "uid": uuid::Uuid::new_v4().to_string(),
+            "creationTimestamp": clock::now(),
+        },
+        "spec": spec,
+        "status": { "token": token, "expirationTimestamp": clock::after(seconds) },
+    });
+    Ok(ApiResponse::json(201, answer.to_string()))
+}
+
+/// What a TokenReview is answered.
+pub(super) fn review(state: &State, issuer: &Issuer, review: &Value) -> Result<Value, Status> {
+    let spec = &review["spec"];
+    let token = spec["token"].as_str().unwrap_or_default();
+    let refused = |error: String| Ok(json!({ "user": {}, "error": error }));
+    let claims = match issuer.verify(token, OffsetDateTime::now_utc().unix_timestamp()) {
+        Ok(claims) => claims,
+        Err(error) => return refused(error),
+    };
+    let asked = spec["audiences"].as_array().into_iter().flatten();
+    let mut asked: Vec<_> = asked.filter_map(Value::as_str).collect();
+    if asked.is_empty() {
+        asked.push(ISSUER);
+    }
+    let audiences: Vec<_> = asked
+        .into_iter()
+        .filter(|audience| claims.aud.iter().any(|meant| meant == audience))
+        .collect();
+    if audiences.is_empty() {
+        return refused(format!(
+            "[invalid bearer token, token audiences {:?} is invalid for the target audiences]",
+            claims.aud
+        ));
+    }
+    let about = &claims.about;
+    for (resource, named) in [
+        ("serviceaccounts", Some(&about.serviceaccount)),
+        ("pods", about.pod.as_ref()),
+        ("secrets", about.secret.as_ref()),
+    ] {
+        let Some(named) = named else { continue };
+        let key = ObjectKey::new(
+            GroupVersionResource::core(resource),
+            Some(&about.namespace),
+            &named.name,
+        );
+        if state.get(&key).is_none_or(|held| *held.uid != *named.uid) {
+            return refused(format!(
+                "[invalid bearer token, service account token has been invalidated: no {resource} {:?} of that uid]",
+                named.name
+            ));
+        }
+    }
+    let mut extra = json!({ "authentication.kubernetes.io/credential-id": [format!("JTI={}", claims.jti)] });
+    for (prefix, named) in [("pod", &about.pod), ("node", &about.node)] {
+        if let Some(named) = named {
+            extra[format!("authentication.kubernetes.io/{prefix}-name")] = json!([named.name]);
+            if !named.uid.is_empty() {
+                extra[format!("authentication.kubernetes.io/{prefix}-uid")] = json!([named.uid]);
+            }
+        }
+    }
+    Ok(json!({
+        "authenticated": true,
+        "user": {
+            "username": claims.sub,
+            "uid": about.serviceaccount.uid,
+            "groups": [
+                "system:serviceaccounts",
+                format!("system:serviceaccounts:{}", about.namespace),
+                "system:authenticated",
+            ],
+            "extra": extra,
+        },
+        "audiences": audiences,
+    }))
+}
+
+/// Checks what the token is to be bound to. A node gets tokens for pods that it runs, and no others (NodeRestriction).
+fn bind(
+    state: &State,
+    call: &Call<'_>,
+    reference: Option<&mut Reference>,
+    about: &mut About,
+) -> Result<(), Status> {
+    let node = call.user.name.strip_prefix("system:node:");
+    let node = node.filter(|_| call.user.groups.iter().any(|group| group == NODES_GROUP));
+    let denied = |why: &str| Err(fault::forbidden(&call.kind, &about.serviceaccount.name, why));
+    let Some(reference) = reference else {
+        return match node {
+            Some(_) => denied("node requested token not bound to a pod"),
+            None => Ok(()),
+        };
+    };
+    let resource = match (reference.api_version.as_str(), reference.kind.as_str()) {
+        ("v1" | "", "Pod") => "pods",
+        ("v1" | "", "Secret") if node.is_none() => "secrets",
+        _ if node.is_some() => return denied("node requested token not bound to a pod"),
+        (version, kind) => {
+            let text = format!("cannot bind token to object of type {version}, Kind={kind}");
+            return Err(fault::bad_request(text));
+        }
+    };
+    let key = ObjectKey::new(
+        GroupVersionResource::core(resource),
+        call.namespace,
+        &reference.name,
+    );
+    let Some(object) = state.value(&key)? else {
+        return Err(Status::not_found("", resource, &reference.name));
+    };
+    let uid = meta(&object, "uid");
+    if !reference.uid.is_empty() && reference.uid != uid {
+        let kind = &reference.kind;
+        let text = format!(
+            "Operation cannot be fulfilled on {kind} {:?}: the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            reference.name, reference.uid
+        );
+        return Err(Status::failure(Reason::Conflict, text).about("", kind, &reference.name));
+    }
+    reference.uid = uid.into();
+    if resource == "secrets" {
+        about.secret = Some(named(&object));
+        return Ok(());
+    }
+    let running_as = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    if running_as != about.serviceaccount.name {
+        return Err(fault::bad_request(format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            about.serviceaccount.name
+        )));
+    }
+    let runs_on = object["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_some_and(|node| node != runs_on) {
+        return denied("node requested token bound to a pod scheduled on a different node");
+    }
+    about.pod = Some(named(&object));
+    if !runs_on.is_empty() {
+        let key = ObjectKey::new(GroupVersionResource::core("nodes"), None, runs_on);
+        about.node = Some(Named {
+            name: runs_on.into(),
+            uid: state
+                .get(&key)
+                .map(|node| node.uid.to_string())
+                .unwrap_or_default(),
+        });
+    }
+    Ok(())
+}
+
+fn check_seconds(seconds: i64, name: &str) -> Result<(), Status> {
+    let detail = if seconds < SECONDS_MIN {
+        "may not specify a duration less than 10 minutes"
+    } else if seconds > SECONDS_MAX {
+        "may not specify a duration larger than 2^32 seconds"
+    } else {
+        return Ok(());
+    };
+    let error = FieldError::invalid("spec.expirationSeconds", &seconds.into(), detail);
+    Err(fault::invalid_named(
+        "authentication.k8s.io",
+        KIND,
+        name,
+        &[error],
+    ))
+}
+
+fn named(object: &Value) -> Named {
+    Named {
+        name: meta(object, "name").into(),
+        uid: meta(object, "uid").into(),
+    }
+}
+
+fn user_name(about: &About) -> String {
+    format!(
+        "system:serviceaccount:{}:{}",
+        about.namespace, about.serviceaccount.name
+    )
+}
+
+/// `authentication.k8s.io/v1` TokenRequest.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    audiences: Option<Vec<String>>,
+    expiration_seconds: Option<i64>,
+    bound_object_ref: Option<Reference>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Reference {
+    kind: String,
+    api_version: String,
+    name: String,
+    uid: String,
+}
+
+const API_VERSION: &str = "authentication.k8s.io/v1";
+const KIND: &str = "TokenRequest";
+const SECONDS_DEFAULT: i64 = 3600;
+const SECONDS_MIN: i64 = 600;
+const SECONDS_MAX: i64 = 1 << 32;
