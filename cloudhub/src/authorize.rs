@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tower::{Layer, Service, ServiceExt};
 
 use hub_core::api::{ApiRequest, Reason, Status, Target, User, Verb};
-use hub_core::message::{Message, Operation};
+use hub_core::message::{Kind, Message, Operation, Subject};
 use hub_core::node::{NODES_GROUP, NodeId};
 use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::scope::Scope;
@@ -151,43 +151,51 @@ where
             let decision = of_message(&request.node, &request.message, &authorizer.config);
             if !authorizer.resolve(&request.node, decision).await? {
                 let route = &request.message.route;
-                return Err(Forbidden {
+                let forbidden = Forbidden {
                     node: request.node.clone(),
                     operation: route.operation.clone(),
                     resource: route.resource.to_string(),
+                };
+                if request.capabilities.ack {
+                    // Between our own ends a refusal has one form.
+                    return Err(forbidden.into());
                 }
-                .into());
+                let status = Status::failure(Reason::Forbidden, forbidden.to_string());
+                return Ok(crate::upstream::failed(&request, &status.into()));
             }
             inner.oneshot(request).await
         })
     }
 }
 
-/// The rules for messages. What is not listed is not of Kubernetes, and its handler decides.
+/// The rules for messages. What is not listed is not of Kubernetes, or only the object says whose it is: its handler decides.
 fn of_message(node: &NodeId, message: &Message, config: &AuthorizationConfig) -> Decision {
-    let Some(parts) = message.route.resource.parts() else {
+    let Subject::Object {
+        namespace,
+        kind,
+        name,
+    } = message.route.resource.subject()
+    else {
         return Decision::Allow;
     };
     let key = |resource: &str| {
-        parts
-            .name
-            .map(|name| ObjectKey::new(GroupVersionResource::core(resource), parts.namespace, name))
+        name.map(|name| ObjectKey::new(GroupVersionResource::core(resource), namespace, name))
     };
     let only = |question: Option<Question>| question.map_or(Decision::Deny, Decision::If);
-    match parts.kind {
-        "node" | "nodestatus" | "nodepatch" => allow_if(parts.name == Some(node.as_str())),
-        "lease" => allow_if(parts.namespace == Some(LEASES) && parts.name == Some(node.as_str())),
-        "pod" if message.route.operation == Operation::Insert => {
+    match kind {
+        Kind::Node | Kind::NodeStatus | Kind::NodePatch => allow_if(name == Some(node.as_str())),
+        Kind::Lease => allow_if(namespace == Some(LEASES) && name == Some(node.as_str())),
+        Kind::Pod if message.route.operation == Operation::Insert => {
             allow_if(is_own_mirror_pod(node, &message.content.document()))
         }
-        "pod" | "podpatch" => only(key("pods").map(Question::Runs)),
+        Kind::Pod | Kind::PodPatch => only(key("pods").map(Question::Runs)),
         // Without a name its handler checks each pod that it reports.
-        "podstatus" => key("pods").map_or(Decision::Allow, |pod| Decision::If(Question::Runs(pod))),
-        "configmap" | "secret" if config.read_all_configs => Decision::Allow,
-        "configmap" => only(key("configmaps").map(Question::References)),
-        "secret" => only(key("secrets").map(Question::References)),
-        "persistentvolumeclaim" => only(key("persistentvolumeclaims").map(Question::Claims)),
-        "serviceaccounttoken" => only(key("serviceaccounts").map(Question::RunsAs)),
+        Kind::PodStatus => key("pods").map_or(Decision::Allow, |pod| Decision::If(Question::Runs(pod))),
+        Kind::ConfigMap | Kind::Secret if config.read_all_configs => Decision::Allow,
+        Kind::ConfigMap => only(key("configmaps").map(Question::References)),
+        Kind::Secret => only(key("secrets").map(Question::References)),
+        Kind::PersistentVolumeClaim => only(key("persistentvolumeclaims").map(Question::Claims)),
+        Kind::ServiceAccountToken => only(key("serviceaccounts").map(Question::RunsAs)),
         _ => Decision::Allow,
     }
 }

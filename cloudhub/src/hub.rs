@@ -162,6 +162,7 @@ impl CloudHub {
         let upstream = Arc::new(Upstream {
             cluster: self.cluster.clone(),
             downstream: self.downstream.clone(),
+            sessions: self.sessions.clone(),
             authorizer: authorizer.clone(),
             config: self.config.clone(),
         });

@@ -6,20 +6,59 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use hub_core::api::{ApiResponse, Reason, Status};
-use hub_core::message::{Content, Operation, Route};
+use hub_core::message::{Content, Kind, Operation, Route, Subject};
 use hub_core::object::{Metadata, ResourceVersion};
 use hub_core::service::{Reply, Request};
 use hub_core::session::Lane;
 
 use crate::downstream::{EDGE_CONTROLLER, RESOURCE};
 
-/// What stands for an object where there is none.
+/// What stands for an object where there is none: what Go writes of one without any field set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
     /// `null`, as in answers about leases.
     Null,
-    /// An object without any field set, as in answers about nodes and pods.
-    Zero,
+    Node,
+    Pod,
+    CertificateSigningRequest,
+}
+
+impl Absent {
+    /// What stands for the object of this question; None where the answer is no `{"Object":…,"Err":…}`.
+    fn of(request: &Request) -> Option<Self> {
+        let route = &request.message.route;
+        let Subject::Object { kind, .. } = route.resource.subject() else {
+            return None;
+        };
+        match (kind, &route.operation) {
+            (Kind::Lease, _) => Some(Self::Null),
+            (Kind::Node, Operation::Insert) | (Kind::NodePatch, _) => Some(Self::Node),
+            (Kind::Pod, Operation::Insert) | (Kind::PodPatch, _) => Some(Self::Pod),
+            (Kind::CertificateSigningRequest, Operation::Insert) => Some(Self::CertificateSigningRequest),
+            _ => None,
+        }
+    }
+
+    fn json(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Node => {
+                r#"{"metadata":{"creationTimestamp":null},"spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}}"#
+            }
+            Self::Pod => r#"{"metadata":{"creationTimestamp":null},"spec":{"containers":null},"status":{}}"#,
+            Self::CertificateSigningRequest => {
+                r#"{"metadata":{"creationTimestamp":null},"spec":{"request":null,"signerName":""},"status":{}}"#
+            }
+        }
+    }
+}
+
+/// The answer that says why not, in the form that whoever asked can read.
+pub(crate) fn failed(request: &Request, response: &ApiResponse) -> Reply {
+    match Absent::of(request) {
+        Some(absent) => reply(request, object_response(response, absent), None),
+        None => refusal(request, response),
+    }
 }
 
 /// The answer to a request, from the controller that a stock edge expects it of.
@@ -39,38 +78,50 @@ pub(super) fn refusal(request: &Request, response: &ApiResponse) -> Reply {
     Reply::Answer(message, Lane::Urgent)
 }
 
-/// `{"Object":…,"Err":…}`: one of them filled, the other `null` or empty.
+/// `{"Object":…,"Err":…}`: one of them filled, the other `null` or empty. A typed Go client knows what it asked for; a stock cloud
+/// sends neither kind nor version of it.
 pub(super) fn object_response(response: &ApiResponse, absent: Absent) -> Content {
+    let mut object = Fields::of(response);
+    if let Some(Fields(fields)) = &mut object {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    object_answer(object, response, absent)
+}
+
+/// The same, with kind and version: what a stock cloud's caches hold.
+pub(super) fn typed_object_response(response: &ApiResponse, absent: Absent) -> Content {
+    object_answer(Fields::of(response), response, absent)
+}
+
+fn object_answer(object: Option<Fields<'_>>, response: &ApiResponse, absent: Absent) -> Content {
     #[derive(Serialize)]
-    struct Answer<'a> {
+    struct Answer<T: Serialize> {
         #[serde(rename = "Object")]
-        object: Option<BTreeMap<String, &'a RawValue>>,
+        object: T,
         #[serde(rename = "Err")]
         error: Option<Failure>,
     }
-    #[derive(Deserialize)]
-    struct Body<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
-
-    if response.is_success()
-        && let Ok(Body(mut object)) = serde_json::from_slice(&response.body)
-    {
-        // A typed Go client knows what it asked for; a stock cloud sends neither.
-        object.remove("kind");
-        object.remove("apiVersion");
-        return Content::encode(&Answer {
-            object: Some(object),
-            error: None,
-        });
+    match object {
+        Some(Fields(object)) => Content::encode(&Answer { object, error: None }),
+        None => Content::encode(&Answer {
+            object: serde_json::from_str::<&RawValue>(absent.json()).ok(),
+            error: Some(failure(response)),
+        }),
     }
-    let zero = serde_json::from_str::<Body<'_>>(r#"{"metadata":{"creationTimestamp":null}}"#);
-    let object = zero
-        .ok()
-        .filter(|_| absent == Absent::Zero)
-        .map(|Body(zero)| zero);
-    Content::encode(&Answer {
-        object,
-        error: Some(failure(response)),
-    })
+}
+
+/// The fields of an object, unread.
+#[derive(Deserialize)]
+struct Fields<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
+
+impl<'a> Fields<'a> {
+    fn of(response: &'a ApiResponse) -> Option<Self> {
+        let fields = response
+            .is_success()
+            .then(|| serde_json::from_slice(&response.body));
+        fields.and_then(Result::ok)
+    }
 }
 
 /// `{"ErrStatus":…}`.
@@ -103,7 +154,7 @@ struct Code {
 }
 
 /// Why it failed, for a person.
-fn reason(response: &ApiResponse) -> String {
+pub(super) fn reason(response: &ApiResponse) -> String {
     #[derive(Deserialize)]
     struct Message {
         message: String,

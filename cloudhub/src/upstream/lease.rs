@@ -6,7 +6,7 @@ use hub_core::api::{ApiRequest, Verb};
 use hub_core::object::GroupVersionResource;
 use hub_core::service::{BoxError, Reply, Request};
 
-use super::answer::{Absent, object_response, reply};
+use super::answer::{Absent, object_response, reply, typed_object_response};
 use super::{Upstream, object_of};
 
 pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
@@ -34,5 +34,10 @@ async fn execute(upstream: Arc<Upstream>, request: Request, verb: Verb) -> Resul
         api = api.with_body("application/json", request.message.content.document_bytes());
     }
     let response = upstream.execute(&request.node, api).await;
-    Ok(reply(&request, object_response(&response, Absent::Null), None))
+    let answer = if verb == Verb::Get {
+        typed_object_response(&response, Absent::Null)
+    } else {
+        object_response(&response, Absent::Null)
+    };
+    Ok(reply(&request, answer, None))
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod api;
+mod device;
 mod event;
 mod lease;
 mod node;
@@ -21,11 +22,15 @@ use crate::authorize::{self, Authorizer};
 use crate::cluster::Cluster;
 use crate::config::CloudHubConfig;
 use crate::downstream::Client;
+use crate::sessions::Sessions;
+
+pub(crate) use answer::failed;
 
 /// What the handlers work with.
 pub(crate) struct Upstream {
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) downstream: Client,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) authorizer: Authorizer,
     pub(crate) config: Arc<CloudHubConfig>,
 }
@@ -39,8 +44,11 @@ pub(crate) fn routes(upstream: &Arc<Upstream>) -> Router {
         router,
         Matcher::any().prefix("membership/detail"),
         upstream,
-        query::membership,
+        device::membership,
     );
+    let report = |suffix| Matcher::any().prefix("device/").suffix(suffix);
+    router = route(router, report("/twin/edge_updated"), upstream, device::twin);
+    router = route(router, report("/state/update"), upstream, device::state);
     router = route(
         router,
         Matcher::any().prefix("k8s/ca.crt"),
@@ -93,6 +101,9 @@ pub(crate) fn routes(upstream: &Arc<Upstream>) -> Router {
         "volumeattachment",
     ] {
         router = route(router, of(kind, Operation::Query), upstream, query::object);
+    }
+    for operation in [Operation::Insert, Operation::Delete] {
+        router = route(router, of("volumeattachment", operation), upstream, query::attach);
     }
     router = route(
         router,

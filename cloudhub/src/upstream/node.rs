@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use hub_core::api::{ApiRequest, ApiResponse, Verb};
-use hub_core::message::Content;
+use hub_core::message::{Content, Operation};
 use hub_core::object::GroupVersionResource;
 use hub_core::service::{BoxError, Reply, Request};
 
@@ -16,7 +16,12 @@ use super::{Upstream, object_of};
 /// The node registers. Labels of Kubernetes' own are not a node's to choose when it is created; the hub sets them behind it,
 /// as KubeEdge does, except those that NodeRestriction keeps from nodes for good.
 pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
-    let (_, name) = object_of(&request)?;
+    let response = create(&upstream, &request).await?;
+    Ok(reply(&request, object_response(&response, Absent::Node), None))
+}
+
+async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, BoxError> {
+    let (node_id, (_, name)) = (&request.node, object_of(request)?);
     let mut node: Value = request.message.content.decode("a node")?;
     let metadata = node
         .get_mut("metadata")
@@ -39,26 +44,28 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
         );
     }
     later.retain(|label, _| !label.starts_with("node-restriction.kubernetes.io/"));
+    if let Some(address) = &upstream.config.instance_address {
+        if !metadata.get("annotations").is_some_and(Value::is_object) {
+            metadata.insert("annotations".into(), json!({}));
+        }
+        metadata["annotations"]["cloudcore"] = json!(&**address);
+    }
     let create = ApiRequest::resource(Verb::Create, nodes(), None, None)
         .with_body("application/json", node.to_string());
-    let mut response = upstream.execute(&request.node, create).await;
-    if response.is_success() && (!later.is_empty() || upstream.config.instance_address.is_some()) {
-        let mut metadata = json!({ "labels": later });
-        if let Some(address) = &upstream.config.instance_address {
-            metadata["annotations"] = json!({ "cloudcore": &**address });
-        }
+    let mut response = upstream.execute(node_id, create).await;
+    if response.is_success() && !later.is_empty() {
         let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(name)).with_body(
             "application/merge-patch+json",
-            json!({ "metadata": metadata }).to_string(),
+            json!({ "metadata": { "labels": later } }).to_string(),
         );
         let patched = upstream.execute_as_hub(patch).await;
         if patched.is_success() {
             response = patched;
         } else {
-            tracing::warn!(node = %request.node, code = patched.code, "the labels of a new node could not be set");
+            tracing::warn!(node = %node_id, code = patched.code, "the labels of a new node could not be set");
         }
     }
-    Ok(reply(&request, object_response(&response, Absent::Zero), None))
+    Ok(response)
 }
 
 /// Labels and annotations, to be merged in.
@@ -99,32 +106,89 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
     let response = upstream.execute(&request.node, patch).await;
     Ok(reply(
         &request,
-        object_response(&response, Absent::Zero),
+        object_response(&response, Absent::Node),
         version(&response),
     ))
 }
 
-/// `{UID, Status, ExtendResources}`, of edges before v1.10.
+/// How edges before 1.10 register (an insert with the node) and report (an update with `{UID, Status, ExtendResources}`). The status
+/// is a whole one: what is not in it is no longer so.
 pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
-    #[derive(Deserialize)]
-    struct Report {
-        #[serde(rename = "Status")]
-        status: Value,
-    }
     let (parts, name) = object_of(&request)?;
-    let Report { status } = request.message.content.decode("a node status")?;
-    let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(name))
-        .with_subresource("status")
-        .with_body(
-            "application/strategic-merge-patch+json",
-            json!({ "status": status }).to_string(),
-        );
-    let response = upstream.execute(&request.node, patch).await;
+    let response = if request.message.route.operation == Operation::Insert {
+        let created = create(&upstream, &request).await?;
+        if created.code == 409 {
+            // It is there: nothing to do.
+            ApiResponse::json(200, "")
+        } else {
+            created
+        }
+    } else {
+        report(&upstream, &request, name).await?
+    };
     let mut answer = ok_or_failure(&request, &response);
     if let Reply::Answer(message, _) = &mut answer {
         message.route.resource = hub_core::message::Resource::object(parts.namespace, "node", name);
     }
     Ok(answer)
+}
+
+/// Puts a whole status in place of the one the node has, except for what others decide.
+async fn report(upstream: &Upstream, request: &Request, name: &str) -> Result<ApiResponse, BoxError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Report {
+        status: Map<String, Value>,
+        #[serde(default)]
+        extend_resources: Option<Map<String, Value>>,
+    }
+    let Report {
+        status,
+        extend_resources,
+    } = request.message.content.decode("a node status")?;
+    let mut response = ApiResponse::json(200, "");
+    for _ in 0..ATTEMPTS {
+        let get = ApiRequest::resource(Verb::Get, nodes(), None, Some(name));
+        response = upstream.execute(&request.node, get).await;
+        if !response.is_success() {
+            break;
+        }
+        let mut node: Value = serde_json::from_slice(&response.body)?;
+        let mut status = status.clone();
+        // The attach controller's, and a port that somebody set.
+        match node.pointer("/status/volumesAttached") {
+            Some(volumes) => drop(status.insert("volumesAttached".into(), volumes.clone())),
+            None => drop(status.remove("volumesAttached")),
+        }
+        let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port");
+        if let Some(port) = port.filter(|port| port.as_u64().is_some_and(|port| port != 0)) {
+            status.insert(
+                "daemonEndpoints".into(),
+                json!({ "kubeletEndpoint": { "Port": port } }),
+            );
+        }
+        if let Some(metadata) = node.get_mut("metadata").and_then(Value::as_object_mut)
+            && let Some(annotations) = metadata
+                .entry("annotations")
+                .or_insert_with(|| json!({}))
+                .as_object_mut()
+        {
+            for (resource, devices) in extend_resources.iter().flatten() {
+                annotations.insert(resource.clone(), devices.to_string().into());
+            }
+        }
+        if let Some(node) = node.as_object_mut() {
+            node.insert("status".into(), status.into());
+        }
+        let update = ApiRequest::resource(Verb::Update, nodes(), None, Some(name))
+            .with_subresource("status")
+            .with_body("application/json", node.to_string());
+        response = upstream.execute(&request.node, update).await;
+        if response.code != 409 {
+            break;
+        }
+    }
+    Ok(response)
 }
 
 pub(super) fn ok_or_failure(request: &Request, response: &ApiResponse) -> Reply {
@@ -145,3 +209,6 @@ fn is_reserved(label: &str) -> bool {
 fn nodes() -> GroupVersionResource {
     crate::downstream::nodes()
 }
+
+/// Writes of one node that may meet before a report is given up; the next one comes in seconds.
+const ATTEMPTS: usize = 4;

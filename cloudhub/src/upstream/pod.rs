@@ -10,7 +10,7 @@ use hub_core::message::Content;
 use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::service::{BoxError, Reply, Request};
 
-use super::answer::{Absent, failure, object_response, reply, version};
+use super::answer::{Absent, failure, object_response, reason, reply, version};
 use super::{Upstream, object_of};
 use crate::downstream::{Question, minimal};
 
@@ -25,19 +25,14 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
         .with_subresource("status")
         .with_body("application/strategic-merge-patch+json", body);
     let response = upstream.execute(&request.node, patch).await;
-    if is_gone(&response) {
+    let key = ObjectKey::new(pods(), parts.namespace, name);
+    if is_gone(&upstream, &request, &response, &key, &uid).await {
         // The node runs a pod that the cluster does not have: nobody would ever tell it otherwise.
-        gone(
-            &upstream,
-            &request,
-            ObjectKey::new(pods(), parts.namespace, name),
-            &uid,
-        )
-        .await;
+        gone(&upstream, &request, key, &uid).await;
     }
     Ok(reply(
         &request,
-        object_response(&response, Absent::Zero),
+        object_response(&response, Absent::Pod),
         version(&response),
     ))
 }
@@ -89,10 +84,13 @@ pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> 
             .with_subresource("status")
             .with_body("application/strategic-merge-patch+json", body.to_string());
         let response = upstream.execute(&request.node, patch).await;
-        if is_gone(&response) {
+        if is_gone(&upstream, &request, &response, &key, &report.uid).await {
             gone(&upstream, &request, key, &report.uid).await;
         } else if !response.is_success() {
             return Ok(reply(&request, Content::encode(&failure(&response)), None));
+        } else if has_ended(&response, &report.status) {
+            // These edges leave the end of a pod to the cloud.
+            end(&upstream, &request, parts.namespace, name, &report.uid).await;
         }
     }
     Ok(reply(&request, Content::ok(), None))
@@ -106,7 +104,7 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
     let response = upstream.execute(&request.node, create).await;
     Ok(reply(
         &request,
-        object_response(&response, Absent::Zero),
+        object_response(&response, Absent::Pod),
         version(&response),
     ))
 }
@@ -125,7 +123,9 @@ pub(super) async fn delete(upstream: Arc<Upstream>, request: Request) -> Result<
     let delete = ApiRequest::resource(Verb::Delete, pods(), parts.namespace, Some(name))
         .with_body("application/json", options.to_string());
     let response = upstream.execute(&request.node, delete).await;
-    let content = if response.is_success() || response.code == 404 {
+    // A successor of the same name is another pod: this one is gone.
+    let replaced = response.code == 409 && reason(&response).contains("deleted and then recreated");
+    let content = if response.is_success() || response.code == 404 || replaced {
         Content::ok()
     } else {
         Content::encode(&failure(&response))
@@ -133,9 +133,54 @@ pub(super) async fn delete(upstream: Arc<Upstream>, request: Request) -> Result<
     Ok(reply(&request, content, None))
 }
 
-/// The pod is not there, or is another one of the same name.
-fn is_gone(response: &ApiResponse) -> bool {
-    matches!(response.code, 404 | 409)
+/// Whether the pod is not there, or is another one of the same name. A refusal alone does not say that.
+async fn is_gone(
+    upstream: &Upstream,
+    request: &Request,
+    response: &ApiResponse,
+    key: &ObjectKey,
+    uid: &str,
+) -> bool {
+    match response.code {
+        404 => true,
+        // An API server says of another uid that it is immutable.
+        409 | 422 if !uid.is_empty() => {
+            let get = ApiRequest::resource(Verb::Get, pods(), key.namespace.as_deref(), Some(&key.name));
+            let found = upstream.execute(&request.node, get).await;
+            let another = || Metadata::parse(&found.body).is_ok_and(|metadata| metadata.uid != uid);
+            found.code == 404 || (found.is_success() && another())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a pod that was to be deleted runs no more.
+fn has_ended(response: &ApiResponse, status: &Value) -> bool {
+    let deleted = Metadata::parse(&response.body).is_ok_and(|metadata| metadata.deletion_timestamp.is_some());
+    let running = |container: &Value| {
+        let state = &container["state"];
+        state["terminated"].is_null() && state["waiting"].is_null()
+    };
+    deleted
+        && matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
+        && !status["containerStatuses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(running)
+}
+
+async fn end(upstream: &Upstream, request: &Request, namespace: Option<&str>, name: &str, uid: &str) {
+    let mut options = json!({ "gracePeriodSeconds": 0 });
+    if !uid.is_empty() {
+        options["preconditions"] = json!({ "uid": uid });
+    }
+    let delete = ApiRequest::resource(Verb::Delete, pods(), namespace, Some(name))
+        .with_body("application/json", options.to_string());
+    let response = upstream.execute(&request.node, delete).await;
+    if !response.is_success() {
+        tracing::debug!(node = %request.node, code = response.code, "a pod that ended could not be deleted");
+    }
 }
 
 async fn gone(upstream: &Upstream, request: &Request, key: ObjectKey, uid: &str) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod admission;
+mod catalogue;
 mod down;
 mod returning;
 mod up;

@@ -120,6 +120,19 @@ impl World {
         body(&self.execute(request).await)
     }
 
+    /// Creates an object of any collection (`v1/pods`, `apps/v1/deployments`).
+    pub(crate) async fn post(&self, collection: &str, namespace: Option<&str>, object: Value) -> Value {
+        let request = ApiRequest::resource(Verb::Create, resource(collection), namespace, None)
+            .with_body("application/json", object.to_string());
+        body(&self.execute(request).await)
+    }
+
+    /// An object of any collection.
+    pub(crate) async fn read(&self, collection: &str, namespace: Option<&str>, name: &str) -> Value {
+        let request = ApiRequest::resource(Verb::Get, resource(collection), namespace, Some(name));
+        body(&self.execute(request).await)
+    }
+
     pub(crate) async fn patch(
         &self,
         resource: &str,
@@ -147,6 +160,14 @@ impl World {
         .with_body("application/json", r#"{"gracePeriodSeconds":0}"#);
         let response = self.execute(request).await;
         assert!(response.is_success(), "{response:?}");
+    }
+}
+
+fn resource(collection: &str) -> GroupVersionResource {
+    match *collection.split('/').collect::<Vec<_>>() {
+        [group, version, resource] => GroupVersionResource::new(group, version, resource),
+        [version, resource] => GroupVersionResource::new("", version, resource),
+        _ => panic!("{collection} is no collection"),
     }
 }
 

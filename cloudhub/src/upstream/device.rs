@@ -1,0 +1,431 @@
+//! Devices: which are the node's, and what they report (tunnel specification §9).
+//!
+//! KubeEdge keeps what a device reports in a DeviceStatus of its name (`cloud/pkg/devicecontroller/controller/upstream.go`); before
+//! version 1.23 it kept it in the status of the Device itself. The cluster's kinds say which of the two is meant. A node reports of
+//! devices that are bound to it, of no others (weak spot S5).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use hub_core::api::{ApiRequest, ApiResponse, Verb};
+use hub_core::message::{Content, Group, Message, Operation, Route, Source, Subject};
+use hub_core::node::NodeId;
+use hub_core::registry::ResourceKind;
+use hub_core::service::{BoxError, Reply, Request};
+use hub_core::session::{Delivery, Lane, Outgoing};
+
+use super::Upstream;
+use super::answer::reason;
+
+/// Which devices are the node's.
+///
+/// The edge takes any message that answers its question for a confirmation and looks at nothing in it
+/// (`edge/pkg/devicetwin/process.go`), so the devices follow in a message of their own, which answers none. KubeEdge's cloud says
+/// neither: its edges ask again for ever (weak spot L9), and never hear of devices that came or went while they were away (L4).
+pub(super) async fn membership(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
+    let Some(devices) = kind(&upstream, "devices") else {
+        // No kind, no devices: there is nothing to tell.
+        return Ok(confirmation(&request));
+    };
+    let listed = list(&upstream, &devices, &request.node).await;
+    let detail = match listed {
+        Ok(devices) => detail(&devices),
+        Err(response) => return Err(reason(&response).into()),
+    };
+    if let Some(session) = upstream.sessions.handle(&request.node) {
+        let route = Route::new(
+            CONTROLLER.as_str(),
+            Group::Twin.as_str(),
+            Operation::Update,
+            DETAIL,
+        );
+        let outgoing = Outgoing {
+            key: DETAIL.into(),
+            version: None,
+            lane: Lane::Own,
+            delivery: Delivery::Once(Duration::from_secs(60)),
+            message: Message::new(route, Content::encode(&detail)),
+            previous: None,
+        };
+        if session.push(outgoing).is_err() {
+            // Unanswered it asks again, when there is room.
+            return Err("there is no room for the devices of the node".into());
+        }
+    }
+    Ok(confirmation(&request))
+}
+
+/// New values of a device's properties.
+pub(super) async fn twin(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
+    #[derive(Deserialize)]
+    struct Update {
+        #[serde(default)]
+        twin: BTreeMap<String, Option<Twin>>,
+    }
+    let Subject::DeviceTwin { namespace, name } = request.message.route.resource.subject() else {
+        return Err("this names no device".into());
+    };
+    let update: Update = match request.message.content.decode("values of a device") {
+        Ok(update) => update,
+        Err(error) => return Ok(refusal(&request, &error.to_string())),
+    };
+    patch(
+        &upstream,
+        &request,
+        namespace,
+        name,
+        |device, held| json!({ "twins": twins(device, held, &update.twin) }),
+    )
+    .await
+}
+
+/// Whether a device is there.
+pub(super) async fn state(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
+    #[derive(Deserialize)]
+    struct Update {
+        device: State,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    #[derive(Default)]
+    struct State {
+        state: String,
+        last_online_time: String,
+    }
+    let Subject::DeviceState { namespace, name } = request.message.route.resource.subject() else {
+        return Err("this names no device".into());
+    };
+    let Update { device } = match request.message.content.decode("the state of a device") {
+        Ok(update) => update,
+        Err(error) => return Ok(refusal(&request, &error.to_string())),
+    };
+    patch(&upstream, &request, namespace, name, |_, _| {
+        let mut status = Map::new();
+        for (field, value) in [
+            ("state", &device.state),
+            ("lastOnlineTime", &device.last_online_time),
+        ] {
+            if !value.is_empty() {
+                status.insert(field.into(), value.as_str().into());
+            }
+        }
+        status.into()
+    })
+    .await
+}
+
+/// Patches the status of a device with what `change` makes of the device and of its status. Reports of one device at the same time
+/// meet in the version that the patch names: the later one is made anew.
+async fn patch(
+    upstream: &Upstream,
+    request: &Request,
+    namespace: Option<&str>,
+    name: &str,
+    change: impl Fn(&Value, &Value) -> Value,
+) -> Result<Reply, BoxError> {
+    let Some(devices) = kind(upstream, "devices") else {
+        return Ok(refusal(request, "this cluster has no devices"));
+    };
+    let device = match device(upstream, &devices, &request.node, namespace, name).await {
+        Ok(Some(device)) => device,
+        Ok(None) => return Ok(refusal(request, &format!("the node has no device {name}"))),
+        Err(response) => return Err(reason(&response).into()),
+    };
+    let place = kind(upstream, "devicestatuses");
+    let (kind, apart) = place
+        .as_ref()
+        .map_or((&devices, false), |statuses| (statuses, true));
+    let (namespace, name) = (text(&device, "namespace"), text(&device, "name"));
+    for _ in 0..ATTEMPTS {
+        let found = get(upstream, kind, namespace, name).await;
+        let held = match found {
+            Ok(held) => held,
+            Err(response) if apart && response.code == 404 => {
+                let create = ApiRequest::resource(Verb::Create, kind.resource.clone(), Some(namespace), None)
+                    .with_body(
+                        "application/json",
+                        new_status(kind, &devices, &device).to_string(),
+                    );
+                match upstream.execute_as_hub(create).await {
+                    created if created.is_success() => serde_json::from_slice(&created.body)?,
+                    created if created.code == 409 => continue,
+                    created => return failure(request, &created),
+                }
+            }
+            Err(response) => return failure(request, &response),
+        };
+        let body = json!({
+            "metadata": { "resourceVersion": text(&held, "resourceVersion") },
+            "status": change(&device, &held["status"]),
+        });
+        let mut patch = ApiRequest::resource(Verb::Patch, kind.resource.clone(), Some(namespace), Some(name))
+            .with_body("application/merge-patch+json", body.to_string());
+        if kind
+            .subresources
+            .iter()
+            .any(|subresource| &*subresource.name == "status")
+        {
+            patch = patch.with_subresource("status");
+        }
+        let response = upstream.execute_as_hub(patch).await;
+        if response.is_success() {
+            return Ok(confirmation(request));
+        }
+        if response.code != 409 {
+            return failure(request, &response);
+        }
+    }
+    Err(format!("the status of device {name} changes too fast").into())
+}
+
+/// The device, if it is bound to the node. Edges before 1.15 name no namespace: there the name alone must say which is meant.
+async fn device(
+    upstream: &Upstream,
+    devices: &ResourceKind,
+    node: &NodeId,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<Value>, ApiResponse> {
+    let Some(namespace) = namespace else {
+        let mut named = list(upstream, devices, node).await?;
+        named.retain(|device| text(device, "name") == name);
+        return Ok(named.pop().filter(|_| named.is_empty()));
+    };
+    match get(upstream, devices, namespace, name).await {
+        Ok(device) => Ok(Some(device).filter(|device| is_of(device, node))),
+        Err(response) if response.code == 404 => Ok(None),
+        Err(response) => Err(response),
+    }
+}
+
+/// The devices that are bound to the node.
+async fn list(upstream: &Upstream, devices: &ResourceKind, node: &NodeId) -> Result<Vec<Value>, ApiResponse> {
+    #[derive(Deserialize)]
+    struct List {
+        items: Vec<Value>,
+    }
+    let mut request = ApiRequest::resource(Verb::List, devices.resource.clone(), None, None);
+    if devices
+        .selectable_fields
+        .iter()
+        .any(|field| &**field == "spec.nodeName")
+    {
+        request.query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("fieldSelector", &format!("spec.nodeName={node}"))
+            .finish();
+    }
+    let response = upstream.execute_as_hub(request).await;
+    if !response.is_success() {
+        return Err(response);
+    }
+    let List { mut items } = serde_json::from_slice(&response.body).map_err(|_| response)?;
+    items.retain(|device| is_of(device, node));
+    Ok(items)
+}
+
+async fn get(
+    upstream: &Upstream,
+    kind: &ResourceKind,
+    namespace: &str,
+    name: &str,
+) -> Result<Value, ApiResponse> {
+    let get = ApiRequest::resource(Verb::Get, kind.resource.clone(), Some(namespace), Some(name));
+    let response = upstream.execute_as_hub(get).await;
+    if !response.is_success() {
+        return Err(response);
+    }
+    serde_json::from_slice(&response.body).map_err(|_| response)
+}
+
+/// A kind of the device API, in the version that comes first in discovery.
+fn kind(upstream: &Upstream, resource: &str) -> Option<Arc<ResourceKind>> {
+    let all = upstream.cluster.registry().all();
+    all.into_iter()
+        .find(|kind| &*kind.resource.group == GROUP && &*kind.resource.resource == resource)
+}
+
+/// `MembershipDetail` of `edge/pkg/devicetwin/dttype`. Without the empty twin an edge tells its applications of a mistake for each
+/// device that it has already.
+fn detail(devices: &[Value]) -> Value {
+    let device = |device: &Value| {
+        let (namespace, name) = (text(device, "namespace"), text(device, "name"));
+        let mut shown = json!({ "id": format!("{namespace}/{name}"), "name": name, "twin": {} });
+        if let Some(description) = device["metadata"]["labels"]["description"].as_str() {
+            shown["description"] = description.into();
+        }
+        shown
+    };
+    json!({
+        "event_id": uuid::Uuid::new_v4().to_string(),
+        "timestamp": time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000,
+        "devices": devices.iter().map(device).collect::<Vec<_>>(),
+    })
+}
+
+/// The twins of a status with the reported values in them. Only properties that the device has count.
+fn twins(device: &Value, held: &Value, reported: &BTreeMap<String, Option<Twin>>) -> Value {
+    let mut twins = held["twins"].as_array().cloned().unwrap_or_default();
+    let properties = device["spec"]["properties"].as_array();
+    let has = |name: &str| {
+        properties
+            .into_iter()
+            .flatten()
+            .any(|property| property["name"] == name)
+    };
+    for (name, twin) in reported {
+        let Some(twin) = twin.as_ref().filter(|_| has(name)) else {
+            continue;
+        };
+        let place = match twins
+            .iter()
+            .position(|held| held["propertyName"] == name.as_str())
+        {
+            Some(place) => place,
+            None => {
+                let none = json!({ "value": "" });
+                twins.push(json!({ "propertyName": name, "reported": none, "observedDesired": none }));
+                twins.len() - 1
+            }
+        };
+        for (field, value) in [("reported", &twin.actual), ("observedDesired", &twin.expected)] {
+            let Some((value, text)) = value
+                .as_ref()
+                .and_then(|value| Some((value, value.value.as_ref()?)))
+            else {
+                continue;
+            };
+            let mut metadata = Map::new();
+            if let Some(known) = &value.metadata {
+                metadata.insert("timestamp".into(), known.timestamp.to_string().into());
+            }
+            if let Some(known) = &twin.metadata {
+                metadata.insert("type".into(), known.kind.as_str().into());
+            }
+            let mut property = json!({ "value": text });
+            if !metadata.is_empty() {
+                property["metadata"] = metadata.into();
+            }
+            twins[place][field] = property;
+        }
+    }
+    twins.into()
+}
+
+/// The status object of a device that has none yet.
+fn new_status(statuses: &ResourceKind, devices: &ResourceKind, device: &Value) -> Value {
+    json!({
+        "kind": &*statuses.kind,
+        "apiVersion": statuses.resource.api_version(),
+        "metadata": {
+            "name": text(device, "name"),
+            "namespace": text(device, "namespace"),
+            "ownerReferences": [{
+                "apiVersion": devices.resource.api_version(),
+                "kind": &*devices.kind,
+                "name": text(device, "name"),
+                "uid": text(device, "uid"),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": {},
+        "status": {},
+    })
+}
+
+/// The report was taken, or needs no answer: the edge forgets it.
+fn confirmation(request: &Request) -> Reply {
+    answer(request.message.response(Content::ok()), Operation::Response)
+}
+
+/// The report will never be taken: the edge is told, and forgets it. What may go better another time is an error of the handler
+/// instead; that answer does not reach the edge's twins, and they report again after a minute.
+fn refusal(request: &Request, reason: &str) -> Reply {
+    tracing::debug!(node = %request.node, resource = %request.message.route.resource, reason, "a device's report is refused");
+    answer(request.message.error(reason), Operation::Error)
+}
+
+fn failure(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
+    if response.code < 500 {
+        Ok(refusal(request, &reason(response)))
+    } else {
+        Err(reason(response).into())
+    }
+}
+
+fn answer(mut message: Message, operation: Operation) -> Reply {
+    message.route = Route::new(CONTROLLER.as_str(), Group::Twin.as_str(), operation, "twin");
+    Reply::Answer(message, Lane::Own)
+}
+
+fn is_of(device: &Value, node: &NodeId) -> bool {
+    device["spec"]["nodeName"] == node.as_str()
+}
+
+fn text<'v>(object: &'v Value, field: &str) -> &'v str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// A property as an edge reports it.
+#[derive(Deserialize)]
+struct Twin {
+    expected: Option<TwinValue>,
+    actual: Option<TwinValue>,
+    metadata: Option<TypeMetadata>,
+}
+
+#[derive(Deserialize)]
+struct TwinValue {
+    value: Option<String>,
+    metadata: Option<ValueMetadata>,
+}
+
+#[derive(Deserialize)]
+struct ValueMetadata {
+    #[serde(default)]
+    timestamp: i64,
+}
+
+#[derive(Deserialize)]
+struct TypeMetadata {
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+const GROUP: &str = "devices.kubeedge.io";
+const CONTROLLER: Source<'static> = Source::DeviceController;
+const DETAIL: &str = "membership/detail";
+/// Reports of one device that may meet before one of them is put off.
+const ATTEMPTS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_changes_what_it_names_and_leaves_the_rest() {
+        let device = json!({ "spec": { "properties": [{ "name": "temp" }, { "name": "power" }] } });
+        let held = json!({ "twins": [
+            { "propertyName": "power", "reported": { "value": "on" }, "observedDesired": { "value": "off" } },
+        ] });
+        let reported = serde_json::from_value(json!({
+            "temp": { "actual": { "value": "21", "metadata": { "timestamp": 7 } }, "metadata": { "type": "int" } },
+            "power": { "expected": { "value": "on" } },
+            "gone": null,
+            "unknown": { "actual": { "value": "x" } },
+        }))
+        .unwrap();
+        assert_eq!(
+            twins(&device, &held, &reported),
+            json!([
+                { "propertyName": "power", "reported": { "value": "on" }, "observedDesired": { "value": "on" } },
+                { "propertyName": "temp", "reported": { "value": "21", "metadata": { "timestamp": "7", "type": "int" } },
+                  "observedDesired": { "value": "" } },
+            ])
+        );
+    }
+}
