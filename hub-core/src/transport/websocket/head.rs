@@ -91,11 +91,10 @@ impl RequestHead {
     /// The request of a client: the headers of a stock edge, and ours when there is something to offer.
     pub(super) fn write(request: &ConnectRequest, endpoint: &Endpoint, key: &str) -> String {
         let mut head = format!(
-            "GET {} HTTP/1.1\r\nHost: {endpoint}\r\nUser-Agent: edge-tunnel/{}\r\nConnection: Upgrade\r\n\
+            "GET {} HTTP/1.1\r\nHost: {endpoint}\r\nUser-Agent: {USER_AGENT}\r\nConnection: Upgrade\r\n\
              Connectionuse: {}\r\nNode_id: {}\r\nProject_id: {}\r\nSec-WebSocket-Key: {key}\r\n\
              Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
             clean(&request.path, ' '),
-            env!("CARGO_PKG_VERSION"),
             clean(&request.connection_use, '\r'),
             clean(&request.node_id, '\r'),
             clean(&request.project_id, '\r'),
@@ -218,5 +217,137 @@ fn bad(code: StatusCode, reason: &str) -> BadHead {
     })
 }
 
+/// What a stock edge says; a gate that lets those through lets ours through.
+const USER_AGENT: &str = "Go-http-client/1.1";
 /// More headers than a client or proxy sends.
 const HEADERS_MAX: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// An upgrade that was recorded: path, headers as they came, status of the answer, its headers.
+    struct Recorded {
+        name: String,
+        path: String,
+        request: Vec<(String, String)>,
+        status: u16,
+        response: Vec<(String, String)>,
+    }
+
+    impl Recorded {
+        fn all() -> Vec<Self> {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures");
+            let mut found = Vec::new();
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_none_or(|extension| extension != "zst") {
+                    continue;
+                }
+                let text = zstd::decode_all(std::fs::File::open(&path).unwrap()).unwrap();
+                let lines = std::str::from_utf8(&text).unwrap().lines();
+                let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+                for line in lines.filter(|line| line["request"].is_object() && line["response"].is_object()) {
+                    found.push(Self {
+                        name: format!("{} {}", path.display(), line["connection"]),
+                        path: line["request"]["path"].as_str().unwrap().into(),
+                        request: headers(&line["request"]),
+                        status: u16::try_from(line["response"]["status"].as_u64().unwrap()).unwrap(),
+                        response: headers(&line["response"]),
+                    });
+                }
+            }
+            assert!(found.len() > 40, "only {} upgrades found", found.len());
+            found
+        }
+
+        fn header(&self, name: &str) -> &str {
+            let found = self.request.iter().find(|(header, _)| header == name);
+            found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            head(&format!("GET {} HTTP/1.1", self.path), &self.request).into_bytes()
+        }
+    }
+
+    fn headers(message: &Value) -> Vec<(String, String)> {
+        let pairs = message["headers"].as_array().unwrap().iter();
+        pairs
+            .map(|pair| {
+                let text = |index: usize| pair[index].as_str().unwrap().to_owned();
+                (text(0), text(1))
+            })
+            .collect()
+    }
+
+    fn head(first: &str, headers: &[(String, String)]) -> String {
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        format!("{first}\r\n{lines}\r\n")
+    }
+
+    #[test]
+    fn our_requests_are_those_of_a_stock_edge_and_one_header_more() {
+        let mut seen = 0;
+        for recorded in Recorded::all() {
+            // The others were written by bare test clients.
+            if recorded.header("User-Agent") != USER_AGENT {
+                continue;
+            }
+            seen += 1;
+            let node = recorded.header("Node_id");
+            let request = ConnectRequest::tunnel(
+                &crate::node::NodeId::new(node).unwrap(),
+                recorded.header("Project_id"),
+                Capabilities::NONE,
+            );
+            let endpoint = Endpoint::parse(recorded.header("Host")).unwrap();
+            let write = |request: &ConnectRequest| {
+                RequestHead::write(request, &endpoint, recorded.header("Sec-WebSocket-Key"))
+            };
+            // Each attempt of Go's client adds the header of the use once more.
+            let mut once = recorded.bytes();
+            let twice = b"Connectionuse: msg\r\nConnectionuse: msg\r\n";
+            while let Some(at) = once.windows(twice.len()).position(|window| window == twice) {
+                once.drain(at..at + twice.len() / 2);
+            }
+            assert_eq!(
+                write(&request),
+                String::from_utf8(once).unwrap(),
+                "{}",
+                recorded.name
+            );
+            let ours = write(&ConnectRequest {
+                capabilities: Capabilities::ALL,
+                ..request.clone()
+            });
+            let extra = format!("{}: {}\r\n", Capabilities::HEADER, Capabilities::ALL);
+            assert_eq!(ours.replacen(&extra, "", 1), write(&request));
+        }
+        assert!(seen > 15, "only {seen} requests of edges found");
+    }
+
+    #[test]
+    fn our_answers_are_those_of_a_stock_cloud() {
+        for recorded in Recorded::all() {
+            match RequestHead::parse(&recorded.bytes()) {
+                Ok(Some((request, _))) => {
+                    assert_eq!(recorded.status, 101, "{}", recorded.name);
+                    assert_eq!(
+                        request.accept(Capabilities::ALL),
+                        head("HTTP/1.1 101 Switching Protocols", &recorded.response),
+                        "{}",
+                        recorded.name
+                    );
+                }
+                Ok(None) => panic!("{} is whole", recorded.name),
+                Err(BadHead(rejection)) => assert_eq!(rejection.code, recorded.status, "{}", recorded.name),
+            }
+        }
+    }
+}
