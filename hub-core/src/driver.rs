@@ -2,11 +2,12 @@
 //!
 //! The loop transmits what is due, waits for one of a finished handler, a command, a frame or a deadline, and applies it
 //! without awaiting. Handlers run beside the loop and come back as an action, so a slow disk never delays a keepalive. While
-//! handlers are at their limit the socket is not read: that is the back-pressure.
+//! handlers are at their limit a bounded number of messages waits for them, so that pings are answered and acknowledgements are
+//! heard; when that is full too the socket is not read: that is the back-pressure.
 //!
 //! The session outlives its connections: [`SessionHandle::attach`] may hand in the next connection before the last one is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -126,6 +127,9 @@ pub struct Driver {
     /// The last connection of a stopped session, and what its peer should hear.
     farewell: Option<(Box<dyn Transport>, CloseReason)>,
     handling: FuturesUnordered<BoxFuture<'static, (MessageId, Outcome)>>,
+    /// Messages that wait for a handler, and their size.
+    unhandled: VecDeque<Message>,
+    unhandled_bytes: usize,
     calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
     /// The depth that the observer knows: queued, in flight.
     told: (u32, u32),
@@ -173,6 +177,8 @@ impl Driver {
             newest: 0,
             farewell: None,
             handling: FuturesUnordered::new(),
+            unhandled: VecDeque::new(),
+            unhandled_bytes: 0,
             calls: HashMap::new(),
             told: (0, 0),
         };
@@ -298,13 +304,12 @@ impl Driver {
                 return Poll::Ready(Action::Command(command));
             }
         }
+        let reads = self.has_room();
         if let Some(link) = &mut self.link {
             if let Poll::Ready(action) = link.poll_write(cx) {
                 return Poll::Ready(action);
             }
-            if self.handling.len() < self.config.session.handling_max
-                && let Poll::Ready(frame) = Pin::new(&mut link.transport).poll_next(cx)
-            {
+            if reads && let Poll::Ready(frame) = Pin::new(&mut link.transport).poll_next(cx) {
                 return Poll::Ready(Action::Inbound(frame));
             }
         }
@@ -319,11 +324,22 @@ impl Driver {
         match action {
             Action::Command(Some(command)) => return self.command(*command, now),
             Action::Command(None) => return std::ops::ControlFlow::Break(()),
-            Action::Handled(id, outcome) => match outcome {
-                Outcome::Replied(Reply::Done) => self.session.ack(&id, now),
-                Outcome::Replied(Reply::Answer(answer, lane)) => self.session.reply(&id, answer, lane, now),
-                Outcome::Failed(reason) => self.session.nack(&id, &reason, now),
-            },
+            Action::Handled(id, outcome) => {
+                match outcome {
+                    Outcome::Replied(Reply::Done) => self.session.ack(&id, now),
+                    Outcome::Replied(Reply::Answer(answer, lane)) => {
+                        self.session.reply(&id, answer, lane, now);
+                    }
+                    Outcome::Failed(reason) => self.session.nack(&id, &reason, now),
+                }
+                if let Some(message) = self.unhandled.pop_front() {
+                    self.unhandled_bytes -= message.content.bytes().len();
+                    if self.unhandled.is_empty() {
+                        self.unhandled = VecDeque::new();
+                    }
+                    self.handle(message);
+                }
+            }
             Action::Inbound(Some(Ok(frame))) => self.inbound(frame, now),
             Action::Inbound(Some(Err(error))) => self.detach(error.into(), now),
             Action::Inbound(None) => {
@@ -463,7 +479,13 @@ impl Driver {
     fn deliver_events(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Inbound(message) => self.handle(message),
+                Event::Inbound(message) if self.handling.len() < self.config.session.handling_max => {
+                    self.handle(message);
+                }
+                Event::Inbound(message) => {
+                    self.unhandled_bytes += message.content.bytes().len();
+                    self.unhandled.push_back(message);
+                }
                 Event::Delivered { key, version } => self.observer.notice(Notice::Delivered(key, version)),
                 Event::Expired { key } => self.observer.notice(Notice::Expired(key)),
                 Event::Refused { key, reason } => self.observer.notice(Notice::Refused(key, reason)),
@@ -482,6 +504,14 @@ impl Driver {
         if self.link.as_ref().is_some_and(|link| link.waiting.is_none()) {
             self.transmit(now);
         }
+    }
+
+    /// Whether one more message can be handled, or wait for it.
+    fn has_room(&self) -> bool {
+        let session = &self.config.session;
+        self.handling.len() < session.handling_max
+            || (self.unhandled.len() < session.unhandled_max
+                && self.unhandled_bytes < session.unhandled_bytes_max)
     }
 
     fn handle(&mut self, message: Message) {

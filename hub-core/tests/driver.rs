@@ -328,9 +328,10 @@ async fn a_full_outbox_gives_the_message_back() {
 }
 
 #[tokio::test]
-async fn handlers_at_their_limit_stop_the_reading() {
+async fn handlers_at_their_limit_leave_the_rest_to_a_bounded_queue_and_to_the_socket() {
     let narrow = SessionConfig {
         handling_max: 2,
+        unhandled_max: 4,
         ..SessionConfig::edge()
     };
     let (cloud_wire, edge_wire) = in_memory().await;

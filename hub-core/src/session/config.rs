@@ -15,8 +15,13 @@ pub struct SessionConfig {
     pub resend_max: Duration,
     /// Calls under way at once.
     pub calls_max: usize,
-    /// Inbound messages handled at once; more of them wait in the socket. The driver keeps this limit.
+    /// Inbound messages handled at once. The driver keeps this limit and the next two.
     pub handling_max: usize,
+    /// Inbound messages that wait for a handler while what comes behind them is still read: a peer that pings must hear a pong
+    /// though the cluster hangs. More of them wait in the socket.
+    pub unhandled_max: usize,
+    /// The size of their contents from which on the socket is not read. One message may exceed it.
+    pub unhandled_bytes_max: usize,
     /// Ids of finished inbound messages that are remembered, to acknowledge copies without handling them again.
     pub remembered_max: usize,
     /// Keys whose acknowledged content is remembered (as a hash), so that the next version can be a difference.
@@ -38,6 +43,8 @@ impl SessionConfig {
             resend_max: Duration::from_secs(60),
             calls_max: 64,
             handling_max: 64,
+            unhandled_max: 1024,
+            unhandled_bytes_max: 1 << 20,
             remembered_max: 512,
             bases_max: 4096,
             keepalive: KeepaliveConfig::Expect {
