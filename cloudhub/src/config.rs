@@ -70,7 +70,7 @@ pub struct DownstreamConfig {
     pub batch: usize,
     /// Scopes that one node may subscribe to.
     pub scopes_per_node_max: usize,
-    /// Scopes watched in the cluster at once, over all nodes.
+    /// Scopes watched in the cluster at once, over all nodes. As many watches are remembered for stock edges that are away.
     pub scopes_max: usize,
     /// How long a scope that nobody wants is still watched, so that a node that returns finds it warm.
     pub scope_linger: Duration,

@@ -60,6 +60,8 @@ pub(crate) struct Downstream {
     /// What every node gets something of.
     base: Vec<ScopeId>,
     nodes: HashMap<NodeId, Node>,
+    /// What stock edges watched whose sessions are over: they believe that they still do, and do not say so again (weak spot L10).
+    away: HashMap<NodeId, BTreeMap<String, Scope>>,
     /// Nodes whose queues changed.
     ready: BTreeSet<NodeId>,
     feeding: FuturesUnordered<BoxFuture<'static, Fed>>,
@@ -140,6 +142,7 @@ impl Downstream {
             scopes,
             base,
             nodes: HashMap::new(),
+            away: HashMap::new(),
             ready: BTreeSet::new(),
             feeding: FuturesUnordered::new(),
             timers: BTreeSet::new(),
@@ -307,11 +310,28 @@ impl Downstream {
             }
         }
         self.nodes.insert(id.clone(), node);
+        let watches = self.away.remove(&id).unwrap_or_default();
+        for (application, scope) in watches.into_iter().filter(|_| !resume) {
+            if let Err(reason) = self.watch(&id, application, &scope) {
+                tracing::info!(node = %id, %scope, reason, "a watch cannot go on");
+            }
+        }
         self.ready.insert(id);
     }
 
     fn forget(&mut self, id: &NodeId) {
         let Some(node) = self.nodes.remove(id) else { return };
+        let watches = node.watches.iter().filter_map(|(application, subscription)| {
+            let Subscription::Watched(scope) = subscription else {
+                return None;
+            };
+            Some((application.clone(), self.scopes.scope(*scope)?.clone()))
+        });
+        let watches: BTreeMap<_, _> = watches.collect();
+        let kept: usize = self.away.values().map(BTreeMap::len).sum();
+        if !node.resume && !watches.is_empty() && kept + watches.len() <= self.config.scopes_max {
+            self.away.insert(id.clone(), watches);
+        }
         let wanted = node.wanted.into_iter().map(|(_, subscription)| subscription);
         for subscription in wanted.chain(node.watches.into_values()) {
             if let Subscription::Watched(scope) = subscription {
@@ -480,6 +500,7 @@ impl Downstream {
             && let Ok(node) = NodeId::new(&key.name)
         {
             self.forget(&node);
+            self.away.remove(&node);
             self.sessions.end(&node, CloseReason::NodeDeleted);
         }
     }
