@@ -17,6 +17,7 @@ use hub_core::registry::{Registry, ResourceKind};
 use hub_core::scope::Scope;
 use hub_core::service::{BoxError, Matcher, Reply, Request, Router};
 use hub_core::store::{Change, ObjectStore};
+use hub_core::transport::Capabilities;
 use tokio::sync::watch;
 use tower::Service;
 
@@ -86,7 +87,12 @@ struct Apply {
 }
 
 impl Apply {
-    async fn apply(self, message: Message) -> Result<Reply, BoxError> {
+    async fn apply(self, request: Request) -> Result<Reply, BoxError> {
+        let Request {
+            capabilities,
+            message,
+            ..
+        } = request;
         let change = match self.change(&message) {
             // Its definition may be just before it.
             Err(Unfit::UnknownKind { .. } | Unfit::Untyped(_)) if *self.defining.borrow() > 0 => {
@@ -95,9 +101,20 @@ impl Apply {
                     .subscribe()
                     .wait_for(|defining| *defining == 0)
                     .await;
-                self.change(&message)?
+                self.change(&message)
             }
-            change => change?,
+            change => change,
+        };
+        let change = match change {
+            Ok(change) => change,
+            // A stock cloud reads no refusal: it would send this for ever, and nothing else for 25 s each time (weak spot T1).
+            // Nothing is lost by taking it: no second copy would fit either, and the lists of a scope fill what its kind lacks.
+            Err(unfit) if capabilities == Capabilities::NONE => {
+                let resource = &message.route.resource;
+                tracing::warn!(%resource, %unfit, "the cloud sent what cannot be kept here; it is acknowledged and dropped");
+                return Ok(Reply::Done);
+            }
+            Err(unfit) => return Err(unfit.into()),
         };
         let _defining = Defining::of(&change, &self.defining);
         self.store.apply(vec![change]).await?;
@@ -187,7 +204,7 @@ impl Service<Request> for Apply {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        self.clone().apply(request.message).boxed()
+        self.clone().apply(request).boxed()
     }
 }
 

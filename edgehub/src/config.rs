@@ -67,6 +67,9 @@ pub struct EdgeHubConfig {
     pub mass_deletion_min: usize,
     /// How long a step of the catch-up may take.
     pub catch_up_timeout: Duration,
+    /// Towards a stock cloud: how long it may say nothing at all on a new connection while it is asked, before the connection counts
+    /// as rejected. A stock cloud leaves the connections of nodes that it rejects open.
+    pub deaf_after: Duration,
     /// Speaks for this node where no kubelet does: registers it, renews its lease, reports it ready. None where one does.
     pub agent: Option<NodeAgentConfig>,
 }
@@ -86,6 +89,12 @@ pub enum TransportConfig {
 pub struct NodeAgentConfig {
     /// Labels beside those that every edge node has.
     pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Taints that it registers with (`modules.edged.taints`). A node that exists keeps those that it has.
+    pub taints: Vec<Taint>,
+    /// The addresses of its pods, such as `10.244.7.0/24` (`modules.edged.podCIDR`). None where the cloud assigns them.
+    pub pod_cidr: Option<String>,
     /// The node's address inside its site, if it should have one.
     pub internal_ip: Option<String>,
     /// How many pods it would take.
@@ -98,6 +107,20 @@ pub struct NodeAgentConfig {
     pub status_interval: Duration,
     /// What the node says it runs.
     pub version: String,
+    /// When a node that was deleted in the cluster, and still runs, registers again; None for never. KubeEdge's does so only after
+    /// its program was started again. A stock cloud takes some seconds to forget a node, and would forget the new one with it.
+    pub register_again: Option<Duration>,
+}
+
+/// What keeps pods away that do not tolerate it (`v1.Taint`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taint {
+    /// `key`.
+    pub key: String,
+    /// `value`; may be empty.
+    pub value: String,
+    /// `effect`: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
 }
 
 impl EdgeHubConfig {
@@ -131,6 +154,7 @@ impl EdgeHubConfig {
             list_timeout: Duration::from_secs(30),
             mass_deletion_min: 20,
             catch_up_timeout: Duration::from_secs(30),
+            deaf_after: Duration::from_secs(60),
             agent: None,
             node,
         }
@@ -173,12 +197,16 @@ impl Default for NodeAgentConfig {
     fn default() -> Self {
         Self {
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            taints: Vec::new(),
+            pod_cidr: None,
             internal_ip: None,
             pods: 110,
             lease_interval: Duration::from_secs(10),
             lease_duration: Duration::from_secs(40),
             status_interval: Duration::from_secs(300),
             version: concat!("edgehub-v", env!("CARGO_PKG_VERSION")).into(),
+            register_again: Some(Duration::from_secs(30)),
         }
     }
 }

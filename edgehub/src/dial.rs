@@ -143,6 +143,13 @@ impl DialPlan {
         self.begin_round();
     }
 
+    /// The connection stands, but the cloud says nothing on it: this target is as good as one that refuses.
+    pub fn useless(&mut self, now: Instant) {
+        self.since = None;
+        self.good = None;
+        self.failed(Failure::Refused, now);
+    }
+
     /// What worked last goes first: a fallback that works is not left for a preferred target that may not answer.
     fn begin_round(&mut self) {
         let good = self.good;
@@ -276,6 +283,20 @@ mod tests {
         );
         plan.connected(now);
         assert!(!plan.is_refused());
+    }
+
+    #[test]
+    fn a_target_that_takes_connections_and_says_nothing_comes_last_and_alone_it_comes_slowly() {
+        let now = Instant::now();
+        let mut two = plan(2, now);
+        two.connected(now);
+        two.useless(now);
+        assert_eq!(two.next().0, 1);
+        assert!(two.next().1 <= now + Duration::from_secs(1), "another may speak");
+        let mut one = plan(1, now);
+        one.connected(now);
+        one.useless(now);
+        assert!(one.next().1 >= now + Duration::from_secs(45));
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum ReportError {
     /// The message cannot be written down.
     #[error("the report cannot be kept: {0}")]
     Encode(#[from] hub_core::codec::EncodeError),
+    /// An event needs `metadata.name` and `metadata.namespace`. The caller's move.
+    #[error("the event has no name or no namespace")]
+    NoEvent,
     /// The journal did not take it.
     #[error(transparent)]
     Journal(#[from] JournalError),

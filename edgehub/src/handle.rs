@@ -1,14 +1,15 @@
 //! What everybody but the hub itself holds of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hub_core::api::Reach;
 use hub_core::clock::{Clock, SystemClock};
-use hub_core::handle::SessionHandle;
+use hub_core::handle::{CallError, SessionHandle};
 use hub_core::message::{Message, MessageId};
 use hub_core::node::NodeId;
 use hub_core::session::Lane;
-use hub_core::store::{Draft, Journal, JournalId};
+use hub_core::store::{Draft, Journal, JournalId, ObjectStore};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +29,29 @@ pub(crate) struct Shared {
     pub(crate) config: EdgeHubConfig,
     pub(crate) board: Arc<Board>,
     pub(crate) session: SessionHandle,
+    pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
     pub(crate) reconnect: Notify,
+}
+
+impl Shared {
+    /// Asks the cloud, and tells the board whether it answers at all.
+    pub(crate) async fn call(
+        &self,
+        message: Message,
+        lane: Lane,
+        within: Duration,
+    ) -> Result<Message, CallError> {
+        let answer = self.session.call(message, lane, within).await;
+        match &answer {
+            Ok(_) => self.board.heard(),
+            Err(CallError::TimedOut) => self.board.unanswered.notify_one(),
+            Err(_) => {}
+        }
+        answer
+    }
 }
 
 /// Something that must reach the cloud, however long that takes.

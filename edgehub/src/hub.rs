@@ -10,12 +10,14 @@ use std::time::Instant;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hub_core::driver::{Driver, DriverConfig};
-use hub_core::message::MessageId;
+use hub_core::handle::CallError;
+use hub_core::message::{Content, Message, MessageId, Operation, Resource, Route};
 use hub_core::node::NodeId;
 use hub_core::scope::Scope;
 use hub_core::service::{BoxError, Handler, Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
+use hub_core::session::Lane;
 use hub_core::store::{Change, Journal, ObjectStore};
-use hub_core::transport::{CloseReason, ConnectRequest, Dialer, Endpoint, Transport, TransportError};
+use hub_core::transport::{Capabilities, CloseReason, ConnectRequest, Dialer, Endpoint, Transport, TransportError};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -23,14 +25,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity as NoLayer;
 use tower::timeout::Timeout;
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::config::EdgeHubConfig;
 use crate::dial::{DialConfig, DialPlan, Failure};
 use crate::error::RunError;
 use crate::handle::{EdgeHandle, Shared};
 use crate::identity::{Identities, Target};
-use crate::link::Board;
+use crate::link::{Board, Link};
 use crate::metrics::Metrics;
 use crate::store::EdgeStore;
 use crate::{apply, node, replay, subscribe};
@@ -206,7 +208,12 @@ impl EdgeHubBuilder {
         let service_metrics = ServiceMetrics::default();
         let board = Arc::new(Board::new(store.clone(), metrics));
         let routes = routes.merge(apply::routes(store.clone(), config.own_scopes()));
-        let handler = Arc::new(stack(routes, config.service, service_metrics.clone()));
+        let heard = board.clone();
+        let handler = stack(routes, config.service, service_metrics.clone()).map_request(move |request| {
+            heard.heard();
+            request
+        });
+        let handler = Arc::new(Handler::new(handler));
         let mut driver_config = DriverConfig::new(config.session.clone());
         driver_config.write_deadline = config.write_deadline;
         let (driver, session) = Driver::new(
@@ -221,6 +228,7 @@ impl EdgeHubBuilder {
             config,
             board,
             session,
+            store: store.clone(),
             journal,
             requests,
             stop: CancellationToken::new(),
@@ -285,9 +293,20 @@ async fn connect(
                 continue;
             }
         }
-        loop {
+        let lived = loop {
             tokio::select! {
-                () = board.gone(number) => break,
+                () = board.gone(number) => break true,
+                () = silence(shared, number) => {
+                    tracing::error!(
+                        endpoint = %targets[target].endpoint,
+                        "the cloud takes the connection of this node and says nothing on it, as a stock cloud does with a node that it \
+                         rejects: check the node's name and certificate, and the cloud's node limit. It will be tried again slowly"
+                    );
+                    shared.session.hang_up(CloseReason::Other("nothing was said here".into())).await;
+                    board.gone(number).await;
+                    board.down("the cloud takes the connection and says nothing; it may reject this node");
+                    break false;
+                }
                 renewed = identities.renewed(config, &board.metrics) => renewed?,
                 () = shared.reconnect.notified() => {}
             }
@@ -300,8 +319,40 @@ async fn connect(
                 }
             }
             board.replaced();
+        };
+        if lived {
+            plan.lost(Instant::now());
+        } else {
+            plan.useless(Instant::now());
         }
-        plan.lost(Instant::now());
+    }
+}
+
+/// Resolves when a stock cloud has said nothing since this connection was made, and does not answer what every such cloud answers.
+/// One that rejects a node leaves the connection open, and answers pings (weak spot C6).
+async fn silence(shared: &Shared, number: u64) {
+    let Shared { config, board, .. } = shared;
+    let since = match &*board.link().borrow() {
+        Link::Up {
+            since, capabilities, ..
+        } if *capabilities == Capabilities::NONE => *since,
+        _ => return std::future::pending().await,
+    };
+    loop {
+        board.unanswered.notified().await;
+        if board.was_heard(number) || since.elapsed() < config.deaf_after {
+            continue;
+        }
+        // Where the dynamic controller is off, applications have no answer either; EdgeController's questions do.
+        let resource = Resource::object(None, "node", config.node.as_str());
+        let route = Route::new("edged", "meta", Operation::Query, resource);
+        let question = Message::new(route, Content::null());
+        let answer = shared.session.call(question, Lane::Urgent, config.write_timeout).await;
+        match answer {
+            Ok(_) => board.heard(),
+            Err(CallError::TimedOut) if !board.was_heard(number) => return,
+            Err(_) => {}
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Is the cloud there, and since when.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -66,6 +66,10 @@ pub(crate) struct Board {
     replacing: AtomicBool,
     delivered: Mutex<Vec<(Arc<str>, u64)>>,
     pub(crate) delivery: Notify,
+    /// The newest connection on which the cloud said anything.
+    heard: AtomicU64,
+    /// A call got no answer in time.
+    pub(crate) unanswered: Notify,
     pub(crate) metrics: Metrics,
 }
 
@@ -83,6 +87,8 @@ impl Board {
             replacing: AtomicBool::new(false),
             delivered: Mutex::default(),
             delivery: Notify::new(),
+            heard: AtomicU64::new(0),
+            unanswered: Notify::new(),
             metrics,
         }
     }
@@ -140,6 +146,17 @@ impl Board {
                 }
             }
         });
+    }
+
+    /// The cloud said something on the connection of this moment.
+    pub(crate) fn heard(&self) {
+        self.heard
+            .fetch_max(self.connections.borrow().attached, Ordering::Relaxed);
+    }
+
+    /// Whether the cloud said anything on the connection with this number, or on a newer one.
+    pub(crate) fn was_heard(&self, number: u64) -> bool {
+        self.heard.load(Ordering::Relaxed) >= number
     }
 
     /// The journal's keys, with their versions, that the cloud has settled since the last time.

@@ -1,21 +1,31 @@
-//! Speaks for this node where no kubelet does: registers it once, renews its lease, and reports it ready.
+//! Speaks for this node where no kubelet does: registers it, renews its lease, and reports it ready.
+//!
+//! ```text
+//!   insert null/node/<n>                  409: it exists, query it
+//!   query kube-node-lease/lease/<n>       404: insert it
+//!   update kube-node-lease/lease/<n>      every lease interval
+//!   patch null/nodepatch/<n>              at once, and every status interval; 404: it was deleted
+//! ```
 //!
 //! The messages are those of a stock edge (tunnel specification §6.3). Nothing here goes through the journal: a lease or a
 //! status of the past helps nobody, so on a new connection the present one is sent.
+//!
+//! **A node that was deleted in the cluster.** A stock cloud drops the connection and lets the next one in as if nothing had happened.
+//! KubeEdge's edges then speak of a node that is not there until somebody starts them again. This one learns of it from the answer
+//! to its status, and registers again after [`register_again`](NodeAgentConfig::register_again).
 
 mod describe;
 
 use std::time::Duration;
 
-use hub_core::handle::CallError;
-use hub_core::message::{Content, Message, Operation, Resource, Route};
-use hub_core::session::Lane;
+use hub_core::message::{Content, Operation, Resource};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::NodeAgentConfig;
 use crate::handle::Shared;
-use crate::object_response::{self, Denied};
+use crate::kubelet::AskError;
+use crate::object_response;
 
 /// Runs for ever; does nothing without an agent.
 pub(crate) async fn run(shared: &Shared) {
@@ -27,7 +37,6 @@ pub(crate) async fn run(shared: &Shared) {
         config,
         uid: None,
         lease: None,
-        deleted: false,
         ready_since: describe::now(),
     };
     let mut number = 0;
@@ -43,31 +52,37 @@ pub(crate) async fn run(shared: &Shared) {
 struct Agent<'a> {
     shared: &'a Shared,
     config: &'a NodeAgentConfig,
-    /// The uid of the Node, once it is registered.
+    /// The uid of the Node, once it is registered; empty where the cloud does not say it.
     uid: Option<String>,
     /// The lease as the cloud has it.
     lease: Option<Value>,
-    /// The Node was deleted after it was registered: for this run that is final, as with a kubelet.
-    deleted: bool,
     /// Since when the node is ready, as far as it knows.
     ready_since: String,
-}
-
-/// The cloud did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-enum AgentError {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Denied(#[from] Denied),
 }
 
 impl Agent<'_> {
     /// Speaks on one connection. Ends only by being dropped.
     async fn speak(&mut self) {
+        loop {
+            self.register().await;
+            self.report().await;
+            let Some(pause) = self.config.register_again else {
+                tracing::error!(
+                    "this node was deleted in the cluster; start the program again to register it anew"
+                );
+                return std::future::pending().await;
+            };
+            tracing::warn!(registers_in = ?pause, "this node was deleted in the cluster; it will register again");
+            tokio::time::sleep(pause).await;
+            (self.uid, self.lease) = (None, None);
+        }
+    }
+
+    /// Registers the node, however often that takes.
+    async fn register(&mut self) {
         let mut attempt = 0;
         while self.uid.is_none() {
-            match self.register().await {
+            match self.try_register().await {
                 Ok(()) => tracing::info!("this node is registered in the cluster"),
                 Err(error) => {
                     let pause = self.shared.config.backoff.pause(attempt, u64::MAX / 2);
@@ -77,77 +92,101 @@ impl Agent<'_> {
                 }
             }
         }
+    }
+
+    /// Renews the lease and reports the status, until the node turns out to be deleted.
+    async fn report(&mut self) {
         let (mut lease_due, mut status_due) = (Instant::now(), Instant::now());
-        while !self.deleted {
+        loop {
             sleep_until(lease_due.min(status_due)).await;
             if lease_due <= Instant::now() {
                 let renewed = self.renew_lease().await;
-                lease_due = self.next("the lease", renewed, self.config.lease_interval);
+                lease_due = next("the lease", renewed, self.config.lease_interval);
             }
             if status_due <= Instant::now() {
                 let reported = self.report_status().await;
-                status_due = self.next("the status", reported, self.config.status_interval);
+                if matches!(&reported, Err(AskError::Denied(denied)) if denied.code == 404) {
+                    return;
+                }
+                status_due = next("the status", reported, self.config.status_interval);
             }
         }
-        std::future::pending().await
     }
 
-    fn next(&mut self, what: &str, done: Result<(), AgentError>, interval: Duration) -> Instant {
-        let pause = match done {
-            Ok(()) => interval,
-            Err(error) => {
-                if self.deleted {
-                    tracing::error!(
-                        "this node was deleted in the cluster; start the program again to register it anew"
-                    );
-                } else {
-                    tracing::warn!(%error, "{what} of this node could not be renewed");
-                }
-                interval.min(RETRY)
-            }
-        };
-        Instant::now() + pause
-    }
-
-    async fn register(&mut self) -> Result<(), AgentError> {
+    async fn try_register(&mut self) -> Result<(), AskError> {
         let name = self.shared.config.node.as_str();
         let node = describe::node(name, self.config, &self.ready_since);
-        let object = match self
+        let inserted = self
             .ask(Operation::Insert, None, "node", Content::encode(&node))
-            .await
-        {
-            Err(AgentError::Denied(denied)) if denied.code == 409 => None,
-            answer => answer?,
+            .await;
+        let object = match inserted {
+            Err(AskError::Denied(denied)) if denied.code == 409 => self.take_up(&node).await,
+            object => object?,
         };
         let uid = |object: Value| object["metadata"]["uid"].as_str().map(str::to_owned);
         self.uid = Some(object.and_then(uid).unwrap_or_default());
         Ok(())
     }
 
-    async fn renew_lease(&mut self) -> Result<(), AgentError> {
+    /// The Node that is there already, from another life of this one. It gets the labels and annotations that it lacks; what
+    /// somebody gave another value stays as it is.
+    async fn take_up(&self, node: &Value) -> Option<Value> {
+        let name = self.shared.config.node.as_str();
+        let resource = Resource::object(None, "node", name);
+        let asked = self
+            .shared
+            .ask(Operation::Query, resource.clone(), Content::null())
+            .await;
+        let known = asked.and_then(|answer| Ok(object_response::document(&answer)?));
+        let known: Value = match known.map(|document| serde_json::from_slice(&document)) {
+            Ok(Ok(known)) => known,
+            other => {
+                tracing::debug!(?other, "the node exists, and the cloud does not show it");
+                return None;
+            }
+        };
+        let lacks = describe::lacking(&known, node);
+        if let Some(lacks) = lacks {
+            let updated = self
+                .shared
+                .ask(Operation::Update, resource, Content::encode(&lacks))
+                .await;
+            if let Err(error) = updated.and_then(|answer| Ok(object_response::parse(&answer).map(drop)?)) {
+                tracing::warn!(%error, "the labels of this node could not be updated");
+            }
+        }
+        Some(known)
+    }
+
+    async fn renew_lease(&mut self) -> Result<(), AskError> {
         match self.write_lease().await {
-            // Another life of this node left one, or somebody changed or deleted it: go on from what is there.
-            Err(AgentError::Denied(denied)) if matches!(denied.code, 404 | 409) => {
-                let known = self
-                    .ask(Operation::Query, Some(LEASES), "lease", Content::null())
-                    .await?;
-                self.lease = known.filter(Value::is_object);
+            // Somebody changed or deleted it: go on from what is there.
+            Err(AskError::Denied(denied)) if matches!(denied.code, 404 | 409) => {
+                self.lease = None;
                 self.write_lease().await
             }
             written => written,
         }
     }
 
-    async fn write_lease(&mut self) -> Result<(), AgentError> {
+    async fn write_lease(&mut self) -> Result<(), AskError> {
+        if self.lease.is_none() {
+            let known = self
+                .ask(Operation::Query, Some(LEASES), "lease", Content::null())
+                .await;
+            self.lease = match known {
+                Err(AskError::Denied(denied)) if matches!(denied.code, 0 | 404) => None,
+                known => known?.filter(Value::is_object),
+            };
+        }
         let uid = self.uid.as_deref().unwrap_or_default();
         let name = self.shared.config.node.as_str();
         let (operation, lease) = match &self.lease {
             None => (Operation::Insert, describe::lease(name, uid, self.config)),
-            Some(known) => {
-                let mut lease = known.clone();
-                lease["spec"]["renewTime"] = describe::micro_time().into();
-                (Operation::Update, lease)
-            }
+            Some(known) => (
+                Operation::Update,
+                describe::renewed(known.clone(), name, uid, self.config),
+            ),
         };
         let written = self
             .ask(operation, Some(LEASES), "lease", Content::encode(&lease))
@@ -157,45 +196,38 @@ impl Agent<'_> {
         Ok(())
     }
 
-    async fn report_status(&mut self) -> Result<(), AgentError> {
+    async fn report_status(&mut self) -> Result<(), AskError> {
         let name = self.shared.config.node.as_str();
         let status = json!({ "status": describe::status(name, self.config, &self.ready_since) });
         // The patch travels as text, as a stock edge sends it.
-        let reported = self
-            .ask(
-                Operation::Patch,
-                None,
-                "nodepatch",
-                Content::string(&status.to_string()),
-            )
-            .await;
-        if let Err(AgentError::Denied(denied)) = &reported {
-            self.deleted = denied.code == 404;
-        }
-        reported.map(drop)
+        let patch = Content::string(&status.to_string());
+        self.ask(Operation::Patch, None, "nodepatch", patch).await.map(drop)
     }
 
+    /// Asks about something that has the node's name, and is answered with an `ObjectResp`.
     async fn ask(
         &self,
         operation: Operation,
         namespace: Option<&str>,
         kind: &str,
         content: Content,
-    ) -> Result<Option<Value>, AgentError> {
-        let config = &self.shared.config;
-        let resource = Resource::object(namespace, kind, config.node.as_str());
-        let route = Route {
-            resource,
-            ..Route::new("edged", "meta", operation, "")
-        };
-        let answer = self
-            .shared
-            .session
-            .call(Message::new(route, content), Lane::Urgent, config.write_timeout)
-            .await?;
+    ) -> Result<Option<Value>, AskError> {
+        let resource = Resource::object(namespace, kind, self.shared.config.node.as_str());
+        let answer = self.shared.ask(operation, resource, content).await?;
         let object = object_response::parse(&answer)?;
         Ok(object.and_then(|object| serde_json::from_str(object.get()).ok()))
     }
+}
+
+fn next(what: &str, done: Result<(), AskError>, interval: Duration) -> Instant {
+    let pause = match done {
+        Ok(()) => interval,
+        Err(error) => {
+            tracing::warn!(%error, "{what} of this node could not be renewed");
+            interval.min(RETRY)
+        }
+    };
+    Instant::now() + pause
 }
 
 const LEASES: &str = "kube-node-lease";

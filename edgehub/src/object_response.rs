@@ -1,5 +1,6 @@
 //! `ObjectResp`: how EdgeController answers what a node tells of itself (tunnel specification §6.3).
 
+use bytes::Bytes;
 use hub_core::message::{Message, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,12 +29,38 @@ struct ErrStatus {
 }
 
 /// The cloud said no.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({code})")]
-pub(crate) struct Denied {
+pub struct Denied {
     /// The HTTP status code; 0 where none was said.
-    pub(crate) code: u16,
-    message: String,
+    pub code: u16,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// The document of a plain answer: an object as it is, with its kind. What says that something failed is never taken for one, as
+/// stock edges do (weak spot L7).
+pub(crate) fn document(answer: &Message) -> Result<Bytes, Denied> {
+    let denied = |message: String| Denied { code: 0, message };
+    if answer.route.operation == Operation::Error {
+        return Err(denied(reason(answer)));
+    }
+    let document = answer.content.document_bytes();
+    if let Ok(Failure { status: Some(status) }) = serde_json::from_slice(&document) {
+        return Err(Denied {
+            code: status.code,
+            message: status.message,
+        });
+    }
+    if document.trim_ascii_start().first() != Some(&b'{') {
+        return Err(denied("the answer is no object".into()));
+    }
+    Ok(document)
+}
+
+fn reason(answer: &Message) -> String {
+    let text = answer.content.as_string();
+    text.unwrap_or_else(|| "no reason given".into())
 }
 
 /// The object in an answer. An error without a text is one all the same: stock edges take it for success.
@@ -43,13 +70,7 @@ pub(crate) fn parse(answer: &Message) -> Result<Option<Box<RawValue>>, Denied> {
         message: message.into(),
     };
     if answer.route.operation == Operation::Error {
-        return Err(denied(
-            0,
-            &answer
-                .content
-                .as_string()
-                .unwrap_or_else(|| "no reason given".into()),
-        ));
+        return Err(denied(0, &reason(answer)));
     }
     if answer.content.is_ok() {
         return Ok(None);
@@ -71,7 +92,6 @@ pub(crate) fn parse(answer: &Message) -> Result<Option<Box<RawValue>>, Denied> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use hub_core::message::{Content, Route};
 
     use super::*;

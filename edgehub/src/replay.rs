@@ -137,7 +137,8 @@ async fn remove(shared: &Shared, id: JournalId) {
 }
 
 /// Whether the cloud answers this message, so that it is known when it arrived. Ours acknowledges everything; a stock one says
-/// nothing to events and to what goes to its rule engine (tunnel specification §6.3).
+/// nothing to events, to volumes that are attached or detached, and to what goes to its rule engine (tunnel specification §6.3,
+/// weak spot L12).
 fn is_answered(message: &Message, capabilities: Capabilities) -> bool {
     if capabilities.ack {
         return true;
@@ -145,6 +146,7 @@ fn is_answered(message: &Message, capabilities: Capabilities) -> bool {
     let route = &message.route;
     let kind = route.resource.parts().map_or("", |parts| parts.kind);
     !(kind == "event"
+        || kind == "volumeattachment" && route.operation != Operation::Query
         || route.operation == Operation::Upload
         || route.resource.as_str().starts_with("membership/"))
 }

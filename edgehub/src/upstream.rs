@@ -59,7 +59,7 @@ impl EdgeHandle {
             .try_acquire()
             .map_err(|_| UpstreamError::Overloaded)?;
         let message = message(&self.shared.config.node, &request, capabilities);
-        let call = self.shared.session.call(message, Lane::Urgent, within);
+        let call = self.shared.call(message, Lane::Urgent, within);
         let answer = if request.verb.is_read() {
             tokio::select! {
                 biased;

@@ -86,7 +86,7 @@ pub enum DetachReason {
     /// A newer connection took over.
     #[error("a newer connection took over")]
     Superseded,
-    /// The session was stopped.
+    /// This end ended it.
     #[error("stopped: {0:?}")]
     Stopped(CloseReason),
 }
@@ -411,6 +411,7 @@ impl Driver {
             }
             Command::Cancel(key) => self.session.cancel(&key),
             Command::AssumeHeld(key, version, content) => self.session.assume_held(&key, version, &content),
+            Command::HangUp(reason) => self.detach(DetachReason::Stopped(reason), now),
             Command::Stop(reason) => {
                 self.farewell = self.cut(DetachReason::Stopped(reason), now);
                 return std::ops::ControlFlow::Break(());

@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Call(Message, Lane, Duration, oneshot::Sender<CallEnd>),
     Cancel(Arc<str>),
     AssumeHeld(Arc<str>, Option<u64>, Bytes),
+    HangUp(CloseReason),
     Stop(CloseReason),
 }
 
@@ -153,6 +154,11 @@ impl SessionHandle {
             .commands
             .send(Box::new(Command::AssumeHeld(key, version, content)))
             .await;
+    }
+
+    /// Ends the connection of this moment, if there is one; the session goes on and waits for the next.
+    pub async fn hang_up(&self, reason: CloseReason) {
+        let _ = self.commands.send(Box::new(Command::HangUp(reason))).await;
     }
 
     /// Ends the session: the peer is told why, the driver returns.

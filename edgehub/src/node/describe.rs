@@ -4,34 +4,79 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::NodeAgentConfig;
+use crate::config::{NodeAgentConfig, Taint};
 
 /// The Node as it is registered.
 pub(super) fn node(name: &str, config: &NodeAgentConfig, ready_since: &str) -> Value {
     let mut labels = json!({
+        "beta.kubernetes.io/arch": architecture(),
+        "beta.kubernetes.io/os": std::env::consts::OS,
+        "kubernetes.io/arch": architecture(),
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": std::env::consts::OS,
-        "kubernetes.io/arch": architecture(),
         "node-role.kubernetes.io/agent": "",
         "node-role.kubernetes.io/edge": "",
     });
     for (label, value) in &config.labels {
         labels[label] = value.as_str().into();
     }
+    let mut metadata = json!({ "name": name, "labels": labels });
+    if !config.annotations.is_empty() {
+        metadata["annotations"] = json!(config.annotations);
+    }
+    let mut spec = json!({});
+    if let Some(cidr) = &config.pod_cidr {
+        spec["podCIDR"] = cidr.as_str().into();
+        spec["podCIDRs"] = json!([cidr]);
+    }
+    if !config.taints.is_empty() {
+        let taint = |taint: &Taint| {
+            let mut json = json!({ "key": taint.key, "effect": taint.effect });
+            if !taint.value.is_empty() {
+                json["value"] = taint.value.as_str().into();
+            }
+            json
+        };
+        spec["taints"] = config.taints.iter().map(taint).collect();
+    }
     json!({
         "kind": "Node", "apiVersion": "v1",
-        "metadata": { "name": name, "labels": labels },
-        "spec": {},
+        "metadata": metadata,
+        "spec": spec,
         "status": status(name, config, ready_since),
     })
 }
 
-/// Its status: ready, for there is nothing here that could be anything else.
+/// What a Node must be told to have the labels and annotations of `wanted`, if it lacks some.
+pub(super) fn lacking(known: &Value, wanted: &Value) -> Option<Value> {
+    let mut metadata = json!({ "name": wanted["metadata"]["name"] });
+    let mut any = false;
+    for field in ["labels", "annotations"] {
+        let has = &known["metadata"][field];
+        let wanted = wanted["metadata"][field].as_object();
+        let lacks: serde_json::Map<_, _> = wanted
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| has.get(key).is_none())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        any |= !lacks.is_empty();
+        if !lacks.is_empty() {
+            metadata[field] = lacks.into();
+        }
+    }
+    any.then(|| json!({ "kind": "Node", "apiVersion": "v1", "metadata": metadata, "spec": {}, "status": {} }))
+}
+
+/// Its status: ready, for there is nothing here that could be anything else. There is no pressure either, since nothing is evicted.
 pub(super) fn status(name: &str, config: &NodeAgentConfig, ready_since: &str) -> Value {
-    let ready = json!({
-        "type": "Ready", "status": "True", "lastHeartbeatTime": now(), "lastTransitionTime": ready_since,
-        "reason": "EdgeReady", "message": "the edge hub is connected",
-    });
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": kind, "status": status, "lastHeartbeatTime": now(), "lastTransitionTime": ready_since,
+            "reason": reason, "message": message,
+        })
+    };
+    let calm = |kind| condition(kind, "False", "NothingIsEvicted", "this node evicts no pods");
     let mut addresses = vec![json!({ "type": "Hostname", "address": name })];
     if let Some(ip) = &config.internal_ip {
         addresses.insert(0, json!({ "type": "InternalIP", "address": ip }));
@@ -45,8 +90,15 @@ pub(super) fn status(name: &str, config: &NodeAgentConfig, ready_since: &str) ->
     json!({
         "capacity": resources,
         "allocatable": resources,
-        "conditions": [ready],
+        "conditions": [
+            calm("MemoryPressure"),
+            calm("DiskPressure"),
+            calm("PIDPressure"),
+            condition("Ready", "True", "EdgeReady", "the edge hub is connected"),
+        ],
         "addresses": addresses,
+        // Nobody listens for the API server's calls.
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": 0 } },
         "nodeInfo": {
             "architecture": architecture(),
             "operatingSystem": std::env::consts::OS,
@@ -64,20 +116,24 @@ pub(super) fn status(name: &str, config: &NodeAgentConfig, ready_since: &str) ->
 
 /// A fresh lease.
 pub(super) fn lease(name: &str, uid: &str, config: &NodeAgentConfig) -> Value {
-    let mut metadata = json!({ "name": name, "namespace": super::LEASES });
+    let lease = json!({
+        "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+        "metadata": { "name": name, "namespace": super::LEASES },
+        "spec": {},
+    });
+    renewed(lease, name, uid, config)
+}
+
+/// The lease, renewed now. It belongs to the Node of this uid: a lease that another life of the node left would go with that.
+pub(super) fn renewed(mut lease: Value, name: &str, uid: &str, config: &NodeAgentConfig) -> Value {
     if !uid.is_empty() {
-        metadata["ownerReferences"] =
+        lease["metadata"]["ownerReferences"] =
             json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
     }
-    json!({
-        "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
-        "metadata": metadata,
-        "spec": {
-            "holderIdentity": name,
-            "leaseDurationSeconds": config.lease_duration.as_secs(),
-            "renewTime": micro_time(),
-        },
-    })
+    lease["spec"]["holderIdentity"] = name.into();
+    lease["spec"]["leaseDurationSeconds"] = config.lease_duration.as_secs().into();
+    lease["spec"]["renewTime"] = micro_time().into();
+    lease
 }
 
 /// `metav1.MicroTime` of now.
@@ -157,6 +213,6 @@ mod tests {
         assert_eq!(node["metadata"]["labels"]["zone"], "shop");
         assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "e");
         assert_eq!(node["status"]["addresses"][0]["address"], "192.0.2.7");
-        assert_eq!(node["status"]["conditions"][0]["type"], "Ready");
+        assert_eq!(node["status"]["conditions"][3]["type"], "Ready");
     }
 }

@@ -245,7 +245,7 @@ fn watch_of(node: &NodeId, scope: &Scope) -> Application {
 }
 
 async fn call(shared: &Shared, message: Message, within: Duration) -> Result<Message, CallError> {
-    shared.session.call(message, Lane::Own, within).await
+    shared.call(message, Lane::Own, within).await
 }
 
 /// From 0 to 1, at random.
