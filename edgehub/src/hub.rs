@@ -332,10 +332,11 @@ async fn connect(
 /// One that rejects a node leaves the connection open, and answers pings (weak spot C6).
 async fn silence(shared: &Shared, number: u64) {
     let Shared { config, board, .. } = shared;
-    let since = match &*board.link().borrow() {
+    let link = board.link().borrow().clone();
+    let since = match link {
         Link::Up {
             since, capabilities, ..
-        } if *capabilities == Capabilities::NONE => *since,
+        } if capabilities == Capabilities::NONE => since,
         _ => return std::future::pending().await,
     };
     loop {

@@ -181,8 +181,12 @@ fn say(error: &EnrollError, operator: bool, told: &mut String) {
 }
 
 fn tls(enrolled: &Enrolled) -> Result<TlsClient, RunError> {
+    // The authority's own certificate, which some tools write behind the node's, need not be shown, and a stock cloud that
+    // authorizes refuses a node that shows two.
+    let mut chain = enrolled.identity.chain.clone();
+    chain.retain(|certificate| *certificate != enrolled.ca);
     let identity = Identity {
-        chain: enrolled.identity.chain.clone(),
+        chain,
         key: enrolled.identity.key.clone_key(),
     };
     TlsClient::new(&enrolled.ca, Some(identity)).map_err(|error| RunError::Tls(error.to_string()))
