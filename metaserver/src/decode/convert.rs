@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::protobuf::{DecodeError, Envelope, VALUES_MAX, text};
-use super::table::{Field, Kind, Message, Repeated, Table};
 use super::wire::{Reader, Wire};
+use crate::messages::{Field, Kind, Message, Repeated, Table};
 
 /// Writes one body.
 #[derive(Debug, Default)]

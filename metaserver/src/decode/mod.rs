@@ -4,7 +4,6 @@
 mod convert;
 mod protobuf;
 mod special;
-mod table;
 #[cfg(test)]
 mod tests;
 mod wire;

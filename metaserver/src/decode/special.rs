@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 
 use super::convert::{Converter, Wrote, bytes, last};
 use super::protobuf::{DecodeError, Envelope, PREFIX, text};
-use super::table::Kind;
 use super::wire::{Reader, Wire};
+use crate::messages::Kind;
 
 impl Converter {
     pub(super) fn special(&mut self, kind: Kind, message: &[u8], depth: usize) -> Result<Wrote, DecodeError> {

@@ -5,13 +5,13 @@ use std::sync::{LazyLock, OnceLock};
 
 /// The messages by group and version, and name.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     messages: HashMap<&'static str, HashMap<&'static str, Message>>,
 }
 
 /// One message.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     group_version: &'static str,
     line: &'static str,
     fields: OnceLock<Vec<Field>>,
@@ -19,19 +19,21 @@ pub(super) struct Message {
 
 /// One field of a message.
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     /// As in JSON. Empty when the fields of its message stand in the message around it.
-    pub(super) name: &'static str,
-    /// Whether a zero is shown in JSON: the field is a pointer in Go, or has no `omitempty`.
-    pub(super) keeps_zero: bool,
-    pub(super) inline: bool,
-    pub(super) repeated: Repeated,
-    pub(super) kind: Kind,
+    pub(crate) name: &'static str,
+    /// Whether it is a pointer in Go: there may be none of it, and a zero is something.
+    pub(crate) pointer: bool,
+    /// Whether a zero is shown in JSON: it is a pointer in Go, or has no `omitempty`.
+    pub(crate) keeps_zero: bool,
+    pub(crate) inline: bool,
+    pub(crate) repeated: Repeated,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeated {
+pub(crate) enum Repeated {
     Once,
     List,
     Map,
@@ -39,7 +41,7 @@ pub(super) enum Repeated {
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bool,
     Int,
     Double,
@@ -62,7 +64,7 @@ pub(super) enum Kind {
 
 impl Table {
     /// The messages of the built-in kinds.
-    pub(super) fn builtin() -> &'static Self {
+    pub(crate) fn builtin() -> &'static Self {
         static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(include_str!("messages.txt")));
         &TABLE
     }
@@ -85,14 +87,14 @@ impl Table {
         Self { messages }
     }
 
-    pub(super) fn message(&self, group_version: &str, name: &str) -> Option<&Message> {
+    pub(crate) fn message(&self, group_version: &str, name: &str) -> Option<&Message> {
         self.messages.get(group_version)?.get(name)
     }
 }
 
 impl Message {
     /// Its fields in the order of Go's struct, which is that of JSON.
-    pub(super) fn fields(&self) -> &[Field] {
+    pub(crate) fn fields(&self) -> &[Field] {
         self.fields.get_or_init(|| {
             let fields = self.line.split_ascii_whitespace();
             fields
@@ -107,14 +109,16 @@ impl Field {
         let (name, rest) = text.split_once(':')?;
         let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let (number, rest) = rest.split_at(end);
-        let (keeps_zero, rest) = flag(rest, "!");
+        let (pointer, rest) = flag(rest, "*");
+        let (shown, rest) = flag(rest, "!");
         let (inline, rest) = flag(rest, "~");
         let (list, rest) = flag(rest, "[]");
         let (map, rest) = flag(rest, "{}");
         Some(Self {
             number: number.parse().ok()?,
             name,
-            keeps_zero,
+            pointer,
+            keeps_zero: pointer || shown,
             inline,
             repeated: match (list, map) {
                 (true, _) => Repeated::List,
