@@ -27,6 +27,12 @@ impl Slices {
             self.pieces.push_back(piece);
         }
     }
+
+    /// Appends the pieces of another.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.remaining += other.remaining;
+        self.pieces.append(&mut other.pieces);
+    }
 }
 
 impl From<Bytes> for Slices {

@@ -15,6 +15,15 @@ pub(crate) struct Message {
     group_version: &'static str,
     line: &'static str,
     fields: OnceLock<Vec<Field>>,
+    names: OnceLock<Vec<Name>>,
+}
+
+/// A field by the name that it has in the JSON of its message.
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub(crate) name: &'static str,
+    /// May be one of a message that stands in this one.
+    pub(crate) field: &'static Field,
 }
 
 /// One field of a message.
@@ -81,10 +90,18 @@ impl Table {
                 group_version,
                 line,
                 fields: OnceLock::new(),
+                names: OnceLock::new(),
             };
             messages.entry(group_version).or_default().insert(name, message);
         }
         Self { messages }
+    }
+
+    /// A message that a field names.
+    pub(crate) fn known(group_version: &str, name: &str) -> &'static Message {
+        Self::builtin()
+            .message(group_version, name)
+            .expect("a test looks every message of a field up")
     }
 
     pub(crate) fn message(&self, group_version: &str, name: &str) -> Option<&Message> {
@@ -100,6 +117,26 @@ impl Message {
             fields
                 .map(|text| Field::parse(text, self.group_version).expect("a test reads the whole table"))
                 .collect()
+        })
+    }
+
+    /// All fields that its JSON has, those of messages that stand in it among them, in the order of JSON.
+    pub(crate) fn names(&'static self) -> &'static [Name] {
+        self.names.get_or_init(|| {
+            let mut names = Vec::new();
+            for field in self.fields() {
+                match field.kind {
+                    Kind::Message(group_version, name) if field.inline => {
+                        let inner = Table::known(group_version, name).names();
+                        names.extend(inner.iter().map(|inner| Name { ..*inner }));
+                    }
+                    _ => names.push(Name {
+                        name: field.name,
+                        field,
+                    }),
+                }
+            }
+            names
         })
     }
 }

@@ -59,7 +59,7 @@ impl Converter {
         depth: usize,
     ) -> Result<(), DecodeError> {
         self.out.push(b'{');
-        self.fields(known(group_version, name), bytes, depth)?;
+        self.fields(Table::known(group_version, name), bytes, depth)?;
         self.out.push(b'}');
         Ok(())
     }
@@ -97,7 +97,7 @@ impl Converter {
             };
             let bytes = bytes(*wire)?;
             return if field.inline {
-                self.fields(known(group_version, name), bytes, depth)
+                self.fields(Table::known(group_version, name), bytes, depth)
             } else {
                 self.name(field.name);
                 self.message(group_version, name, bytes, depth)
@@ -238,12 +238,6 @@ impl Kind {
             _ => Wire::Bytes(b""),
         }
     }
-}
-
-fn known(group_version: &str, name: &str) -> &'static Message {
-    Table::builtin()
-        .message(group_version, name)
-        .expect("a test looks every message of a field up")
 }
 
 pub(super) fn bytes(wire: Wire<'_>) -> Result<&[u8], DecodeError> {

@@ -69,7 +69,7 @@ pub(crate) fn protobuf(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<
 }
 
 /// `apiVersion` and `kind` of what is put to a kind, or below an object of it.
-fn body_kind(kind: &ResourceKind, subresource: Option<&str>) -> (String, String) {
+pub(crate) fn body_kind(kind: &ResourceKind, subresource: Option<&str>) -> (String, String) {
     let own = kind.resource.api_version();
     let below = subresource.and_then(|name| kind.subresources.iter().find(|known| *known.name == *name));
     let Some(below) = below else {

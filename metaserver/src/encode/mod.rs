@@ -3,6 +3,7 @@
 mod list;
 mod metadata;
 mod pretty;
+pub(crate) mod protobuf;
 mod table;
 
 use bytes::Bytes;
