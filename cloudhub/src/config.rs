@@ -83,6 +83,9 @@ pub struct DownstreamConfig {
     /// After a catch-up: of how many objects the node's content is remembered (as a hash), so that their next version can travel as
     /// a difference. Protects the memory of idle nodes.
     pub assume_held_max: usize,
+    /// Whether nodes are told what the service accounts of their pods may do: ServiceAccountAccess objects, as with KubeEdge's feature
+    /// gate `requireAuthorization`.
+    pub policy: bool,
 }
 
 impl Default for DownstreamConfig {
@@ -97,6 +100,7 @@ impl Default for DownstreamConfig {
             dependency_wait: Duration::from_millis(500),
             full_pause: Duration::from_millis(500),
             assume_held_max: 256,
+            policy: false,
         }
     }
 }

@@ -9,6 +9,7 @@ use hub_core::catch_up::{Buckets, Complete, Differ, Have, Inventory, Refused, Ve
 use hub_core::node::NodeId;
 
 use super::client::Wanted;
+use super::known_kinds::Known;
 use super::outgoing::minimal;
 use super::scopes::State;
 use super::{Downstream, Subscription, Timer};
@@ -74,7 +75,9 @@ impl Downstream {
             return;
         };
         let Some(pending) = &node.have else { return };
-        let loading: BTreeSet<String> = node
+        let unknown: Vec<_> = self.known_kinds.unknown(&self.scopes).collect();
+        let waits = unknown.iter().any(|(_, known)| *known == Known::Soon);
+        let mut loading: BTreeSet<String> = node
             .wanted
             .iter()
             .filter(|(_, subscription)| match subscription {
@@ -84,9 +87,10 @@ impl Downstream {
             .map(|(text, _)| text.resource.clone())
             .collect();
         let over = is_late && pending.deadline <= Instant::now();
-        if !known || (!loading.is_empty() && !over) {
+        if !known || ((waits || !loading.is_empty()) && !over) {
             return;
         }
+        loading.extend(unknown.iter().map(|(resource, _)| resource_name(resource)));
         let Some(pending) = node.have.take() else { return };
         node.live = true;
         self.metrics.catch_ups.inc();

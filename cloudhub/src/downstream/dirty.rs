@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use hub_core::object::{Object, ObjectKey};
 
-use super::index::{Kind, What, kind};
+use super::index::What;
+use super::kinds::{Kind, kind};
 
 /// An object whose state a node must be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,9 +157,11 @@ impl Queue {
 fn rank(key: &ObjectKey, gone: bool) -> u8 {
     match (kind(key), gone) {
         (Kind::Node, _) => 0,
-        (Kind::Config, false) => 1,
-        (Kind::Pod, _) => 2,
-        (Kind::Config, true) => 3,
+        // The node knows the kinds of what follows by them.
+        (Kind::Other, false) if &*key.resource.resource == "customresourcedefinitions" => 0,
+        (Kind::Config | Kind::Model | Kind::Access, false) => 1,
+        (Kind::Pod | Kind::Device, _) => 2,
+        (Kind::Config | Kind::Model | Kind::Access, true) => 3,
         (Kind::Other, _) => 4,
     }
 }

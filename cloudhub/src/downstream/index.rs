@@ -1,5 +1,5 @@
-//! What each node should hold: its own Node, the pods bound to it, the ConfigMaps and Secrets that these reference, and what is in
-//! the scopes it subscribes to.
+//! What each node should hold: its own Node, the pods and devices bound to it, what these need, and what is in the scopes it
+//! subscribes to.
 //!
 //! A plain value: changes of the cluster go in, and which nodes are concerned comes out. It knows no session and keeps no queue.
 
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use hub_core::node::NodeId;
 use hub_core::object::{Object, ObjectKey};
 
-use super::references::PodFacts;
+use super::kinds::{Kind, kind};
+use super::references::Facts;
 
 /// Names a watched scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,10 +44,12 @@ pub(crate) enum What {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     objects: HashMap<ObjectKey, Entry>,
-    /// The pods of each node, connected or not.
-    pods: HashMap<NodeId, BTreeSet<ObjectKey>>,
-    /// Which nodes have how many pods that reference a ConfigMap or Secret.
+    /// The pods and devices of each node, connected or not.
+    placed: HashMap<NodeId, BTreeSet<ObjectKey>>,
+    /// Which nodes have how many pods or devices that need an object.
     referenced: HashMap<ObjectKey, BTreeMap<NodeId, u32>>,
+    /// Whether nodes are told what the service accounts of their pods may do.
+    policy: bool,
     /// The objects of the scopes that are subscribed to.
     members: HashMap<ScopeId, BTreeSet<ObjectKey>>,
     /// Who subscribes.
@@ -58,10 +61,19 @@ struct Entry {
     object: Arc<Object>,
     /// The scopes that it is in.
     scopes: Vec<ScopeId>,
-    pod: Option<Box<PodFacts>>,
+    /// Of pods and devices.
+    facts: Option<Box<Facts>>,
 }
 
 impl Index {
+    /// An empty one. `policy`: whether nodes are told what the service accounts of their pods may do.
+    pub(crate) fn new(policy: bool) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+
     /// An object as it is known.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
         self.objects.get(key).map(|entry| &entry.object)
@@ -80,48 +92,49 @@ impl Index {
         self.is_own(node, key) || entry.scopes.iter().any(|scope| self.subscribes(node, *scope))
     }
 
-    /// Whether an object is a node's own: its Node, a pod of its, or something that such a pod references.
+    /// Whether an object is a node's own: its Node, a pod or device of its, or something that one of these needs.
     pub(crate) fn is_own(&self, node: &NodeId, key: &ObjectKey) -> bool {
         match kind(key) {
             Kind::Node => &*key.name == node.as_str(),
-            Kind::Pod => self.pods.get(node).is_some_and(|pods| pods.contains(key)),
-            Kind::Config => self.references(node, key),
+            Kind::Pod | Kind::Device => self.placed.get(node).is_some_and(|placed| placed.contains(key)),
+            Kind::Config | Kind::Model | Kind::Access => self.references(node, key),
             Kind::Other => false,
         }
     }
 
-    /// Whether a pod of the node references this ConfigMap or Secret, be it there or not.
+    /// Whether a pod or device of the node needs this object, be it there or not.
     pub(crate) fn references(&self, node: &NodeId, key: &ObjectKey) -> bool {
         self.referenced
             .get(key)
             .is_some_and(|nodes| nodes.contains_key(node))
     }
 
-    /// The facts of the node's pods.
-    pub(crate) fn facts(&self, node: &NodeId) -> impl Iterator<Item = &PodFacts> {
-        let pods = self.pods.get(node).into_iter().flatten();
-        pods.filter_map(|pod| self.objects.get(pod)?.pod.as_deref())
+    /// The facts of the node's pods and devices.
+    pub(crate) fn facts(&self, node: &NodeId) -> impl Iterator<Item = &Facts> {
+        let placed = self.placed.get(node).into_iter().flatten();
+        placed.filter_map(|key| self.objects.get(key)?.facts.as_deref())
     }
 
-    /// Whether everything that a pod references is known.
-    pub(crate) fn has_dependencies(&self, pod: &ObjectKey) -> bool {
-        let facts = self.objects.get(pod).and_then(|entry| entry.pod.as_ref());
+    /// Whether everything is known that a pod or device cannot do without.
+    pub(crate) fn has_dependencies(&self, key: &ObjectKey) -> bool {
+        let facts = self.objects.get(key).and_then(|entry| entry.facts.as_ref());
         facts.is_none_or(|facts| {
-            facts
-                .configs
-                .iter()
-                .all(|config| self.objects.contains_key(config))
+            let mut needs = facts.needs.iter().filter(|key| kind(key) != Kind::Access);
+            needs.all(|key| self.objects.contains_key(key))
         })
     }
 
     /// All that a node should hold.
     pub(crate) fn wanted(&self, node: &NodeId) -> BTreeMap<ObjectKey, Arc<Object>> {
         let own_node = ObjectKey::new(super::nodes(), None, node.as_str());
-        let facts = self.facts(node).flat_map(|facts| &facts.configs);
-        let pods = self.pods.get(node).into_iter().flatten();
+        let needs = self.facts(node).flat_map(|facts| &facts.needs);
+        let placed = self.placed.get(node).into_iter().flatten();
         let subscribed = self.subscribers.iter().filter(|(_, nodes)| nodes.contains(node));
         let members = subscribed.flat_map(|(scope, _)| self.members.get(scope).into_iter().flatten());
-        let keys = std::iter::once(&own_node).chain(facts).chain(pods).chain(members);
+        let keys = std::iter::once(&own_node)
+            .chain(needs)
+            .chain(placed)
+            .chain(members);
         keys.filter_map(|key| Some((key.clone(), self.get(key)?.clone())))
             .collect()
     }
@@ -135,8 +148,7 @@ impl Index {
         let stale = old.as_ref().is_some_and(|old| is_same_or_older(&object, old));
         let mut effects = Vec::new();
         if !stale {
-            let facts =
-                matches!(kind(&key), Kind::Pod).then(|| Box::new(PodFacts::parse(&key, &object.body)));
+            let facts = Facts::of(&object, self.policy).map(Box::new);
             let replaced = old
                 .as_ref()
                 .filter(|old| old.uid != object.uid && !old.uid.is_empty())
@@ -144,10 +156,10 @@ impl Index {
             let entry = self.objects.entry(key.clone()).or_insert_with(|| Entry {
                 object: Arc::new(object.clone()),
                 scopes: Vec::new(),
-                pod: None,
+                facts: None,
             });
             entry.object = Arc::new(object);
-            let old_facts = std::mem::replace(&mut entry.pod, facts.clone());
+            let old_facts = std::mem::replace(&mut entry.facts, facts.clone());
             // Another object under the same name: the old one is gone first.
             if let Some(replaced) = replaced {
                 let gone = |node: &NodeId| effect(node, &key, What::Gone(replaced.clone()));
@@ -199,7 +211,7 @@ impl Index {
         if entry.scopes.is_empty()
             && let Some(entry) = self.objects.remove(key)
         {
-            self.facts_changed(key, entry.pod, None, &mut effects);
+            self.facts_changed(key, entry.facts, None, &mut effects);
         }
         let after = self.holders(key);
         let left = before.difference(&after);
@@ -270,13 +282,13 @@ impl Index {
         };
         let mut holders: BTreeSet<NodeId> = match kind(key) {
             Kind::Node => NodeId::new(&key.name).into_iter().collect(),
-            Kind::Pod => entry
-                .pod
+            Kind::Pod | Kind::Device => entry
+                .facts
                 .as_ref()
-                .and_then(|pod| pod.node.clone())
+                .and_then(|facts| facts.node.clone())
                 .into_iter()
                 .collect(),
-            Kind::Config => self
+            Kind::Config | Kind::Model | Kind::Access => self
                 .referenced
                 .get(key)
                 .into_iter()
@@ -292,21 +304,21 @@ impl Index {
         holders
     }
 
-    /// A pod appeared, moved, or is gone: its node needs other ConfigMaps and Secrets now.
+    /// A pod or device appeared, moved, or is gone: its node needs other things now.
     fn facts_changed(
         &mut self,
-        pod: &ObjectKey,
-        old: Option<Box<PodFacts>>,
-        new: Option<Box<PodFacts>>,
+        placed: &ObjectKey,
+        old: Option<Box<Facts>>,
+        new: Option<Box<Facts>>,
         effects: &mut Vec<Effect>,
     ) {
         if old == new {
             return;
         }
         let none = BTreeSet::new();
-        let place = |facts: &Option<Box<PodFacts>>| facts.as_ref().and_then(|facts| facts.node.clone());
+        let place = |facts: &Option<Box<Facts>>| facts.as_ref().and_then(|facts| facts.node.clone());
         let (from, to) = (place(&old), place(&new));
-        let configs = [&old, &new].map(|facts| facts.as_ref().map_or(&none, |facts| &facts.configs));
+        let configs = [&old, &new].map(|facts| facts.as_ref().map_or(&none, |facts| &facts.needs));
         let mut concerned: Vec<(NodeId, ObjectKey)> = Vec::new();
         for (node, configs) in [(&from, configs[0]), (&to, configs[1])] {
             concerned.extend(
@@ -319,7 +331,10 @@ impl Index {
             .map(|(node, config)| self.needs(node, config))
             .collect();
         if let Some(node) = &to {
-            self.pods.entry(node.clone()).or_default().insert(pod.clone());
+            self.placed
+                .entry(node.clone())
+                .or_default()
+                .insert(placed.clone());
             for config in configs[1] {
                 *self
                     .referenced
@@ -331,11 +346,11 @@ impl Index {
         }
         if let Some(node) = &from {
             if to != from
-                && let Some(pods) = self.pods.get_mut(node)
+                && let Some(known) = self.placed.get_mut(node)
             {
-                pods.remove(pod);
-                if pods.is_empty() {
-                    self.pods.remove(node);
+                known.remove(placed);
+                if known.is_empty() {
+                    self.placed.remove(node);
                 }
             }
             for config in configs[0] {
@@ -375,28 +390,6 @@ impl Index {
         if nodes.is_empty() {
             self.referenced.remove(config);
         }
-    }
-}
-
-/// The collections that have a meaning of their own here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Node,
-    Config,
-    Pod,
-    Other,
-}
-
-/// What an object is to its node.
-pub(crate) fn kind(key: &ObjectKey) -> Kind {
-    if !key.resource.group.is_empty() || &*key.resource.version != "v1" {
-        return Kind::Other;
-    }
-    match &*key.resource.resource {
-        "nodes" => Kind::Node,
-        "pods" => Kind::Pod,
-        "configmaps" | "secrets" => Kind::Config,
-        _ => Kind::Other,
     }
 }
 

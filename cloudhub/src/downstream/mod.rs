@@ -13,6 +13,9 @@ mod catch_up;
 mod client;
 mod dirty;
 mod index;
+mod kinds;
+mod known_kinds;
+mod membership;
 mod outgoing;
 mod references;
 mod scopes;
@@ -35,12 +38,16 @@ use hub_core::session::Outgoing;
 use hub_core::transport::{Capabilities, CloseReason};
 
 pub(crate) use client::{Client, Command, Question, Stopping};
-pub(crate) use outgoing::{EDGE_CONTROLLER, RESOURCE, minimal};
+pub(crate) use kinds::EDGE_CONTROLLER;
+pub(crate) use outgoing::{RESOURCE, minimal};
 
 use catch_up::PendingHave;
 
 use dirty::{Dirty, Queue};
-use index::{Effect, Index, Kind, ScopeId, What, kind};
+use index::{Effect, Index, ScopeId, What};
+use kinds::{Kind, kind};
+use known_kinds::KnownKinds;
+use membership::{Membership, Told};
 use scopes::{Scopes, State};
 
 use crate::cluster::{Cluster, ClusterEvent};
@@ -59,6 +66,8 @@ pub(crate) struct Downstream {
     scopes: Scopes,
     /// What every node gets something of.
     base: Vec<ScopeId>,
+    /// What every node gets something of where the cluster has the kind.
+    known_kinds: KnownKinds,
     nodes: HashMap<NodeId, Node>,
     /// What stock edges watched whose sessions are over: they believe that they still do, and do not say so again (weak spot L10).
     away: HashMap<NodeId, BTreeMap<String, Scope>>,
@@ -86,6 +95,8 @@ struct Node {
     wanted: Vec<(ScopeText, Subscription)>,
     /// Its watches by application id.
     watches: BTreeMap<String, Subscription>,
+    /// Of a stock edge: which devices it was told to have.
+    membership: Membership,
     have: Option<Box<PendingHave>>,
     /// The end of a catch-up, to be told once the queue is empty.
     complete: Option<Box<Complete>>,
@@ -116,6 +127,7 @@ struct Fed {
     session: SessionId,
     result: Result<Vec<Outgoing>, SendError>,
     given: Vec<(ObjectKey, Dirty)>,
+    told: Told,
     completed: bool,
 }
 
@@ -127,20 +139,23 @@ impl Downstream {
         metrics: Arc<HubMetrics>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
-        let mut scopes = Scopes::new(cluster.clone(), config.scopes_max.saturating_add(BASE.len()));
+        let known_kinds = KnownKinds::new(config.policy);
+        let own = BASE.len() + known_kinds.len();
+        let mut scopes = Scopes::new(cluster.clone(), config.scopes_max.saturating_add(own));
         let base = BASE
             .iter()
             .filter_map(|resource| scopes.open(&Scope::all(GroupVersionResource::core(resource))));
-        let base = base.collect();
+        let (base, policy) = (base.collect(), config.policy);
         Self {
             cluster,
             config,
             sessions,
             metrics,
             commands,
-            index: Index::default(),
+            index: Index::new(policy),
             scopes,
             base,
+            known_kinds,
             nodes: HashMap::new(),
             away: HashMap::new(),
             ready: BTreeSet::new(),
@@ -152,7 +167,9 @@ impl Downstream {
 
     /// Runs until nobody can ask any more.
     pub(crate) async fn run(mut self) {
+        let mut kinds = self.cluster.registry().changes();
         loop {
+            self.known_kinds.open(self.cluster.registry(), &mut self.scopes);
             let timer = self.timers.first().map(|(at, _)| *at);
             let sleep = async {
                 match timer {
@@ -174,6 +191,8 @@ impl Downstream {
                     }
                     self.metrics.objects.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
                 }
+                // What it tells is looked at above.
+                Ok(()) = kinds.changed() => {}
                 Some(fed) = self.feeding.next(), if !self.feeding.is_empty() => self.fed(fed),
                 () = sleep => self.timeout(Instant::now()),
             }
@@ -292,6 +311,7 @@ impl Downstream {
             held: Vec::new(),
             wanted: Vec::new(),
             watches: BTreeMap::new(),
+            membership: Membership::default(),
             have: None,
             complete: None,
             comparing: false,
@@ -433,7 +453,7 @@ impl Downstream {
     }
 
     fn unwanted(&mut self, scope: ScopeId) {
-        if !self.index.is_wanted(scope) && !self.base.contains(&scope) {
+        if !self.index.is_wanted(scope) && !self.is_for_all(scope) {
             self.timers.insert((
                 Instant::now() + self.config.scope_linger,
                 Timer::CloseScope(scope),
@@ -467,17 +487,22 @@ impl Downstream {
                         self.removed(scope, &key, None);
                     }
                 }
+                self.known_kinds.synced(scope);
                 self.settled(scope);
             }
             Some(ClusterEvent::Refused(status)) => {
-                if self.base.contains(&scope) {
+                let stays = self.base.contains(&scope)
+                    || (self.known_kinds.contains(scope)
+                        && !self.known_kinds.refused(scope, self.cluster.registry()));
+                if stays {
                     tracing::error!(scope = %scope_text(&self.scopes, scope), reason = status.message, "the cluster refuses what every node needs; give the hub the right to list and watch it");
+                    self.settled(scope);
                 } else {
                     self.scopes.refused(scope, &status);
                     self.refused(scope, &status.message);
                 }
             }
-            None if self.base.contains(&scope) => {
+            None if self.is_for_all(scope) => {
                 self.timers
                     .insert((Instant::now() + REOPEN, Timer::ReopenScope(scope)));
             }
@@ -505,9 +530,9 @@ impl Downstream {
         }
     }
 
-    /// All of a scope is known.
+    /// All of a scope is known, or will not be.
     fn settled(&mut self, scope: ScopeId) {
-        let is_base = self.base.contains(&scope);
+        let is_base = self.is_for_all(scope);
         if is_base && self.is_base_known() {
             for question in std::mem::take(&mut self.questions) {
                 self.command(question);
@@ -560,6 +585,11 @@ impl Downstream {
         }
     }
 
+    /// Whether it is watched for all nodes.
+    fn is_for_all(&self, scope: ScopeId) -> bool {
+        self.base.contains(&scope) || self.known_kinds.contains(scope)
+    }
+
     fn is_base_known(&self) -> bool {
         self.base.len() == BASE.len()
             && self
@@ -580,7 +610,7 @@ impl Downstream {
                 continue;
             }
             let waits = matches!(what, What::Put { .. })
-                && kind(&key) == Kind::Pod
+                && matches!(kind(&key), Kind::Pod | Kind::Device)
                 && !self.index.has_dependencies(&key);
             let latest = waits.then(|| Instant::now() + self.config.dependency_wait);
             node.queue.mark(key, what, latest);
@@ -614,6 +644,10 @@ impl Downstream {
                     .push((slot, object.version.number(), object.body.clone()));
             }
         }
+        let mut told = Told::default();
+        if !node.resume {
+            (batch.send, told) = node.membership.follow(index, id, &given);
+        }
         for (key, dirty) in &given {
             let now = index.get(key).filter(|_| index.needs(id, key));
             let own = index.is_own(id, key);
@@ -623,7 +657,7 @@ impl Downstream {
                 .filter(|gone| now.is_none_or(|now| now.uid != gone.uid))
             {
                 // What it was is known no more; a node's own kinds were its own.
-                let own = own || matches!(kind(key), Kind::Node | Kind::Pod | Kind::Config);
+                let own = own || kind(key).is_owned();
                 batch.send.push(outgoing::delete(registry, gone, own));
             }
             if let Some(object) = now {
@@ -661,6 +695,7 @@ impl Downstream {
                 session,
                 result: handle.batch(batch).await,
                 given,
+                told,
                 completed,
             }
         };
@@ -681,6 +716,15 @@ impl Downstream {
                 let left: HashSet<_> = left.iter().map(|outgoing| &*outgoing.key).collect();
                 if !left.contains(hub_core::catch_up::COMPLETE) && fed.completed {
                     node.complete = None;
+                }
+                for key in node.membership.take_back(fed.told, |slot| left.contains(slot)) {
+                    node.queue.add(
+                        key,
+                        Dirty {
+                            fresh: true,
+                            ..Dirty::default()
+                        },
+                    );
                 }
                 if !left.is_empty() {
                     node.paused = true;

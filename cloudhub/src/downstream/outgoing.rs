@@ -12,10 +12,8 @@ use hub_core::object::{Metadata, Object, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::session::{Delivery, Lane, Outgoing};
 
-use super::index::{Kind, kind};
+use super::kinds::{Kind, kind};
 
-/// The source of a node's own objects.
-pub(crate) const EDGE_CONTROLLER: &str = "edgecontroller";
 /// The group of everything that the edge keeps.
 pub(crate) const RESOURCE: &str = "resource";
 
@@ -90,14 +88,14 @@ pub(crate) fn minimal(registry: &Registry, key: &ObjectKey, uid: &str) -> Option
 
 fn message(registry: &Registry, object: &Object, own: bool, operation: Operation) -> Outgoing {
     let key = &object.key;
-    let kind = match registry.by_resource(&key.resource) {
+    let kind_name = match registry.by_resource(&key.resource) {
         Some(kind) => kind.kind.to_lowercase(),
         None => Metadata::parse(&object.body)
             .map(|m| m.kind.to_lowercase())
             .unwrap_or_default(),
     };
-    let resource = Resource::object(key.namespace.as_deref(), &kind, &key.name);
-    let source = if own { EDGE_CONTROLLER } else { SOURCE_CLOUD };
+    let resource = Resource::object(key.namespace.as_deref(), &kind_name, &key.name);
+    let source = if own { kind(key).source() } else { SOURCE_CLOUD };
     let mut message = Message::new(
         Route::new(source, RESOURCE, operation, resource),
         Content::from_json(object.body.clone()),

@@ -1,4 +1,4 @@
-//! What a pod needs beside itself: the ConfigMaps and Secrets it names, its claims, its service account.
+//! What a pod or a device needs beside itself: ConfigMaps and Secrets, claims, a service account; a device model.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -6,24 +6,59 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use hub_core::node::NodeId;
-use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey};
 
-/// The facts of a pod that decide who gets what.
+use super::kinds::{Kind, accesses, kind, models};
+
+/// The facts of a pod or device that decide who gets what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct PodFacts {
+pub(crate) struct Facts {
     /// `spec.nodeName`, where it is one.
     pub(crate) node: Option<NodeId>,
-    /// The ConfigMaps and Secrets it references.
-    pub(crate) configs: BTreeSet<ObjectKey>,
+    /// What its node must hold for its sake.
+    pub(crate) needs: BTreeSet<ObjectKey>,
     /// The PersistentVolumeClaims it references.
     pub(crate) claims: BTreeSet<ObjectKey>,
-    /// Its service account.
+    /// A pod's service account.
     pub(crate) service_account: Option<ObjectKey>,
 }
 
-impl PodFacts {
-    /// Reads them out of a pod; nothing else of it is looked at. What is no pod has no facts.
-    pub(crate) fn parse(pod: &ObjectKey, body: &[u8]) -> Self {
+impl Facts {
+    /// Reads them out of an object; nothing else of it is looked at. None where the kind has none. `policy`: whether the node must
+    /// know what a pod's service account may do.
+    pub(crate) fn of(object: &Object, policy: bool) -> Option<Self> {
+        match kind(&object.key) {
+            Kind::Pod => {
+                let mut facts = Self::of_pod(&object.key, &object.body);
+                if let Some(account) = facts.service_account.as_ref().filter(|_| policy) {
+                    let access = ObjectKey::new(accesses(), account.namespace.as_deref(), &account.name);
+                    facts.needs.insert(access);
+                }
+                Some(facts)
+            }
+            Kind::Device => Some(Self::of_device(&object.key, &object.body)),
+            _ => None,
+        }
+    }
+
+    fn of_device(device: &ObjectKey, body: &[u8]) -> Self {
+        let Ok(Device { spec }) = serde_json::from_slice(body) else {
+            return Self::default();
+        };
+        let model = spec.device_model_ref.and_then(|model| model.name);
+        let model = model.filter(|name| !name.is_empty());
+        Self {
+            node: spec.node_name.and_then(|name| NodeId::new(&name).ok()),
+            needs: model
+                .map(|name| ObjectKey::new(models(), device.namespace.as_deref(), &name))
+                .into_iter()
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What is no pod has no facts.
+    fn of_pod(pod: &ObjectKey, body: &[u8]) -> Self {
         let Ok(Pod { spec }) = serde_json::from_slice(body) else {
             return Self::default();
         };
@@ -77,7 +112,7 @@ impl PodFacts {
         for secret in spec.image_pull_secrets.unwrap_or_default() {
             config(Some(secret), SECRETS);
         }
-        facts.configs = configs;
+        facts.needs = configs;
         let account = spec.service_account_name.filter(|name| !name.is_empty());
         facts.service_account = Some(key("serviceaccounts", account.as_deref().unwrap_or("default")));
         facts
@@ -89,6 +124,21 @@ const SECRETS: &str = "secrets";
 
 /// Text that is copied only where it has escapes.
 type Text<'a> = Cow<'a, str>;
+
+#[derive(Deserialize)]
+struct Device<'a> {
+    #[serde(borrow, default)]
+    spec: DeviceSpec<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DeviceSpec<'a> {
+    #[serde(borrow)]
+    node_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    device_model_ref: Option<Name<'a>>,
+}
 
 #[derive(Deserialize)]
 struct Pod<'a> {
@@ -201,11 +251,12 @@ struct Name<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kinds::devices;
     use super::*;
 
-    fn facts(spec: &str) -> PodFacts {
+    fn facts(spec: &str) -> Facts {
         let pod = ObjectKey::new(GroupVersionResource::core("pods"), Some("shop"), "web");
-        PodFacts::parse(
+        Facts::of_pod(
             &pod,
             format!(r#"{{"kind":"Pod","metadata":{{"name":"web"}},"spec":{spec}}}"#).as_bytes(),
         )
@@ -226,7 +277,7 @@ mod tests {
             "ephemeralContainers":[{"envFrom":[{"configMapRef":{"name":"cm-debug"}}]}]}"#,
         );
         let names: Vec<_> = found
-            .configs
+            .needs
             .iter()
             .map(|k| format!("{}/{}", k.resource.resource, k.name))
             .collect();
@@ -246,18 +297,48 @@ mod tests {
                 "secrets/sec-volume"
             ]
         );
-        assert!(
-            found
-                .configs
-                .iter()
-                .all(|k| k.namespace.as_deref() == Some("shop"))
-        );
+        assert!(found.needs.iter().all(|k| k.namespace.as_deref() == Some("shop")));
         assert_eq!(found.node.as_ref().map(NodeId::as_str), Some("edge-1"));
         assert_eq!(
             found.claims.iter().map(|k| &*k.name).collect::<Vec<_>>(),
             ["data"]
         );
         assert_eq!(&*found.service_account.unwrap().name, "robot");
+    }
+
+    #[test]
+    fn a_device_needs_its_model_and_a_pod_the_rights_of_its_account_where_they_are_kept() {
+        let object = |resource: GroupVersionResource, spec: &str| {
+            let body = format!(r#"{{"metadata":{{"name":"x","namespace":"shop"}},"spec":{spec}}}"#);
+            Object::from_body(resource, body.into()).unwrap()
+        };
+        let spec =
+            r#"{"nodeName":"edge-1","deviceModelRef":{"name":"thermometer"},"properties":[{"name":"t"}]}"#;
+        let facts = Facts::of(&object(devices(), spec), false).unwrap();
+        assert_eq!(facts.node.as_ref().map(NodeId::as_str), Some("edge-1"));
+        assert_eq!(
+            facts.needs,
+            [ObjectKey::new(models(), Some("shop"), "thermometer")].into()
+        );
+        for spec in [
+            "null",
+            "{}",
+            r#"{"deviceModelRef":null,"nodeName":""}"#,
+            r#"{"deviceModelRef":7}"#,
+        ] {
+            assert_eq!(
+                Facts::of(&object(devices(), spec), true),
+                Some(Facts::default()),
+                "{spec}"
+            );
+        }
+        let pod = object(
+            GroupVersionResource::core("pods"),
+            r#"{"serviceAccountName":"robot"}"#,
+        );
+        assert!(Facts::of(&pod, false).unwrap().needs.is_empty());
+        let access = ObjectKey::new(accesses(), Some("shop"), "robot");
+        assert_eq!(Facts::of(&pod, true).unwrap().needs, [access].into());
     }
 
     #[test]
@@ -269,10 +350,10 @@ mod tests {
             r#"{"nodeName":7}"#,
             r#"{"volumes":{}}"#,
         ] {
-            assert_eq!(facts(spec), PodFacts::default(), "{spec}");
+            assert_eq!(facts(spec), Facts::default(), "{spec}");
         }
         let bare = facts(r#"{"nodeName":"NOT A NODE","volumes":null,"containers":null}"#);
-        assert_eq!((bare.node, bare.configs.len()), (None, 0));
+        assert_eq!((bare.node, bare.needs.len()), (None, 0));
         assert_eq!(&*bare.service_account.unwrap().name, "default");
     }
 }

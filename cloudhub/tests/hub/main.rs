@@ -3,6 +3,7 @@
 
 mod admission;
 mod catalogue;
+mod devices;
 mod down;
 mod returning;
 mod up;

@@ -113,7 +113,10 @@ impl World {
 
     /// Creates an object, and returns it as it is in the cluster.
     pub(crate) async fn create(&self, resource: &str, object: Value) -> Value {
-        let resource = GroupVersionResource::core(resource);
+        self.create_in(GroupVersionResource::core(resource), object).await
+    }
+
+    pub(crate) async fn create_in(&self, resource: GroupVersionResource, object: Value) -> Value {
         let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
         let request = ApiRequest::resource(Verb::Create, resource, namespace.as_deref(), None)
             .with_body("application/json", object.to_string());
@@ -140,24 +143,35 @@ impl World {
         name: &str,
         patch: Value,
     ) -> Value {
-        let request = ApiRequest::resource(
-            Verb::Patch,
-            GroupVersionResource::core(resource),
-            namespace,
-            Some(name),
-        )
-        .with_body("application/merge-patch+json", patch.to_string());
+        self.patch_in(GroupVersionResource::core(resource), namespace, name, patch)
+            .await
+    }
+
+    pub(crate) async fn patch_in(
+        &self,
+        resource: GroupVersionResource,
+        namespace: Option<&str>,
+        name: &str,
+        patch: Value,
+    ) -> Value {
+        let request = ApiRequest::resource(Verb::Patch, resource, namespace, Some(name))
+            .with_body("application/merge-patch+json", patch.to_string());
         body(&self.execute(request).await)
     }
 
     pub(crate) async fn delete(&self, resource: &str, namespace: Option<&str>, name: &str) {
-        let request = ApiRequest::resource(
-            Verb::Delete,
-            GroupVersionResource::core(resource),
-            namespace,
-            Some(name),
-        )
-        .with_body("application/json", r#"{"gracePeriodSeconds":0}"#);
+        self.delete_in(GroupVersionResource::core(resource), namespace, name)
+            .await;
+    }
+
+    pub(crate) async fn delete_in(
+        &self,
+        resource: GroupVersionResource,
+        namespace: Option<&str>,
+        name: &str,
+    ) {
+        let request = ApiRequest::resource(Verb::Delete, resource, namespace, Some(name))
+            .with_body("application/json", r#"{"gracePeriodSeconds":0}"#);
         let response = self.execute(request).await;
         assert!(response.is_success(), "{response:?}");
     }

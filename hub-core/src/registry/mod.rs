@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::object::{GroupVersionResource, InvalidObject};
 
@@ -59,6 +60,7 @@ pub struct Subresource {
 #[derive(Clone)]
 pub struct Registry {
     kinds: Arc<ArcSwap<Kinds>>,
+    changed: Arc<watch::Sender<u64>>,
 }
 
 impl Registry {
@@ -66,6 +68,7 @@ impl Registry {
     pub fn builtin() -> Self {
         Self {
             kinds: Arc::new(ArcSwap::from_pointee(Kinds::new(BTreeMap::new(), 1))),
+            changed: Arc::new(watch::Sender::new(1)),
         }
     }
 
@@ -109,6 +112,11 @@ impl Registry {
         self.kinds.load().generation
     }
 
+    /// Wakes with every change. The value is the [generation](Self::generation).
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     fn change<T>(&self, mut change: impl FnMut(&mut Definitions) -> T) {
         self.kinds.rcu(|old| {
             let mut definitions = old.definitions.clone();
@@ -117,6 +125,12 @@ impl Registry {
                 return Arc::clone(old);
             }
             Arc::new(Kinds::new(definitions, old.generation + 1))
+        });
+        self.changed.send_if_modified(|known| {
+            let generation = self.generation();
+            let newer = generation > *known;
+            *known = (*known).max(generation);
+            newer
         });
     }
 }

@@ -8,7 +8,7 @@ use hub_core::api::Status;
 use hub_core::object::{Metadata, Object};
 use hub_core::scope::Scope;
 use hub_core::selector::{FieldSelector, LabelSelector};
-use hub_core::store::{Event, EventKind, MemoryStore, ObjectStore, Stored, Watch};
+use hub_core::store::{Event, EventKind, MemoryStore, ObjectStore, Stored, Watch, with_resource_version};
 
 use super::{call, fault};
 use crate::cluster::ClusterEvent;
@@ -110,6 +110,8 @@ impl Follower {
             (Some(previous), false) => Some(ClusterEvent::Deleted {
                 object: Object {
                     version: event.revision.to_string().into(),
+                    // As in an API server's DELETED: the last state, with the version of the deletion.
+                    body: with_resource_version(&previous.object.body, event.revision.0),
                     ..previous.object.clone()
                 },
             }),
