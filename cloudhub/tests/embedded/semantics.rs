@@ -310,6 +310,7 @@ async fn a_review_is_answered_about_who_asks() {
     let node = User {
         name: "system:node:edge-1".into(),
         groups: vec!["system:nodes".into()],
+        ..User::default()
     };
     let who = ask(Some(node.clone()), "SelfSubjectReview", "authentication.k8s.io").await;
     assert_eq!(who["userInfo"]["username"], "system:node:edge-1");

@@ -6,6 +6,7 @@
 
 mod status;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,6 +90,10 @@ pub struct User {
     pub name: String,
     /// The groups, such as `system:nodes`.
     pub groups: Vec<String>,
+    /// The uid, where it is known: that of a service account tells it from an earlier one of the same name. Empty otherwise.
+    pub uid: String,
+    /// What else an authenticator said, such as `authentication.kubernetes.io/pod-name`.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// One request.

@@ -67,7 +67,7 @@ impl Registry {
     /// The built-in kinds of Kubernetes.
     pub fn builtin() -> Self {
         Self {
-            kinds: Arc::new(ArcSwap::from_pointee(Kinds::new(BTreeMap::new(), 1))),
+            kinds: Arc::new(ArcSwap::from_pointee(Kinds::new(None, BTreeMap::new(), 1))),
             changed: Arc::new(watch::Sender::new(1)),
         }
     }
@@ -107,6 +107,23 @@ impl Registry {
         self.change(|definitions| definitions.remove(name));
     }
 
+    /// From now on these kinds are all there are, as a discovery found them: they stand for the built-in ones and for those of
+    /// definitions.
+    pub fn replace(&self, kinds: Vec<ResourceKind>) {
+        let served: Arc<[_]> = kinds.into_iter().map(Arc::new).collect();
+        self.kinds.rcu(|old| {
+            if old.definitions.is_empty() && old.served.as_ref() == Some(&served) {
+                return Arc::clone(old);
+            }
+            Arc::new(Kinds::new(
+                Some(served.clone()),
+                Definitions::new(),
+                old.generation + 1,
+            ))
+        });
+        self.tell();
+    }
+
     /// Grows by one with every change, for caches of discovery documents.
     pub fn generation(&self) -> u64 {
         self.kinds.load().generation
@@ -124,8 +141,12 @@ impl Registry {
             if definitions == old.definitions {
                 return Arc::clone(old);
             }
-            Arc::new(Kinds::new(definitions, old.generation + 1))
+            Arc::new(Kinds::new(old.served.clone(), definitions, old.generation + 1))
         });
+        self.tell();
+    }
+
+    fn tell(&self) {
         self.changed.send_if_modified(|known| {
             let generation = self.generation();
             let newer = generation > *known;
@@ -147,6 +168,8 @@ type Definitions = BTreeMap<Arc<str>, Vec<Arc<ResourceKind>>>;
 
 /// One state of the registry, with its indexes. Replaced as a whole.
 struct Kinds {
+    /// What a discovery found, in place of the built-in kinds.
+    served: Option<Arc<[Arc<ResourceKind>]>>,
     definitions: Definitions,
     all: Vec<Arc<ResourceKind>>,
     by_resource: HashMap<GroupVersionResource, Arc<ResourceKind>>,
@@ -156,7 +179,11 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn new(definitions: Definitions, generation: u64) -> Self {
+    fn new(
+        served: Option<Arc<[Arc<ResourceKind>]>>,
+        definitions: Definitions,
+        generation: u64,
+    ) -> Self {
         let mut custom: Vec<_> = definitions.values().flatten().cloned().collect();
         custom.sort_by(|a, b| {
             let (a, b) = (&a.resource, &b.resource);
@@ -168,6 +195,7 @@ impl Kinds {
                 .then_with(|| a.resource.cmp(&b.resource))
         });
         let mut kinds = Self {
+            served: served.clone(),
             definitions,
             all: Vec::new(),
             by_resource: HashMap::new(),
@@ -175,7 +203,8 @@ impl Kinds {
             by_lower_kind: HashMap::new(),
             generation,
         };
-        for kind in builtin::KINDS.iter().chain(&custom) {
+        let served = served.as_deref().unwrap_or(&builtin::KINDS);
+        for kind in served.iter().chain(&custom) {
             kinds.add(kind);
         }
         kinds
@@ -291,6 +320,22 @@ mod tests {
         registry.remove_definition("widgets.demo.example.com");
         assert!(other.by_resource(&widgets("v1")).is_none() && registry.all().len() == 68);
         assert!(registry.by_lower_kind("widget").is_empty());
+    }
+
+    #[test]
+    fn what_a_discovery_found_is_all_there_is() {
+        let registry = Registry::builtin();
+        let other = registry.clone();
+        registry.apply_definition(WIDGETS.as_bytes()).unwrap();
+        let pods = registry.by_resource(&GroupVersionResource::core("pods")).unwrap();
+        let widget = registry.by_resource(&widgets("v1")).unwrap();
+        registry.replace(vec![(*pods).clone()]);
+        assert_eq!((other.all().len(), other.generation()), (1, 3));
+        assert!(other.by_kind("v1", "Pod").is_some() && other.by_kind("v1", "Node").is_none());
+        registry.replace(vec![(*pods).clone()]);
+        assert_eq!(other.generation(), 3, "the same again is no change");
+        registry.replace(vec![(*pods).clone(), (*widget).clone()]);
+        assert!(other.by_resource(&widgets("v1")).is_some());
     }
 
     #[test]

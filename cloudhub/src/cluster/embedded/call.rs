@@ -219,6 +219,7 @@ fn administrator() -> User {
     User {
         name: "system:admin".into(),
         groups: vec!["system:masters".into(), "system:authenticated".into()],
+        ..User::default()
     }
 }
 

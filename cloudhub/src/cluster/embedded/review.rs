@@ -89,6 +89,7 @@ fn subject(review: &Value) -> User {
     User {
         name: review["spec"]["user"].as_str().unwrap_or_default().to_owned(),
         groups: groups.filter_map(Value::as_str).map(str::to_owned).collect(),
+        ..User::default()
     }
 }
 
