@@ -1,15 +1,17 @@
 //! The Kubernetes that the cloud half speaks for.
 //!
 //! [`Cluster`] is the only door: the hub watches scopes, reads objects by name, and executes requests on behalf of its nodes.
-//! [`EmbeddedCluster`] is a durable cluster in this process, for those who have no other.
+//! [`KubeCluster`] is a Kubernetes API server. [`EmbeddedCluster`] is a durable cluster in this process, for those who have no other.
 //!
 //! ```text
 //!  downstream ── watch(scope) ──►┐            ┌── EmbeddedCluster (SQLite)
 //!  upstream ──── execute(req) ──►│ Cluster  ──┤
-//!  queries ───── get(key) ──────►┘            └── a real API server
+//!  queries ───── get(key) ──────►┘            └── KubeCluster (a real API server)
 //! ```
 
 mod embedded;
+#[cfg(feature = "kube")]
+mod kube;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -20,6 +22,8 @@ use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 
 pub use embedded::{EmbeddedCluster, EmbeddedConfig, OpenError};
+#[cfg(feature = "kube")]
+pub use kube::{ConnectError, Credentials, KubeCluster, KubeClusterConfig, Right};
 
 /// A Kubernetes cluster, as far as the hub needs one.
 pub trait Cluster: Send + Sync + 'static {

@@ -1,0 +1,238 @@
+//! The one door to the API server: how fast, how many at once, how long, how large.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kube::client::Body;
+use tokio::sync::{Semaphore, TryAcquireError};
+
+use super::config::KubeClusterConfig;
+use super::metrics::KubeMetrics;
+use super::pace::Pace;
+use super::rights::{Right, Rights};
+use super::wire::Refusal;
+
+/// See the [module](self).
+pub(super) struct Door {
+    client: kube::Client,
+    pub(super) config: KubeClusterConfig,
+    pub(super) metrics: KubeMetrics,
+    pub(super) rights: Rights,
+    pace: Pace,
+    /// Who is under way.
+    slots: Semaphore,
+    /// Who is under way or waits for it.
+    places: Semaphore,
+    random: AtomicU64,
+}
+
+/// A whole answer.
+pub(super) struct Answer {
+    pub(super) code: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal::of(self.code, &self.headers, &self.body)
+    }
+}
+
+/// There is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// The request never left.
+    #[error("no connection to the API server: {0}")]
+    NotSent(String),
+    /// The connection broke: the request may have been executed.
+    #[error("the connection to the API server broke: {0}")]
+    Broken(String),
+    /// Too many are waiting; it never left.
+    #[error("too many requests wait for the API server")]
+    Overloaded,
+    /// It took too long, and may have been executed.
+    #[error("the API server did not answer in time")]
+    Timeout,
+    /// The answer is larger than what was thought of.
+    #[error("the API server's answer has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+impl Door {
+    pub(super) fn new(client: kube::Client, config: KubeClusterConfig) -> Self {
+        Self {
+            client,
+            pace: Pace::new(config.queries_per_second, config.burst),
+            slots: Semaphore::new(config.concurrency.max(1)),
+            places: Semaphore::new(config.concurrency.max(1).saturating_add(config.waiting_max)),
+            metrics: KubeMetrics::default(),
+            rights: Rights::default(),
+            random: AtomicU64::new(seed()),
+            config,
+        }
+    }
+
+    /// Puts a request, in its turn, and waits for the whole answer. A server that is too busy is asked again when it says so.
+    pub(super) async fn call(&self, request: Request<Bytes>) -> Result<Answer, Fault> {
+        let _place = self.places.try_acquire().map_err(|error| match error {
+            TryAcquireError::NoPermits | TryAcquireError::Closed => Fault::Overloaded,
+        })?;
+        let deadline = tokio::time::Instant::now() + self.config.request_deadline;
+        let sent = AtomicBool::new(false);
+        let answered = async {
+            let mut attempt = 0;
+            loop {
+                tokio::time::sleep_until(self.pace.turn(Instant::now()).into()).await;
+                let slot = self.slots.acquire().await;
+                sent.store(true, Ordering::Relaxed);
+                let answer = self
+                    .whole(copy(&request), self.config.answer_bytes_max)
+                    .await?;
+                drop(slot);
+                if answer.code != 429 || attempt >= self.config.busy_retries_max {
+                    return Ok(answer);
+                }
+                let pause = self.pause(attempt, answer.refusal().retry_after);
+                if tokio::time::Instant::now() + pause >= deadline {
+                    return Ok(answer);
+                }
+                self.metrics.busy.inc();
+                sent.store(false, Ordering::Relaxed);
+                tokio::time::sleep(pause).await;
+                attempt += 1;
+            }
+        };
+        tokio::time::timeout_at(deadline, answered)
+            .await
+            .unwrap_or_else(|_| {
+                if sent.load(Ordering::Relaxed) {
+                    Err(Fault::Timeout)
+                } else {
+                    Err(Fault::Overloaded)
+                }
+            })
+    }
+
+    /// Gets a document, out of turn: lists and discovery are few, and much waits for them.
+    pub(super) async fn fetch(&self, request: Request<Bytes>, bytes_max: usize) -> Result<Answer, Fault> {
+        tokio::time::timeout(self.config.request_deadline, self.whole(request, bytes_max))
+            .await
+            .unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// Begins to read an answer that may have no end, out of turn.
+    pub(super) async fn open(&self, request: Request<Bytes>) -> Result<Response<Body>, Fault> {
+        tokio::time::timeout(self.config.request_deadline, self.send(request))
+            .await
+            .unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// The pause before another attempt; never shorter than what the server asked for, and not the same for all.
+    pub(super) fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> Duration {
+        let own = self.config.backoff.pause(attempt, self.random());
+        match retry_after {
+            Some(asked) => asked + own.min(asked / 2 + self.config.backoff.first),
+            None => own,
+        }
+    }
+
+    /// 64 random bits (splitmix64).
+    pub(super) fn random(&self) -> u64 {
+        let mut z = self
+            .random
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+            .wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    async fn whole(&self, request: Request<Bytes>, bytes_max: usize) -> Result<Answer, Fault> {
+        let (parts, body) = self.send(request).await?.into_parts();
+        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Fault::TooLarge(bytes_max)
+            } else {
+                Fault::Broken(chain(&*error))
+            }
+        })?;
+        Ok(Answer {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Fault> {
+        let method = request.method().clone();
+        let sent = self.client.send(request.map(Body::from)).await;
+        self.metrics
+            .request(&method, sent.as_ref().ok().map(|response| response.status().as_u16()));
+        let response = sent.map_err(fault)?;
+        if response.status() == http::StatusCode::UNAUTHORIZED {
+            self.rights.report(Right::CREDENTIALS, "the API server does not accept them");
+        }
+        Ok(response)
+    }
+}
+
+fn fault(error: kube::Error) -> Fault {
+    match error {
+        kube::Error::Auth(error) => Fault::NotSent(chain(&error)),
+        kube::Error::Service(error) => {
+            let not_sent = error
+                .downcast_ref::<hyper_util::client::legacy::Error>()
+                .is_some_and(hyper_util::client::legacy::Error::is_connect)
+                || error.is::<tower::buffer::error::Closed>();
+            if not_sent {
+                Fault::NotSent(chain(&*error))
+            } else {
+                Fault::Broken(chain(&*error))
+            }
+        }
+        error => Fault::Broken(chain(&error)),
+    }
+}
+
+/// An error with what caused it: "client error (Connect)" alone helps nobody.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn copy(request: &Request<Bytes>) -> Request<Bytes> {
+    let mut copy = Request::new(request.body().clone());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// A GET of a path and a query, as the hub itself.
+pub(super) fn get(path_and_query: &str, accept: &'static str) -> Result<Request<Bytes>, http::Error> {
+    Request::get(path_and_query)
+        .header(header::ACCEPT, accept)
+        .body(Bytes::new())
+}
+
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0u8)
+}

@@ -1,0 +1,205 @@
+//! What the account of the hub may not do, but should: said by name, with the rule that is missing.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hub_core::node::NODES_GROUP;
+use hub_core::object::GroupVersionResource;
+use serde_json::{Value, json};
+
+use super::door::Door;
+
+/// A rule of a ClusterRole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Right {
+    /// The API group; empty for the core group.
+    pub group: Cow<'static, str>,
+    /// The resource, with its subresource after a slash.
+    pub resource: Cow<'static, str>,
+    /// The verbs.
+    pub verbs: Vec<&'static str>,
+}
+
+impl Right {
+    /// Not a right, but the lack of all: the API server does not know who we are.
+    pub(super) const CREDENTIALS: Self = Self {
+        group: Cow::Borrowed(""),
+        resource: Cow::Borrowed(""),
+        verbs: Vec::new(),
+    };
+
+    /// To read a collection and to follow it.
+    pub(super) fn watch(resource: &GroupVersionResource) -> Self {
+        Self {
+            group: resource.group.to_string().into(),
+            resource: resource.resource.to_string().into(),
+            verbs: vec!["get", "list", "watch"],
+        }
+    }
+
+    fn of(group: &'static str, resource: &'static str, verbs: &[&'static str]) -> Self {
+        Self {
+            group: group.into(),
+            resource: resource.into(),
+            verbs: verbs.to_vec(),
+        }
+    }
+
+    /// Without these nothing works: what every node needs, and to act as a node.
+    pub(super) fn needed() -> Vec<Self> {
+        let read = &["get", "list", "watch"];
+        vec![
+            Self::of("", "configmaps", read),
+            Self::of("", "nodes", &["get", "list", "watch", "patch"]),
+            Self::of("", "pods", read),
+            Self::of("", "secrets", read),
+            Self::of("", "users", &["impersonate"]),
+            Self::of("", "groups", &["impersonate"]),
+            Self::of("apiextensions.k8s.io", "customresourcedefinitions", read),
+        ]
+    }
+
+    /// The right that is missing where somebody could not be impersonated (Kubernetes
+    /// `apiserver/pkg/endpoints/filters/impersonation.go`).
+    pub(super) fn of_impersonation(message: &str) -> Option<Self> {
+        let (_, rest) = message.split_once("cannot impersonate resource \"")?;
+        let resource = rest.split('"').next()?;
+        let group = if resource.starts_with("userextras") || resource == "uids" {
+            "authentication.k8s.io"
+        } else {
+            ""
+        };
+        Some(Self {
+            group: group.into(),
+            resource: resource.to_owned().into(),
+            verbs: vec!["impersonate"],
+        })
+    }
+}
+
+/// The rule as YAML, to be put into a ClusterRole.
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::CREDENTIALS {
+            return f.write_str("valid credentials");
+        }
+        write!(
+            f,
+            "- {{apiGroups: [{:?}], resources: [{:?}], verbs: {:?}}}",
+            self.group, self.resource, self.verbs
+        )
+    }
+}
+
+/// The rights that were found missing.
+#[derive(Debug, Default)]
+pub(super) struct Rights {
+    missing: Mutex<BTreeMap<Right, Instant>>,
+}
+
+impl Rights {
+    /// It was missing just now. Said in the log at first, and from time to time.
+    pub(super) fn report(&self, right: Right, answer: &str) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let said = missing.get(&right).copied();
+        if said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
+            return;
+        }
+        // Names come from requests, too: those that do not fit are not remembered, but said.
+        if said.is_some() || missing.len() < MISSING_MAX {
+            missing.insert(right.clone(), now);
+        }
+        if right == Right::CREDENTIALS {
+            tracing::error!(answer, "the credentials for the API server are refused");
+        } else {
+            tracing::error!(%right, answer, "a right is missing; add the rule to the ClusterRole of this account");
+        }
+    }
+
+    /// It is there (again).
+    pub(super) fn granted(&self, right: &Right) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.remove(right).is_some() {
+            tracing::info!(%right, "a right that was missing is there");
+        }
+    }
+
+    pub(super) fn missing(&self) -> Vec<Right> {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.keys().cloned().collect()
+    }
+}
+
+/// Asks once, at the start, for what nothing works without: better all in one log than one after the other.
+pub(super) async fn review(door: &Door) {
+    for right in Right::needed() {
+        for verb in &right.verbs {
+            let review = json!({
+                "kind": "SelfSubjectAccessReview",
+                "apiVersion": "authorization.k8s.io/v1",
+                "spec": { "resourceAttributes": attributes(&right, verb) },
+            });
+            let request = http::Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .header(http::header::ACCEPT, "application/json")
+                .body(review.to_string().into());
+            let Ok(request) = request else { return };
+            // Where nobody answers now, the first use will tell.
+            let Ok(answer) = door.call(request).await else { return };
+            if answer.is_success() && is_denied(&answer.body) {
+                door.rights.report(right.clone(), &format!("may not {verb}"));
+                break;
+            }
+        }
+    }
+}
+
+fn attributes(right: &Right, verb: &str) -> Value {
+    // Impersonation is granted by name (the API server asks for each name).
+    let name = if right.resource == "groups" { NODES_GROUP } else { "" };
+    json!({ "group": right.group, "resource": right.resource, "verb": verb, "name": name })
+}
+
+fn is_denied(answer: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(answer).is_ok_and(|review| review["status"]["allowed"] == false)
+}
+
+/// How often a right that stays missing is named.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
+/// Missing rights that are remembered.
+const MISSING_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_is_a_rule_to_add() {
+        let rights = Rights::default();
+        let secrets = Right::watch(&GroupVersionResource::core("secrets"));
+        rights.report(secrets.clone(), "no");
+        rights.report(secrets.clone(), "no");
+        let rules: Vec<_> = rights.missing().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            rules,
+            [r#"- {apiGroups: [""], resources: ["secrets"], verbs: ["get", "list", "watch"]}"#]
+        );
+        rights.granted(&secrets);
+        assert_eq!(rights.missing(), []);
+    }
+
+    #[test]
+    fn a_refused_impersonation_names_what_is_missing() {
+        let right = |message| Right::of_impersonation(message).map(|right| right.to_string());
+        assert_eq!(
+            right(r#"users "system:node:a" is forbidden: User "cloud" cannot impersonate resource "users" in API group "" at the cluster scope"#).unwrap(),
+            r#"- {apiGroups: [""], resources: ["users"], verbs: ["impersonate"]}"#
+        );
+        assert!(right(r#"cannot impersonate resource "uids" in"#).unwrap().contains("authentication.k8s.io"));
+        assert_eq!(right(r#"pods "a" is forbidden: User "b" cannot get resource "pods""#), None);
+    }
+}
