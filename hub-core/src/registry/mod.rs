@@ -179,11 +179,7 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn new(
-        served: Option<Arc<[Arc<ResourceKind>]>>,
-        definitions: Definitions,
-        generation: u64,
-    ) -> Self {
+    fn new(served: Option<Arc<[Arc<ResourceKind>]>>, definitions: Definitions, generation: u64) -> Self {
         let mut custom: Vec<_> = definitions.values().flatten().cloned().collect();
         custom.sort_by(|a, b| {
             let (a, b) = (&a.resource, &b.resource);

@@ -132,7 +132,14 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_an_error() {
-        for odd in ["", "[]", "7", r#"{"metadata":[]}"#, r#"{"metadata":null}"#, r#"{"a":1"#] {
+        for odd in [
+            "",
+            "[]",
+            "7",
+            r#"{"metadata":[]}"#,
+            r#"{"metadata":null}"#,
+            r#"{"a":1"#,
+        ] {
             assert!(kept(odd, "v1", "Pod").is_err(), "{odd}");
         }
     }

@@ -250,7 +250,10 @@ mod tests {
         assert_eq!(told, ["-b@9", "+c@7", "+d@8"]);
         collection.put(object("a", "1"));
         collection.remove(object("x", "9"));
-        assert!(matches!(collection.read(Some(at), 9), Reading::Nothing), "nothing new");
+        assert!(
+            matches!(collection.read(Some(at), 9), Reading::Nothing),
+            "nothing new"
+        );
     }
 
     #[test]

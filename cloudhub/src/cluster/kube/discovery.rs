@@ -101,8 +101,11 @@ impl Discovery {
                 Root::Groups { groups } => {
                     let versions = groups.into_iter().flat_map(|group| {
                         let preferred = group.preferred_version.group_version;
-                        let mut versions: Vec<_> =
-                            group.versions.into_iter().map(|version| version.group_version).collect();
+                        let mut versions: Vec<_> = group
+                            .versions
+                            .into_iter()
+                            .map(|version| version.group_version)
+                            .collect();
                         versions.sort_by_key(|version| *version != preferred);
                         versions
                     });
@@ -114,7 +117,11 @@ impl Discovery {
         let before = self.registry.generation();
         self.registry.replace(kinds);
         if self.registry.generation() != before {
-            tracing::info!(kinds = self.registry.all().len(), server = version.git_version, "the kinds of the cluster are known");
+            tracing::info!(
+                kinds = self.registry.all().len(),
+                server = version.git_version,
+                "the kinds of the cluster are known"
+            );
         }
         Ok(())
     }
@@ -122,7 +129,11 @@ impl Discovery {
     /// Names of definitions, `plural.group`. Where they are not known, a group with a dot that is not Kubernetes' own is custom.
     fn custom(&self) -> Option<HashSet<String>> {
         match self.definitions.read(None, 0) {
-            Reading::All(all, _) => Some(all.into_iter().map(|object| object.key.name.to_string()).collect()),
+            Reading::All(all, _) => Some(
+                all.into_iter()
+                    .map(|object| object.key.name.to_string())
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -134,7 +145,10 @@ impl Discovery {
         kinds: &mut Vec<ResourceKind>,
     ) {
         for group in list.items {
-            let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+            let name = group
+                .metadata
+                .and_then(|metadata| metadata.name)
+                .unwrap_or_default();
             for version in group.versions {
                 let Some(number) = version.version else { continue };
                 if version.freshness.as_deref() == Some("Stale") && version.resources.is_empty() {
@@ -155,7 +169,10 @@ impl Discovery {
     ) -> Result<(), Unknown> {
         let documents = futures::stream::iter(versions.into_iter().map(|version| async move {
             let root = if version.contains('/') { "apis" } else { "api" };
-            let found = match self.document::<Resources>(&format!("/{root}/{version}"), JSON).await {
+            let found = match self
+                .document::<Resources>(&format!("/{root}/{version}"), JSON)
+                .await
+            {
                 Ok(found) => Some(found),
                 // An API of somebody else's server that is away. Those that are known are kept.
                 Err(Unknown::Refused(refusal)) => {
@@ -173,7 +190,11 @@ impl Discovery {
             match found {
                 Some(found) => {
                     let found = found.join();
-                    kinds.extend(found.into_iter().filter_map(|resource| kind(group, number, resource, custom)));
+                    kinds.extend(
+                        found
+                            .into_iter()
+                            .filter_map(|resource| kind(group, number, resource, custom)),
+                    );
                 }
                 None => self.keep(group, number, kinds),
             }
@@ -229,9 +250,10 @@ fn kind(
         })
     });
     Some(ResourceKind {
-        list_kind: builtin
-            .as_ref()
-            .map_or_else(|| format!("{shown}List").into(), |builtin| builtin.list_kind.clone()),
+        list_kind: builtin.as_ref().map_or_else(
+            || format!("{shown}List").into(),
+            |builtin| builtin.list_kind.clone(),
+        ),
         singular: found
             .singular_resource
             .filter(|singular| !singular.is_empty())
@@ -272,7 +294,11 @@ struct Version {
 impl Version {
     /// On by default since 1.32 (Kubernetes, feature gate WatchList); a server that has it switched off says so when it is asked.
     fn streams_lists(&self) -> bool {
-        let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0);
+        let number = |text: &str| {
+            text.trim_end_matches(|c: char| !c.is_ascii_digit())
+                .parse::<u32>()
+                .unwrap_or(0)
+        };
         (number(&self.major), number(&self.minor)) >= (1, 32)
     }
 }
@@ -331,12 +357,21 @@ struct Resource {
 impl Resources {
     /// In the newer form: subresources with their resource.
     fn join(self) -> Vec<APIResourceDiscovery> {
-        let (subresources, resources): (Vec<_>, Vec<_>) =
-            self.resources.into_iter().partition(|resource| resource.name.contains('/'));
+        let (subresources, resources): (Vec<_>, Vec<_>) = self
+            .resources
+            .into_iter()
+            .partition(|resource| resource.name.contains('/'));
         let mut joined: Vec<_> = resources
             .into_iter()
             .map(|resource| APIResourceDiscovery {
-                scope: Some(if resource.namespaced { "Namespaced" } else { "Cluster" }.to_owned()),
+                scope: Some(
+                    if resource.namespaced {
+                        "Namespaced"
+                    } else {
+                        "Cluster"
+                    }
+                    .to_owned(),
+                ),
                 response_kind: Some(resource.shown()),
                 resource: Some(resource.name),
                 singular_resource: Some(resource.singular_name),
@@ -350,7 +385,9 @@ impl Resources {
             let Some((parent, name)) = subresource.name.split_once('/') else {
                 continue;
             };
-            let found = joined.iter_mut().find(|resource| resource.resource.as_deref() == Some(parent));
+            let found = joined
+                .iter_mut()
+                .find(|resource| resource.resource.as_deref() == Some(parent));
             if let Some(found) = found {
                 found
                     .subresources

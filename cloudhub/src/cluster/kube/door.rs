@@ -93,9 +93,7 @@ impl Door {
                 tokio::time::sleep_until(self.pace.turn(Instant::now()).into()).await;
                 let slot = self.slots.acquire().await;
                 sent.store(true, Ordering::Relaxed);
-                let answer = self
-                    .whole(copy(&request), self.config.answer_bytes_max)
-                    .await?;
+                let answer = self.whole(copy(&request), self.config.answer_bytes_max).await?;
                 drop(slot);
                 if answer.code != 429 || attempt >= self.config.busy_retries_max {
                     return Ok(answer);
@@ -174,11 +172,14 @@ impl Door {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Fault> {
         let method = request.method().clone();
         let sent = self.client.send(request.map(Body::from)).await;
-        self.metrics
-            .request(&method, sent.as_ref().ok().map(|response| response.status().as_u16()));
+        self.metrics.request(
+            &method,
+            sent.as_ref().ok().map(|response| response.status().as_u16()),
+        );
         let response = sent.map_err(fault)?;
         if response.status() == http::StatusCode::UNAUTHORIZED {
-            self.rights.report(Right::CREDENTIALS, "the API server does not accept them");
+            self.rights
+                .report(Right::CREDENTIALS, "the API server does not accept them");
         }
         Ok(response)
     }
@@ -188,11 +189,13 @@ fn fault(error: kube::Error) -> Fault {
     match error {
         kube::Error::Auth(error) => Fault::NotSent(chain(&error)),
         kube::Error::Service(error) => {
-            let not_sent = error
+            let unconnected = error
                 .downcast_ref::<hyper_util::client::legacy::Error>()
-                .is_some_and(hyper_util::client::legacy::Error::is_connect)
-                || error.is::<tower::buffer::error::Closed>();
-            if not_sent {
+                .is_some_and(hyper_util::client::legacy::Error::is_connect);
+            let refused = error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
+            if unconnected || refused || error.is::<tower::buffer::error::Closed>() {
                 Fault::NotSent(chain(&*error))
             } else {
                 Fault::Broken(chain(&*error))

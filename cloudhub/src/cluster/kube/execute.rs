@@ -12,10 +12,14 @@ use super::rights::Right;
 /// Executes a request. What the API server answers is passed on as it is, refusals too.
 pub(super) async fn execute(door: &Door, request: ApiRequest) -> Result<ApiResponse, UpstreamError> {
     if request.verb == Verb::Watch || asks_for_a_watch(&request.query) {
-        return Ok(Status::failure(Reason::BadRequest, "a watch is not executed, it is subscribed to").into());
+        return Ok(
+            Status::failure(Reason::BadRequest, "a watch is not executed, it is subscribed to").into(),
+        );
     }
     if !is_path(&request.target) {
-        return Ok(Status::failure(Reason::BadRequest, "the path of the request holds no valid names").into());
+        return Ok(
+            Status::failure(Reason::BadRequest, "the path of the request holds no valid names").into(),
+        );
     }
     let is_read = request.verb.is_read();
     let http = to_http(&request).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
@@ -117,7 +121,9 @@ fn to_http(request: &ApiRequest) -> Result<Request<Bytes>, http::Error> {
 fn impersonation(user: &User) -> Vec<(String, String)> {
     let mut headers = vec![("impersonate-user".to_owned(), user.name.clone())];
     let account = user.name.strip_prefix("system:serviceaccount:");
-    let namespace = account.and_then(|account| account.split_once(':')).map(|(namespace, _)| namespace);
+    let namespace = account
+        .and_then(|account| account.split_once(':'))
+        .map(|(namespace, _)| namespace);
     for group in &user.groups {
         // What the API server adds by itself needs no right of ours.
         let implied = match group.strip_prefix("system:serviceaccounts") {
@@ -134,15 +140,20 @@ fn impersonation(user: &User) -> Vec<(String, String)> {
         headers.push(("impersonate-uid".into(), user.uid.clone()));
     }
     for (key, values) in &user.extra {
-        let name = format!("impersonate-extra-{}", encode(&key.to_lowercase(), |byte| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte)));
+        let name = format!(
+            "impersonate-extra-{}",
+            encode(&key.to_lowercase(), |byte| byte.is_ascii_alphanumeric()
+                || b"!#$&'*+-.^_`|~".contains(&byte))
+        );
         headers.extend(values.iter().map(|value| (name.clone(), value.clone())));
     }
     headers
 }
 
 fn asks_for_a_watch(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes())
-        .any(|(key, value)| key == "watch" && !matches!(&*value, "" | "0" | "false" | "False" | "f" | "F" | "FALSE"))
+    form_urlencoded::parse(query.as_bytes()).any(|(key, value)| {
+        key == "watch" && !matches!(&*value, "" | "0" | "false" | "False" | "f" | "F" | "FALSE")
+    })
 }
 
 /// The path of a collection, an object or a subresource. Names come from nodes: none can become another path.
@@ -155,7 +166,11 @@ pub(super) fn path(
     let mut path = if resource.group.is_empty() {
         format!("/api/{}", segment(&resource.version))
     } else {
-        format!("/apis/{}/{}", segment(&resource.group), segment(&resource.version))
+        format!(
+            "/apis/{}/{}",
+            segment(&resource.group),
+            segment(&resource.version)
+        )
     };
     let parts = [
         namespace.map(|_| "namespaces"),
@@ -188,10 +203,20 @@ fn is_path(target: &Target) -> bool {
             name,
             subresource,
         } => {
-            let parts = [namespace.as_deref(), name.as_deref(), Some(&resource.resource), Some(&resource.version)];
+            let parts = [
+                namespace.as_deref(),
+                name.as_deref(),
+                Some(&resource.resource),
+                Some(&resource.version),
+            ];
             let subresource = subresource.iter().flat_map(|subresource| subresource.split('/'));
             let group = Some(&*resource.group).filter(|group| !group.is_empty());
-            parts.into_iter().chain([group]).flatten().chain(subresource).all(is_segment)
+            parts
+                .into_iter()
+                .chain([group])
+                .flatten()
+                .chain(subresource)
+                .all(is_segment)
         }
         Target::Path(path) => {
             let mut parts = path.split('/');
@@ -237,7 +262,11 @@ mod tests {
             name: "system:node:edge-1".into(),
             groups: vec!["system:nodes".into(), "system:authenticated".into()],
             uid: "7".into(),
-            extra: [("authentication.kubernetes.io/pod-name".to_owned(), vec!["web".to_owned()])].into(),
+            extra: [(
+                "authentication.kubernetes.io/pod-name".to_owned(),
+                vec!["web".to_owned()],
+            )]
+            .into(),
         });
         let http = to_http(&request).unwrap();
         assert_eq!(http.method(), Method::PATCH);
@@ -262,23 +291,40 @@ mod tests {
 
     #[test]
     fn the_groups_of_a_service_account_need_no_right_of_ours() {
-        let groups = ["system:serviceaccounts", "system:serviceaccounts:shop", "system:serviceaccounts:other", "system:authenticated"];
+        let groups = [
+            "system:serviceaccounts",
+            "system:serviceaccounts:shop",
+            "system:serviceaccounts:other",
+            "system:authenticated",
+        ];
         let user = User {
             name: "system:serviceaccount:shop:web".into(),
             groups: groups.map(str::to_owned).to_vec(),
             ..User::default()
         };
         let named: Vec<_> = impersonation(&user).into_iter().map(|(_, value)| value).collect();
-        assert_eq!(named, ["system:serviceaccount:shop:web", "system:serviceaccounts:other"]);
+        assert_eq!(
+            named,
+            ["system:serviceaccount:shop:web", "system:serviceaccounts:other"]
+        );
     }
 
     #[test]
     fn no_name_becomes_another_path() {
-        assert_eq!(path(&pods(), Some("a?b#c"), Some("d e"), None), "/api/v1/namespaces/a%3Fb%23c/pods/d%20e");
+        assert_eq!(
+            path(&pods(), Some("a?b#c"), Some("d e"), None),
+            "/api/v1/namespaces/a%3Fb%23c/pods/d%20e"
+        );
         let target = |namespace, name| ApiRequest::resource(Verb::Get, pods(), namespace, name).target;
-        assert!(is_path(&target(Some("shop"), Some("system:node:a"))) && is_path(&Target::Path("/openapi/v3/".into())));
+        assert!(
+            is_path(&target(Some("shop"), Some("system:node:a")))
+                && is_path(&Target::Path("/openapi/v3/".into()))
+        );
         for odd in ["..", ".", "", "a/b", "a%2fb", "../../secrets"] {
-            assert!(!is_path(&target(Some(odd), None)) && !is_path(&target(None, Some(odd))), "{odd}");
+            assert!(
+                !is_path(&target(Some(odd), None)) && !is_path(&target(None, Some(odd))),
+                "{odd}"
+            );
         }
         for odd in ["", "version", "/api/../x", "/a%2e", "http://other/"] {
             assert!(!is_path(&Target::Path(odd.into())), "{odd}");

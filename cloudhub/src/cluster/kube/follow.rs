@@ -78,21 +78,23 @@ impl Follower {
                         self.ready.push_back(ClusterEvent::Restarted);
                     }
                     let filter = &source.filter;
-                    self.ready.extend(
-                        objects
-                            .into_iter()
-                            .filter(|object| filter.contains(object))
-                            .map(|object| ClusterEvent::Applied {
-                                object,
-                                previous: None,
-                            }),
-                    );
+                    self.ready
+                        .extend(
+                            objects
+                                .into_iter()
+                                .filter(|object| filter.contains(object))
+                                .map(|object| ClusterEvent::Applied {
+                                    object,
+                                    previous: None,
+                                }),
+                        );
                     self.ready.push_back(ClusterEvent::Synced);
                 }
                 Reading::Changes(changes, at) => {
                     source.at = Some(at);
                     let filter = &source.filter;
-                    self.ready.extend(changes.into_iter().filter_map(|change| filter.step(change)));
+                    self.ready
+                        .extend(changes.into_iter().filter_map(|change| filter.step(change)));
                 }
                 Reading::Refused(status) => {
                     let wider = source.reader.scope != self.scope;
@@ -158,7 +160,8 @@ impl Filter {
         else {
             return true;
         };
-        let labelled = || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels));
+        let labelled =
+            || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels));
         scope.contains_key(&object.key)
             && (labels.is_empty() || labelled())
             && (fields.is_empty() || fields.matches(&object.body))
@@ -182,7 +185,14 @@ impl Filter {
         Some(ClusterEvent::Deleted {
             object: Object {
                 version: after.version,
-                ..if is_gone && before.uid == after.uid { Object { body: after.body, ..before } } else { before }
+                ..if is_gone && before.uid == after.uid {
+                    Object {
+                        body: after.body,
+                        ..before
+                    }
+                } else {
+                    before
+                }
             },
         })
     }

@@ -157,7 +157,10 @@ fn parse(key: &ObjectKey, answer: &Bytes) -> Result<Object, wire::Garbage> {
     let body = body::kept(std::str::from_utf8(answer)?, &key.resource.api_version(), "")?;
     let object = Object::from_body(key.resource.clone(), body)?;
     if object.key != *key {
-        return Err(wire::Garbage::Senseless(format!("{} in place of {key}", object.key)));
+        return Err(wire::Garbage::Senseless(format!(
+            "{} in place of {key}",
+            object.key
+        )));
     }
     Ok(object)
 }

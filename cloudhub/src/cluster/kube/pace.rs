@@ -17,9 +17,7 @@ pub(super) struct Pace {
 impl Pace {
     /// 0 a second means as fast as one likes.
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1)
-            .checked_div(per_second)
-            .unwrap_or_default();
+        let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or_default();
         Self {
             interval,
             tolerance: interval.saturating_mul(burst.max(1) - 1),
@@ -47,7 +45,11 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
         let later = start + Duration::from_secs(60);
         let waits: Vec<_> = (0..4).map(|_| (pace.turn(later) - later).as_millis()).collect();
-        assert_eq!(waits, [0, 0, 0, 100], "quiet time is not saved up beyond the burst");
+        assert_eq!(
+            waits,
+            [0, 0, 0, 100],
+            "quiet time is not saved up beyond the burst"
+        );
     }
 
     #[test]

@@ -216,10 +216,7 @@ impl Reflector {
                 options.push(("continue", &next));
             }
             let request = get(&self.uri(&options), self.accept(true))?;
-            let answer = self
-                .door
-                .fetch(request, self.door.config.page_bytes_max)
-                .await?;
+            let answer = self.door.fetch(request, self.door.config.page_bytes_max).await?;
             if !answer.is_success() {
                 return Err(End::Refused(answer.refusal()));
             }
@@ -312,7 +309,12 @@ impl Reflector {
                 (Event::Deleted(object), Some(initial)) => {
                     initial.remove(&object.key);
                 }
-                (Event::Bookmark { initial_end: false, .. }, Some(_)) => {}
+                (
+                    Event::Bookmark {
+                        initial_end: false, ..
+                    },
+                    Some(_),
+                ) => {}
                 (Event::Bookmark { version, .. }, listed) => {
                     if let Some(objects) = listed.take() {
                         self.know(objects, &version);
@@ -371,11 +373,18 @@ impl Reflector {
 
     fn uri(&self, options: &[(&str, &str)]) -> String {
         let path = super::execute::path(&self.scope.resource, self.scope.namespace.as_deref(), None, None);
-        let name = self.scope.name.as_ref().map(|name| format!("metadata.name={name}"));
+        let name = self
+            .scope
+            .name
+            .as_ref()
+            .map(|name| format!("metadata.name={name}"));
         let fields = [name.as_deref().unwrap_or_default(), &*self.scope.fields];
         let fields: Vec<_> = fields.into_iter().filter(|text| !text.is_empty()).collect();
         let fields = fields.join(",");
-        let selectors = [("labelSelector", &*self.scope.labels), ("fieldSelector", &*fields)];
+        let selectors = [
+            ("labelSelector", &*self.scope.labels),
+            ("fieldSelector", &*fields),
+        ];
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(selectors.iter().filter(|(_, text)| !text.is_empty()))
             .extend_pairs(options)
@@ -419,7 +428,9 @@ impl Lines {
     /// The next line that is not empty. None at the end; what has no end of a line there was cut off, and is no line.
     async fn next(&mut self) -> Result<Option<Bytes>, End> {
         loop {
-            let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+            let end = self.buffer[self.searched..]
+                .iter()
+                .position(|byte| *byte == b'\n');
             if let Some(end) = end {
                 let line = self.buffer.split_to(self.searched + end).freeze();
                 self.buffer.advance(1);

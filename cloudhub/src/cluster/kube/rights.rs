@@ -149,7 +149,9 @@ pub(super) async fn review(door: &Door) {
                 .body(review.to_string().into());
             let Ok(request) = request else { return };
             // Where nobody answers now, the first use will tell.
-            let Ok(answer) = door.call(request).await else { return };
+            let Ok(answer) = door.call(request).await else {
+                return;
+            };
             if answer.is_success() && is_denied(&answer.body) {
                 door.rights.report(right.clone(), &format!("may not {verb}"));
                 break;
@@ -160,7 +162,11 @@ pub(super) async fn review(door: &Door) {
 
 fn attributes(right: &Right, verb: &str) -> Value {
     // Impersonation is granted by name (the API server asks for each name).
-    let name = if right.resource == "groups" { NODES_GROUP } else { "" };
+    let name = if right.resource == "groups" {
+        NODES_GROUP
+    } else {
+        ""
+    };
     json!({ "group": right.group, "resource": right.resource, "verb": verb, "name": name })
 }
 
@@ -199,7 +205,14 @@ mod tests {
             right(r#"users "system:node:a" is forbidden: User "cloud" cannot impersonate resource "users" in API group "" at the cluster scope"#).unwrap(),
             r#"- {apiGroups: [""], resources: ["users"], verbs: ["impersonate"]}"#
         );
-        assert!(right(r#"cannot impersonate resource "uids" in"#).unwrap().contains("authentication.k8s.io"));
-        assert_eq!(right(r#"pods "a" is forbidden: User "b" cannot get resource "pods""#), None);
+        assert!(
+            right(r#"cannot impersonate resource "uids" in"#)
+                .unwrap()
+                .contains("authentication.k8s.io")
+        );
+        assert_eq!(
+            right(r#"pods "a" is forbidden: User "b" cannot get resource "pods""#),
+            None
+        );
     }
 }

@@ -68,7 +68,10 @@ impl Shares {
     pub(super) fn join(self: &Arc<Self>, scope: &Scope) -> Result<Reader, Status> {
         let names = [scope.namespace.as_deref(), scope.name.as_deref()];
         if !names.into_iter().flatten().all(is_segment) {
-            return Err(Status::failure(Reason::BadRequest, "the scope holds no valid names"));
+            return Err(Status::failure(
+                Reason::BadRequest,
+                "the scope holds no valid names",
+            ));
         }
         let mut held = self.held();
         let by_us = self.can_select(scope);
@@ -82,7 +85,10 @@ impl Shares {
         };
         if !held.watches.contains_key(&wanted) {
             if held.watches.len() >= self.door.config.watches_max {
-                return Err(Status::failure(Reason::TooManyRequests, "too many watches are held"));
+                return Err(Status::failure(
+                    Reason::TooManyRequests,
+                    "too many watches are held",
+                ));
             }
             held.watches.insert(wanted.clone(), self.begin(wanted.clone()));
         }
@@ -105,8 +111,15 @@ impl Shares {
 
     /// Only what is asked for, or all of the resource where many parts of it are wanted.
     fn choose(&self, held: &Held, scope: &Scope, by_us: bool) -> Scope {
-        let narrow = held.watches.keys().filter(|watched| watched.resource == scope.resource).count();
-        if by_us && narrow >= self.door.config.narrow_watches_max && !held.parts_only.contains(&scope.resource) {
+        let narrow = held
+            .watches
+            .keys()
+            .filter(|watched| watched.resource == scope.resource)
+            .count();
+        if by_us
+            && narrow >= self.door.config.narrow_watches_max
+            && !held.parts_only.contains(&scope.resource)
+        {
             Scope::all(scope.resource.clone())
         } else {
             scope.clone()
@@ -185,9 +198,15 @@ impl Shares {
 
     /// Nobody came back. False when somebody did in the last moment.
     fn end(shares: &Weak<Self>, scope: &Scope) -> bool {
-        let Some(shares) = shares.upgrade() else { return true };
+        let Some(shares) = shares.upgrade() else {
+            return true;
+        };
         let mut held = shares.held();
-        if held.watches.get(scope).is_some_and(|watch| *watch.readers.borrow() > 0) {
+        if held
+            .watches
+            .get(scope)
+            .is_some_and(|watch| *watch.readers.borrow() > 0)
+        {
             return false;
         }
         // The task is aborted with it, at its next await: never before this returns.

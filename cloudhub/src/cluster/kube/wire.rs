@@ -118,7 +118,9 @@ impl Event {
             "ADDED" | "MODIFIED" => taken().map(Self::Put),
             "DELETED" => taken().map(Self::Deleted),
             "BOOKMARK" => {
-                let version = Metadata::parse(raw.get().as_bytes())?.resource_version.into_owned();
+                let version = Metadata::parse(raw.get().as_bytes())?
+                    .resource_version
+                    .into_owned();
                 if version.is_empty() {
                     return Err(Garbage::Senseless("a bookmark without a version".into()));
                 }
@@ -127,7 +129,11 @@ impl Event {
                     initial_end: is_initial_end(raw.get()),
                 })
             }
-            "ERROR" => Ok(Self::Failed(Refusal::of(0, &HeaderMap::new(), raw.get().as_bytes()))),
+            "ERROR" => Ok(Self::Failed(Refusal::of(
+                0,
+                &HeaderMap::new(),
+                raw.get().as_bytes(),
+            ))),
             other => Err(Garbage::Senseless(format!("an event of type {other:?}"))),
         }
     }
@@ -197,7 +203,10 @@ impl Refusal {
         let message = if is_status && !body.message.is_empty() {
             body.message
         } else {
-            String::from_utf8_lossy(answer).chars().take(MESSAGE_MAX).collect()
+            String::from_utf8_lossy(answer)
+                .chars()
+                .take(MESSAGE_MAX)
+                .collect()
         };
         Self {
             code: if code == 0 { body.code } else { code },
@@ -302,7 +311,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         let status = br#"{"kind":"Status","code":429,"message":"busy","details":{"retryAfterSeconds":2}}"#;
         let refusal = Refusal::of(429, &headers, status);
-        assert_eq!((refusal.is_status, refusal.retry_after), (true, Some(Duration::from_secs(2))));
+        assert_eq!(
+            (refusal.is_status, refusal.retry_after),
+            (true, Some(Duration::from_secs(2)))
+        );
         headers.insert("retry-after", "100000".parse().unwrap());
         let refusal = Refusal::of(503, &headers, b"<html>");
         assert_eq!((refusal.code, refusal.is_status), (503, false));

@@ -1,0 +1,262 @@
+//! An API server that a test can spoil: a metaserver over an embedded cluster, behind a layer with bad manners.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use cloudhub::cluster::{Cluster, EmbeddedCluster, EmbeddedConfig, KubeCluster, KubeClusterConfig};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hub_core::api::{ApiRequest, Verb};
+use hub_core::backoff::Backoff;
+use hub_core::object::GroupVersionResource;
+use hyper::body::Frame;
+use hyper::{Request, Response};
+use metaserver::{MetaConfig, MetaServer, MetaService, Revisions};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// How the server behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    /// Nobody is there.
+    Away,
+    /// It thinks for so long first.
+    Slow(Duration),
+    /// 429, and when to come back.
+    Busy,
+    /// This, with a good code, to whatever is asked.
+    Garbage(&'static str),
+    /// Half of each answer.
+    Cut,
+    /// Every version is too old.
+    Expired,
+    /// 403 to whoever lists or watches what contains this.
+    Forbids(&'static str),
+    /// Knows no streaming lists, and says so.
+    NoStreams,
+    /// A proxy in front says that nobody is there.
+    Proxy,
+}
+
+/// A server and its moods.
+pub(crate) struct Server {
+    pub(crate) truth: EmbeddedCluster,
+    pub(crate) spoiled: Arc<Spoiled>,
+    client: kube::Client,
+    _folder: TempDir,
+}
+
+/// What the layer knows.
+pub(crate) struct Spoiled {
+    mood: Mutex<Mood>,
+    /// Counts up: all answers under way end.
+    cut: tokio::sync::watch::Sender<u64>,
+    seen: Mutex<VecDeque<Seen>>,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) line: String,
+    pub(crate) headers: hyper::HeaderMap,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let truth =
+            EmbeddedCluster::open(&folder.path().join("cluster.db"), EmbeddedConfig::default()).unwrap();
+        let config = MetaConfig {
+            revisions: Revisions::Authoritative,
+            ..MetaConfig::default()
+        };
+        let api = MetaServer::with_config(config, truth.clone(), truth.upstream());
+        let spoiled = Arc::new(Spoiled {
+            mood: Mutex::new(Mood::Good),
+            cut: tokio::sync::watch::Sender::new(0),
+            seen: Mutex::default(),
+        });
+        let (service, layer) = (api.service(), spoiled.clone());
+        let client = kube::Client::new(
+            tower::service_fn(move |request| layer.clone().answer(service.clone(), request)),
+            "default",
+        );
+        Self {
+            truth,
+            spoiled,
+            client,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> KubeCluster {
+        self.cluster_with(|_| {})
+    }
+
+    /// In a hurry: what takes seconds in the world takes milliseconds here.
+    pub(crate) fn cluster_with(&self, change: impl FnOnce(&mut KubeClusterConfig)) -> KubeCluster {
+        let mut config = KubeClusterConfig {
+            backoff: Backoff {
+                first: Duration::from_millis(2),
+                max: Duration::from_millis(20),
+            },
+            watch_linger: Duration::from_millis(50),
+            request_deadline: Duration::from_secs(2),
+            ..KubeClusterConfig::default()
+        };
+        change(&mut config);
+        KubeCluster::new(self.client.clone(), config)
+    }
+
+    pub(crate) fn mood(&self, mood: Mood) {
+        *self.spoiled.mood.lock().unwrap() = mood;
+    }
+
+    /// All connections break.
+    pub(crate) fn cut(&self) {
+        self.spoiled.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// What was asked so far and matches.
+    pub(crate) fn seen(&self, wanted: impl Fn(&str) -> bool) -> Vec<Seen> {
+        let seen = self.spoiled.seen.lock().unwrap();
+        seen.iter().filter(|seen| wanted(&seen.line)).cloned().collect()
+    }
+
+    /// Creates, replaces or deletes an object at the truth itself.
+    pub(crate) async fn change(&self, verb: Verb, resource: &str, name: &str, data: Value) -> Value {
+        let resource = GroupVersionResource::core(resource);
+        let named = (verb != Verb::Create).then_some(name);
+        let mut request = ApiRequest::resource(verb, resource, Some("default"), named);
+        if !data.is_null() {
+            request = request.with_body("application/json", data.to_string());
+        }
+        let answer = self.truth.execute(request).await.unwrap();
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    pub(crate) async fn put(&self, name: &str, label: &str, value: &str) -> Value {
+        let body = json!({
+            "kind": "ConfigMap",
+            "apiVersion": "v1",
+            "metadata": { "name": name, "namespace": "default", "labels": { "app": label } },
+            "data": { "value": value },
+        });
+        let updated = self.change(Verb::Update, "configmaps", name, body.clone()).await;
+        if updated["kind"] == "Status" {
+            self.change(Verb::Create, "configmaps", name, body).await
+        } else {
+            updated
+        }
+    }
+
+    pub(crate) async fn delete(&self, name: &str) {
+        self.change(Verb::Delete, "configmaps", name, Value::Null).await;
+    }
+}
+
+type Body = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
+
+impl Spoiled {
+    async fn answer(
+        self: Arc<Self>,
+        service: MetaService,
+        request: Request<kube::client::Body>,
+    ) -> io::Result<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect_bytes().await.unwrap();
+        let line = format!("{} {}", parts.method, parts.uri);
+        self.see(&line, &parts.headers);
+        let cut = self.cut.subscribe();
+        let mood = self.mood.lock().unwrap().clone();
+        let is_watch = line.contains("watch=true");
+        let resumes = is_watch && line.contains("resourceVersion=");
+        match &mood {
+            Mood::Good | Mood::Cut => {}
+            Mood::Away => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Mood::Slow(pause) => tokio::time::sleep(*pause).await,
+            Mood::Busy => return Ok(status(429, "TooManyRequests")),
+            Mood::Garbage(text) => return Ok(plain(200, "application/json", text)),
+            Mood::Expired if resumes => return Ok(status(410, "Expired")),
+            Mood::Expired => {}
+            Mood::Forbids(what) if line.contains(what) => return Ok(status(403, "Forbidden")),
+            Mood::Forbids(_) => {}
+            Mood::NoStreams if line.contains("sendInitialEvents") => return Ok(status(422, "Invalid")),
+            Mood::NoStreams => {}
+            Mood::Proxy => return Ok(plain(503, "text/html", "<html>no upstream</html>")),
+        }
+        let request = Request::from_parts(parts, Full::new(body));
+        let answer: Result<_, Infallible> = service.oneshot(request).await;
+        let (parts, body) = answer.unwrap().into_parts();
+        let whole = body.into_data_stream().map(|data| {
+            let mut data = data.unwrap();
+            data.copy_to_bytes(data.remaining())
+        });
+        let frames = if mood == Mood::Cut {
+            halves(whole).boxed()
+        } else {
+            whole.map(Ok).boxed()
+        };
+        let frames = until_cut(frames, cut).map(|data| data.map(Frame::data));
+        Ok(Response::from_parts(parts, StreamBody::new(frames.boxed())))
+    }
+
+    fn see(&self, line: &str, headers: &hyper::HeaderMap) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.push_back(Seen {
+            line: line.to_owned(),
+            headers: headers.clone(),
+        });
+        if seen.len() > 10_000 {
+            seen.pop_front();
+        }
+    }
+}
+
+/// The first frame that holds something, in part, and then the connection breaks.
+fn halves(whole: impl futures::Stream<Item = Bytes>) -> impl futures::Stream<Item = io::Result<Bytes>> {
+    whole
+        .map(|data| Ok(data.slice(..data.len() / 2)))
+        .take(1)
+        .chain(futures::stream::iter([
+            Err(io::ErrorKind::ConnectionReset.into()),
+        ]))
+}
+
+fn until_cut(
+    frames: BoxStream<'static, io::Result<Bytes>>,
+    cut: tokio::sync::watch::Receiver<u64>,
+) -> impl futures::Stream<Item = io::Result<Bytes>> {
+    futures::stream::unfold(Some((frames, cut)), |state| async {
+        let (mut frames, mut cut) = state?;
+        tokio::select! {
+            biased;
+            _ = cut.changed() => Some((Err(io::ErrorKind::ConnectionReset.into()), None)),
+            frame = frames.next() => Some((frame?, Some((frames, cut)))),
+        }
+    })
+}
+
+fn status(code: u16, reason: &str) -> Response<Body> {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+        "message": format!("scripted: {reason}"),
+    });
+    plain(code, "application/json", &body.to_string())
+}
+
+fn plain(code: u16, content_type: &str, text: &str) -> Response<Body> {
+    let frame = Ok(Frame::data(Bytes::copy_from_slice(text.as_bytes())));
+    Response::builder()
+        .status(code)
+        .header("content-type", content_type)
+        .body(StreamBody::new(futures::stream::iter([frame]).boxed()))
+        .unwrap()
+}
