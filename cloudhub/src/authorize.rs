@@ -46,6 +46,7 @@ pub(crate) fn user(node: &NodeId) -> User {
     User {
         name: node.user_name(),
         groups: vec![NODES_GROUP.into(), "system:authenticated".into()],
+        ..User::default()
     }
 }
 

@@ -17,7 +17,9 @@ use hub_core::scope::Scope;
 use hub_core::service::{BoxError, Handler, Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
 use hub_core::session::Lane;
 use hub_core::store::{Change, Journal, ObjectStore};
-use hub_core::transport::{Capabilities, CloseReason, ConnectRequest, Dialer, Endpoint, Transport, TransportError};
+use hub_core::transport::{
+    Capabilities, CloseReason, ConnectRequest, Dialer, Endpoint, Transport, TransportError,
+};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -348,7 +350,10 @@ async fn silence(shared: &Shared, number: u64) {
         let resource = Resource::object(None, "node", config.node.as_str());
         let route = Route::new("edged", "meta", Operation::Query, resource);
         let question = Message::new(route, Content::null());
-        let answer = shared.session.call(question, Lane::Urgent, config.write_timeout).await;
+        let answer = shared
+            .session
+            .call(question, Lane::Urgent, config.write_timeout)
+            .await;
         match answer {
             Ok(_) => board.heard(),
             Err(CallError::TimedOut) if !board.was_heard(number) => return,

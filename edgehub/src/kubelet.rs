@@ -140,7 +140,9 @@ impl EdgeHandle {
         let route = Route::new("metamanager", "meta", Operation::Query, "k8s/ca.crt");
         let answer = self.shared.put(Message::new(route, Content::null())).await?;
         if answer.route.operation == Operation::Error {
-            return Err(object_response::document(&answer).err().map_or(AskError::TimedOut, Into::into));
+            return Err(object_response::document(&answer)
+                .err()
+                .map_or(AskError::TimedOut, Into::into));
         }
         let pem = answer.content.as_string();
         pem.filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"))
@@ -182,7 +184,8 @@ impl EdgeHandle {
     async fn keep_answered(&self, answer: Message, key: &ObjectKey) -> Result<Arc<Object>, AskError> {
         let object = object_response::parse(&answer)?;
         let object = object.ok_or_else(|| AskError::Answer("there is no object in it".into()))?;
-        self.keep(Bytes::copy_from_slice(object.get().as_bytes()), key).await
+        self.keep(Bytes::copy_from_slice(object.get().as_bytes()), key)
+            .await
     }
 
     /// An object that was asked for goes to the store. Objects in answers may lack their kind.

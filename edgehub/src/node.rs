@@ -201,7 +201,9 @@ impl Agent<'_> {
         let status = json!({ "status": describe::status(name, self.config, &self.ready_since) });
         // The patch travels as text, as a stock edge sends it.
         let patch = Content::string(&status.to_string());
-        self.ask(Operation::Patch, None, "nodepatch", patch).await.map(drop)
+        self.ask(Operation::Patch, None, "nodepatch", patch)
+            .await
+            .map(drop)
     }
 
     /// Asks about something that has the node's name, and is answered with an `ObjectResp`.

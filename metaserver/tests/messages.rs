@@ -20,8 +20,14 @@ const SOURCES: [(&str, &str); 6] = [
     ("v1", "api/core/v1"),
     ("meta.k8s.io/v1", "apimachinery/pkg/apis/meta/v1"),
     ("meta.k8s.io/v1beta1", "apimachinery/pkg/apis/meta/v1beta1"),
-    ("apiextensions.k8s.io/v1", "apiextensions-apiserver/pkg/apis/apiextensions/v1"),
-    ("apiregistration.k8s.io/v1", "kube-aggregator/pkg/apis/apiregistration/v1"),
+    (
+        "apiextensions.k8s.io/v1",
+        "apiextensions-apiserver/pkg/apis/apiextensions/v1",
+    ),
+    (
+        "apiregistration.k8s.io/v1",
+        "kube-aggregator/pkg/apis/apiregistration/v1",
+    ),
     ("flowcontrol.apiserver.k8s.io/v1", "api/flowcontrol/v1"),
 ];
 
@@ -50,7 +56,10 @@ const SPECIAL: [(&str, &str); 11] = [
     ("k8s.io/apimachinery/pkg/api/resource.Quantity", "Quantity"),
     ("k8s.io/apimachinery/pkg/util/intstr.IntOrString", "IntOrString"),
     ("k8s.io/apimachinery/pkg/types.UID", "string"),
-    ("k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSON", "Raw"),
+    (
+        "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSON",
+        "Raw",
+    ),
     (
         "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrArray",
         "SchemaOrArray",
@@ -88,7 +97,12 @@ fn the_table_says_what_the_sources_say() {
     let groups = roots.iter().map(|(group_version, _)| group_version.as_str());
     let sources: Sources = groups
         .chain(SOURCES.iter().map(|(group_version, _)| *group_version))
-        .map(|group_version| (group_version.to_owned(), Package::of(Path::new(&folder), group_version)))
+        .map(|group_version| {
+            (
+                group_version.to_owned(),
+                Package::of(Path::new(&folder), group_version),
+            )
+        })
         .collect();
     let mut messages: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut wanted: Vec<(String, String)> = roots.into_iter().collect();
@@ -98,7 +112,9 @@ fn the_table_says_what_the_sources_say() {
             continue;
         }
         let structs = &sources[&group_version].structs;
-        let fields = structs.get(&name).unwrap_or_else(|| panic!("{group_version} {name}"));
+        let fields = structs
+            .get(&name)
+            .unwrap_or_else(|| panic!("{group_version} {name}"));
         let mut line = name.clone();
         for field in fields {
             let text = field.describe(&sources, &group_version, &mut wanted);
@@ -224,7 +240,9 @@ impl Package {
 impl Field {
     /// Of a line such as ``Name string `json:"name" protobuf:"bytes,1,opt,name=name"` ``. None for all others.
     fn parse(line: &str) -> Option<Self> {
-        let (front, tags) = line.split_once('`').filter(|_| !line.trim_start().starts_with("//"))?;
+        let (front, tags) = line
+            .split_once('`')
+            .filter(|_| !line.trim_start().starts_with("//"))?;
         let tag = |key: &str| {
             let (_, rest) = tags.split_once(&format!("{key}:\""))?;
             rest.split_once('"').map(|(value, _)| value.to_owned())
@@ -250,7 +268,13 @@ impl Field {
         let list = kind.name.starts_with("[]") && (written.starts_with("[]") || self.repeated);
         let map = kind.name.starts_with("map[");
         if list || map {
-            let of = kind.name.split_once(']').unwrap().1.trim_start_matches('*').to_owned();
+            let of = kind
+                .name
+                .split_once(']')
+                .unwrap()
+                .1
+                .trim_start_matches('*')
+                .to_owned();
             kind = Kind::resolve(&of, sources, &kind.home);
         }
         if kind.name == "[]string" {
@@ -263,14 +287,21 @@ impl Field {
         }
         let flags = [
             (self.kind.starts_with('*'), "*"),
-            (!self.kind.starts_with('*') && !message && !list && !map && !hidden, "!"),
+            (
+                !self.kind.starts_with('*') && !message && !list && !map && !hidden,
+                "!",
+            ),
             (options.contains(&"inline"), "~"),
             (list, "[]"),
             (map, "{}"),
             (defined && kind.home != home, kind.home.as_str()),
             (defined && kind.home != home, "."),
         ];
-        let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+        let flags: String = flags
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, flag)| *flag)
+            .collect();
         format!("{name}:{}{flags}{}", self.number, kind.name)
     }
 }
@@ -307,7 +338,10 @@ impl Kind {
         if let Some((_, special)) = SPECIAL.iter().find(|(known, _)| *known == full) {
             return found(special, true);
         }
-        let (home, package) = sources.iter().find(|(_, package)| package.path == path).unwrap_or_else(|| panic!("{full}"));
+        let (home, package) = sources
+            .iter()
+            .find(|(_, package)| package.path == path)
+            .unwrap_or_else(|| panic!("{full}"));
         match package.names.get(name) {
             Some(other) => Self::resolve(other, sources, home),
             None => Self {

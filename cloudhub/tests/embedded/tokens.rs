@@ -212,6 +212,7 @@ async fn a_node_gets_tokens_for_pods_that_it_runs_only() {
         request.user = Some(User {
             name: format!("system:node:{node}"),
             groups: vec!["system:nodes".into(), "system:authenticated".into()],
+            ..User::default()
         });
         let answer = world.cluster.execute(request).await.unwrap();
         assert_eq!(answer.code, code, "{node}: {:?}", answer.body);

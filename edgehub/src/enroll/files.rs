@@ -103,7 +103,10 @@ pub(super) fn check(
     if now < lifetime.not_before {
         // The cloud's clock counts, and it has just written its own time into what it issued.
         let ahead = lifetime.not_before.duration_since(now).unwrap_or_default();
-        tracing::warn!(?ahead, "by this node's clock its certificate is not valid yet; is the clock right?");
+        tracing::warn!(
+            ?ahead,
+            "by this node's clock its certificate is not valid yet; is the clock right?"
+        );
     }
     check_chain(identity, ca, now.max(lifetime.not_before))?;
     let key = identity.key.clone_key();

@@ -52,9 +52,15 @@ async fn every_verb_is_executed_and_answered() {
     let created = ask(request(Verb::Create, None).with_body("application/json", body.to_string()))
         .await
         .unwrap();
-    assert_eq!((created.code, &document(&created.body)["data"]["a"]), (201, &json!("é<1>")));
+    assert_eq!(
+        (created.code, &document(&created.body)["data"]["a"]),
+        (201, &json!("é<1>"))
+    );
     let got = ask(request(Verb::Get, Some("a"))).await.unwrap();
-    assert_eq!((got.code, &document(&got.body)["data"]["a"]), (200, &json!("é<1>")));
+    assert_eq!(
+        (got.code, &document(&got.body)["data"]["a"]),
+        (200, &json!("é<1>"))
+    );
     let listed = ask(request(Verb::List, None)).await.unwrap();
     assert_eq!(document(&listed.body)["items"].as_array().unwrap().len(), 1);
     let mut new = document(&got.body);
@@ -63,8 +69,8 @@ async fn every_verb_is_executed_and_answered() {
         .await
         .unwrap();
     assert_eq!(document(&updated.body)["data"]["a"], "2");
-    let patch = request(Verb::Patch, Some("a"))
-        .with_body("application/merge-patch+json", r#"{"data":{"b":"3"}}"#);
+    let patch =
+        request(Verb::Patch, Some("a")).with_body("application/merge-patch+json", r#"{"data":{"b":"3"}}"#);
     let patched = ask(patch).await.unwrap();
     assert_eq!(document(&patched.body)["data"], json!({ "a": "2", "b": "3" }));
     let deleted = ask(request(Verb::Delete, Some("a"))).await.unwrap();
@@ -72,7 +78,9 @@ async fn every_verb_is_executed_and_answered() {
     for (verb, code) in [(Verb::Get, 404), (Verb::Delete, 404)] {
         assert_eq!(ask(request(verb, Some("a"))).await.unwrap().code, code);
     }
-    let version = ask(ApiRequest::new(Verb::Get, Target::Path("/version".into()))).await.unwrap();
+    let version = ask(ApiRequest::new(Verb::Get, Target::Path("/version".into())))
+        .await
+        .unwrap();
     assert_eq!(document(&version.body)["major"], "1");
 }
 
@@ -84,7 +92,10 @@ async fn an_application_has_the_form_that_the_cloud_reads() {
     let _ = edge.handle.request(patch).await;
     let message = cloud
         .until("the patch", |state| {
-            let found = state.heard.iter().find(|heard| heard.message["content"]["Verb"] == "patch");
+            let found = state
+                .heard
+                .iter()
+                .find(|heard| heard.message["content"]["Verb"] == "patch");
             found.map(|heard| heard.message.clone())
         })
         .await;
@@ -93,15 +104,34 @@ async fn an_application_has_the_form_that_the_cloud_reads() {
         json!({ "source": "metaserver", "group": "dynamiccontroller", "operation": "null", "resource": "null" })
     );
     let application = &message["content"];
-    let fields: Vec<_> = application.as_object().unwrap().keys().map(String::as_str).collect();
+    let fields: Vec<_> = application
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     let mut expected = [
-        "ID", "Key", "Verb", "Nodename", "Option", "ReqBody", "Subresource", "RespBody", "Status", "Reason", "Error", "Timestamp",
+        "ID",
+        "Key",
+        "Verb",
+        "Nodename",
+        "Option",
+        "ReqBody",
+        "Subresource",
+        "RespBody",
+        "Status",
+        "Reason",
+        "Error",
+        "Timestamp",
     ];
     expected.sort_unstable();
     assert_eq!(fields, expected, "nothing that a stock cloud does not know");
     assert_eq!(application["Key"], "/core/v1/configmaps/shop/a");
     let patch = decoded(&application["Option"]);
-    assert_eq!((&patch["Name"], &patch["PatchType"]), (&json!("a"), &json!("application/merge-patch+json")));
+    assert_eq!(
+        (&patch["Name"], &patch["PatchType"]),
+        (&json!("a"), &json!("application/merge-patch+json"))
+    );
     assert_eq!(application["ID"].as_str().unwrap().len(), 64);
 }
 
@@ -130,7 +160,11 @@ async fn without_a_link_a_request_fails_at_once() {
     let (mut config, directory) = config(&cloud);
     config.websocket = vec![crate::world::nobody().await];
     let edge = Edge::start(config, directory);
-    let error = edge.handle.request(request(Verb::Get, Some("a"))).await.unwrap_err();
+    let error = edge
+        .handle
+        .request(request(Verb::Get, Some("a")))
+        .await
+        .unwrap_err();
     assert!(matches!(error, UpstreamError::Unreachable), "{error}");
 }
 
@@ -152,8 +186,12 @@ async fn watch_events_arrive_and_are_acknowledged() {
 /// Whether the cloud has a watch of this resource.
 fn watches(resource: &'static str) -> impl FnMut(&crate::peer::State) -> Option<()> {
     move |state| {
-        let mut keys = state.listeners.values().filter_map(|application| application["Key"].as_str());
-        keys.any(|key| crate::peer::api::part(key, 3) == resource).then_some(())
+        let mut keys = state
+            .listeners
+            .values()
+            .filter_map(|application| application["Key"].as_str());
+        keys.any(|key| crate::peer::api::part(key, 3) == resource)
+            .then_some(())
     }
 }
 
@@ -175,7 +213,10 @@ async fn l10_the_watches_are_named_again_on_every_connection() {
 async fn what_was_deleted_while_the_node_was_away_goes_and_what_is_there_stays() {
     let cloud = StockCloud::start().await;
     for name in ["a", "b"] {
-        cloud.state().api.put(&format!("shop/configmap/{name}"), config_map("x"));
+        cloud
+            .state()
+            .api
+            .put(&format!("shop/configmap/{name}"), config_map("x"));
     }
     let edge = wanting(&cloud, NEVER).await;
     edge.has(&key("configmaps", "b"), "a", "x").await;
@@ -229,20 +270,30 @@ async fn a_repair_without_kind_and_version_is_understood_by_its_route() {
         .state()
         .api
         .put("null/customresourcedefinition/widgets.example.com", definition);
-    cloud.state().api.put("shop/widget/w", json!({ "spec": { "size": 1 } }));
+    cloud
+        .state()
+        .api
+        .put("shop/widget/w", json!({ "spec": { "size": 1 } }));
     let edge = Edge::join(&cloud).await;
     let widgets = Scope::all(GroupVersionResource::new("example.com", "v1", "widgets"));
-    edge.store.apply(vec![Change::Want(widgets.clone())]).await.unwrap();
+    edge.store
+        .apply(vec![Change::Want(widgets.clone())])
+        .await
+        .unwrap();
     edge.complete(&widgets).await;
     cloud.until("a watch", watches("widgets")).await;
     cloud.change("shop/widget/w", Some(json!({ "spec": { "size": 2 } })));
     let widget = hub_core::object::ObjectKey::new(widgets.resource.clone(), Some("shop"), "w");
-    let size = |n: u64| move |w: Option<&Value>| w.is_some_and(|w| w["spec"]["size"] == n && w["kind"] == "Widget");
+    let size =
+        |n: u64| move |w: Option<&Value>| w.is_some_and(|w| w["spec"]["size"] == n && w["kind"] == "Widget");
     edge.holds(&widget, size(2)).await;
     cloud.delivered().await;
     // Now it has a sync record, and changes while the node is away.
     cloud.cut();
-    cloud.state().api.put("shop/widget/w", json!({ "spec": { "size": 3 } }));
+    cloud
+        .state()
+        .api
+        .put("shop/widget/w", json!({ "spec": { "size": 3 } }));
     edge.holds(&widget, size(3)).await;
     cloud.cut();
     cloud.state().api.delete("shop/widget/w");

@@ -20,7 +20,8 @@ async fn the_keepalive_is_the_first_message_and_comes_again_and_again() {
     let _edge = Edge::start(config, directory);
     cloud.hear_nth(3, "keepalive", "node").await;
     let first = cloud.state().heard[0].message.clone();
-    let route = json!({ "source": "websocket", "group": "resource", "operation": "keepalive", "resource": "node" });
+    let route =
+        json!({ "source": "websocket", "group": "resource", "operation": "keepalive", "resource": "node" });
     assert_eq!((&first["route"], &first["content"]), (&route, &json!("ping")));
     let header: Vec<_> = first["header"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(header, ["msg_id", "timestamp"]);
@@ -36,7 +37,9 @@ async fn a_cloud_that_answers_no_keepalive_is_alive_as_long_as_it_answers_pings(
     let (mut config, directory) = config(&cloud);
     heartbeat(&mut config, FAST, Duration::from_millis(400));
     let _edge = Edge::start(config, directory);
-    cloud.until("many pings", |state| (state.pings >= 40).then_some(())).await;
+    cloud
+        .until("many pings", |state| (state.pings >= 40).then_some(()))
+        .await;
     assert_eq!(cloud.state().upgrades.len(), 1);
 }
 
@@ -52,7 +55,11 @@ async fn c1_c2_a_cloud_that_is_stuck_is_noticed_and_left() {
     let silent = |link: &Link| matches!(link, Link::Down { reason, .. } if reason.contains("heard"));
     within("the end", link.wait_for(silent)).await.unwrap();
     cloud.mood(|moods| moods.stuck = false);
-    cloud.until("a new connection", |state| (state.upgrades.len() >= 2).then_some(())).await;
+    cloud
+        .until("a new connection", |state| {
+            (state.upgrades.len() >= 2).then_some(())
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -83,7 +90,10 @@ async fn c3_an_edge_comes_back_at_once_and_not_after_a_fixed_pause() {
             _ => None,
         })
         .await;
-    assert!(second - first < Duration::from_secs(10), "KubeEdge's come back after 30 s");
+    assert!(
+        second - first < Duration::from_secs(10),
+        "KubeEdge's come back after 30 s"
+    );
     edge.up().await;
 }
 
@@ -97,7 +107,8 @@ async fn c4_the_end_of_an_old_connection_does_no_harm_to_the_next() {
         // Alive on exactly this connection: no signal of an older one has ended it.
         cloud
             .until("a connection that lives", |state| {
-                let on = |heard: &&crate::peer::Heard| heard.connection == n && heard.operation() == "keepalive";
+                let on =
+                    |heard: &&crate::peer::Heard| heard.connection == n && heard.operation() == "keepalive";
                 (state.heard.iter().filter(on).count() >= 2).then_some(())
             })
             .await;
@@ -138,10 +149,17 @@ async fn a_cloud_without_dynamic_controller_is_not_taken_for_one_that_rejects() 
     let edge = Edge::start(config, directory);
     // It is asked whether it speaks at all, and it does.
     cloud.hear("query", "null/node/edge-1").await;
-    cloud.until("more lists", |state| {
-        (state.heard.iter().filter(|heard| heard.is("null", "null")).count() >= 8).then_some(())
-    })
-    .await;
+    cloud
+        .until("more lists", |state| {
+            (state
+                .heard
+                .iter()
+                .filter(|heard| heard.is("null", "null"))
+                .count()
+                >= 8)
+                .then_some(())
+        })
+        .await;
     assert_eq!(cloud.state().upgrades.len(), 1);
     cloud.apply("shop/configmap/a", config_map("x"));
     edge.has(&key("configmaps", "a"), "a", "x").await;
@@ -163,7 +181,13 @@ async fn c10_a_lease_goes_before_a_backlog_of_events() {
     let _edge = Edge::start(config.clone(), directory);
     cloud
         .until("all events", |state| {
-            (state.heard.iter().filter(|heard| heard.resource().contains("/event/")).count() >= EVENTS).then_some(())
+            (state
+                .heard
+                .iter()
+                .filter(|heard| heard.resource().contains("/event/"))
+                .count()
+                >= EVENTS)
+                .then_some(())
         })
         .await;
     let state = cloud.state();
@@ -173,12 +197,17 @@ async fn c10_a_lease_goes_before_a_backlog_of_events() {
     };
     let events_before = |at: usize| {
         let before = state.heard[..at].iter();
-        before.filter(|heard| heard.resource().contains("/event/")).count()
+        before
+            .filter(|heard| heard.resource().contains("/event/"))
+            .count()
     };
     // Not more than the journal lets out at once; and an answer is waited for before the lease.
     let before = [("insert", "null/node/edge-1"), ("insert", LEASE_ROUTE)];
     let before = before.map(|(operation, resource)| events_before(at(operation, resource)));
-    assert!(before[0] <= 2 * config.replay_window && before[1] < EVENTS / 2, "{before:?}");
+    assert!(
+        before[0] <= 2 * config.replay_window && before[1] < EVENTS / 2,
+        "{before:?}"
+    );
 }
 
 const EVENTS: usize = 3000;
@@ -193,7 +222,11 @@ async fn l1_nothing_is_dropped_of_what_comes_faster_than_it_is_stored() {
         let message = cloud.message("edgecontroller", "insert", &route, object);
         cloud.send(message);
     }
-    cloud.until("all acknowledgements", |state| (state.acknowledged.len() >= 1000).then_some(())).await;
+    cloud
+        .until("all acknowledgements", |state| {
+            (state.acknowledged.len() >= 1000).then_some(())
+        })
+        .await;
     let held = hub_core::store::ObjectStore::list(&edge.store, &key("configmaps", "").resource, None);
     assert_eq!(held.objects.len(), 1000);
 }

@@ -49,7 +49,11 @@ async fn a_message_that_comes_again_is_acknowledged_again_and_changes_nothing() 
     for _ in 0..3 {
         cloud.send(message.clone());
     }
-    cloud.until("three acknowledgements", |state| (state.acknowledged.len() == 3).then_some(())).await;
+    cloud
+        .until("three acknowledgements", |state| {
+            (state.acknowledged.len() == 3).then_some(())
+        })
+        .await;
     let first = edge.store.get(&key("configmaps", "a")).unwrap().revision;
     assert_eq!(first, edge.store.revision(), "it was stored once");
     let ids = &cloud.state().acknowledged;
@@ -62,8 +66,16 @@ async fn t1_what_cannot_be_kept_here_does_not_hold_up_the_rest() {
     let edge = Edge::join(&cloud).await;
     // A kind that this node does not know, an object without a name, and a route that names nothing.
     cloud.apply("shop/device/lamp", json!({ "spec": { "protocol": {} } }));
-    cloud.push("update", "shop/configmap/b", &json!({ "metadata": { "uid": "u", "resourceVersion": "7" } }));
-    cloud.push("insert", "odd", &json!({ "metadata": { "uid": "v", "resourceVersion": "8" } }));
+    cloud.push(
+        "update",
+        "shop/configmap/b",
+        &json!({ "metadata": { "uid": "u", "resourceVersion": "7" } }),
+    );
+    cloud.push(
+        "insert",
+        "odd",
+        &json!({ "metadata": { "uid": "v", "resourceVersion": "8" } }),
+    );
     cloud.apply("shop/configmap/a", config_map("x"));
     edge.has(&key("configmaps", "a"), "a", "x").await;
     cloud.delivered().await;
@@ -79,7 +91,10 @@ async fn t5_integers_that_no_float_holds_come_through_as_they_are() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;
     let number = 9_007_199_254_740_993_u64;
-    cloud.apply("shop/service/s", json!({ "spec": { "healthCheckNodePort": number } }));
+    cloud.apply(
+        "shop/service/s",
+        json!({ "spec": { "healthCheckNodePort": number } }),
+    );
     let same = |object: Option<&serde_json::Value>| {
         object.is_some_and(|object| object["spec"]["healthCheckNodePort"].as_u64() == Some(number))
     };
@@ -91,13 +106,23 @@ async fn l3_messages_about_one_object_are_applied_in_their_order() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;
     for n in 0..1000 {
-        let object = cloud.state().api.put("shop/configmap/a", config_map(&n.to_string()));
+        let object = cloud
+            .state()
+            .api
+            .put("shop/configmap/a", config_map(&n.to_string()));
         // Without versions nothing but the order can tell.
         let mut message = cloud.message("edgecontroller", "update", "shop/configmap/a", object);
-        message["content"]["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        message["content"]["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("resourceVersion");
         cloud.send(message);
     }
-    cloud.until("all acknowledgements", |state| (state.acknowledged.len() == 1000).then_some(())).await;
+    cloud
+        .until("all acknowledgements", |state| {
+            (state.acknowledged.len() == 1000).then_some(())
+        })
+        .await;
     edge.has(&key("configmaps", "a"), "a", "999").await;
 }
 
@@ -111,11 +136,17 @@ async fn l5_an_orphaned_answer_is_acknowledged() {
     answer["header"]["resourceversion"] = "1".into();
     let id = answer["header"]["msg_id"].as_str().unwrap().to_owned();
     cloud.send(answer.clone());
-    cloud.until("an acknowledgement", |state| (state.acknowledged == [id.clone()]).then_some(())).await;
+    cloud
+        .until("an acknowledgement", |state| {
+            (state.acknowledged == [id.clone()]).then_some(())
+        })
+        .await;
     // Nobody asked, so nobody has it.
     edge.lacks(&key("secrets", "s")).await;
     cloud.send(answer);
-    cloud.until("another", |state| (state.acknowledged.len() == 2).then_some(())).await;
+    cloud
+        .until("another", |state| (state.acknowledged.len() == 2).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -143,7 +174,11 @@ async fn l7_an_error_in_place_of_an_object_is_never_kept() {
         let message = cloud.message("edgecontroller", operation, "shop/configmap/a", error.clone());
         cloud.send(message);
     }
-    cloud.until("acknowledgements", |state| (state.acknowledged.len() == 2).then_some(())).await;
+    cloud
+        .until("acknowledgements", |state| {
+            (state.acknowledged.len() == 2).then_some(())
+        })
+        .await;
     edge.lacks(&key("configmaps", "a")).await;
     // The same as an answer.
     let denied = edge.handle.fetch(&key("configmaps", "a")).await;
@@ -158,7 +193,10 @@ async fn l7_an_error_in_place_of_an_object_is_never_kept() {
 async fn p1_a_version_that_is_no_number_is_taken_as_it_is() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;
-    for (n, version) in ["", "v7", "1.5", "-3", "99999999999999999999999"].iter().enumerate() {
+    for (n, version) in ["", "v7", "1.5", "-3", "99999999999999999999999"]
+        .iter()
+        .enumerate()
+    {
         let value = n.to_string();
         let object = json!({
             "kind": "ConfigMap", "apiVersion": "v1",
@@ -203,7 +241,10 @@ async fn what_changed_during_an_outage_is_repaired_in_any_order() {
     // The pod before the config map that it needs; deletions with nothing but name and uid; a pod never seen, as `update`.
     {
         let mut state = cloud.state();
-        state.api.put("shop/pod/p", json!({ "spec": { "nodeName": NODE, "hostname": "p" } }));
+        state.api.put(
+            "shop/pod/p",
+            json!({ "spec": { "nodeName": NODE, "hostname": "p" } }),
+        );
         state.api.put("shop/configmap/changed", config_map("new"));
         state.api.delete("shop/configmap/gone");
         state.api.delete("shop/configmap/again");
@@ -215,7 +256,10 @@ async fn what_changed_during_an_outage_is_repaired_in_any_order() {
     cloud.push("insert", "shop/configmap/again", &again);
     edge.has(&key("configmaps", "changed"), "a", "new").await;
     edge.lacks(&key("configmaps", "gone")).await;
-    edge.holds(&key("pods", "p"), |pod| pod.is_some_and(|pod| pod["spec"]["hostname"] == "p")).await;
+    edge.holds(&key("pods", "p"), |pod| {
+        pod.is_some_and(|pod| pod["spec"]["hostname"] == "p")
+    })
+    .await;
     edge.holds(&key("pods", "new"), |pod| pod.is_some()).await;
     cloud.delivered().await;
     edge.has(&key("configmaps", "again"), "a", "new").await;
@@ -236,7 +280,10 @@ async fn the_deletion_of_an_older_life_does_not_touch_the_newer_one() {
     cloud.mood(|moods| moods.no_repair = false);
     cloud
         .until("the deletion", |state| {
-            let acks = state.heard.iter().filter(|heard| heard.is("response", "shop/configmap/a"));
+            let acks = state
+                .heard
+                .iter()
+                .filter(|heard| heard.is("response", "shop/configmap/a"));
             (acks.count() == 3).then_some(())
         })
         .await;
@@ -268,7 +315,12 @@ async fn groups_that_nobody_here_serves_are_taken_without_a_word() {
     for (source, group, operation, route) in [
         ("devicecontroller", "twin", "update", "membership"),
         ("router_eventbus", "user", "publish", "topic"),
-        ("taskmanager", "taskmanager", "Check", "operations.kubeedge.io/v1alpha2/nodeupgradejob/j/node/edge-1"),
+        (
+            "taskmanager",
+            "taskmanager",
+            "Check",
+            "operations.kubeedge.io/v1alpha2/nodeupgradejob/j/node/edge-1",
+        ),
         ("cloudhub", "resource", "createvolume", "shop/volume/v"),
         ("somebody", "unheard", "of", "it"),
     ] {
@@ -286,6 +338,10 @@ async fn the_node_itself_is_pushed_and_held() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;
     cloud.apply(NODE_ROUTE, json!({ "spec": { "podCIDR": "10.244.0.0/24" } }));
-    let node = hub_core::object::ObjectKey::new(hub_core::object::GroupVersionResource::core("nodes"), None, NODE);
-    edge.holds(&node, |node| node.is_some_and(|node| node["spec"]["podCIDR"] == "10.244.0.0/24")).await;
+    let node =
+        hub_core::object::ObjectKey::new(hub_core::object::GroupVersionResource::core("nodes"), None, NODE);
+    edge.holds(&node, |node| {
+        node.is_some_and(|node| node["spec"]["podCIDR"] == "10.244.0.0/24")
+    })
+    .await;
 }

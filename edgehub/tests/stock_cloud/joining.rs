@@ -24,12 +24,18 @@ async fn a_token_is_all_that_a_new_node_needs() {
         ["GET /ca.crt", "GET /edge.crt"]
     );
     let header = |name: &str| {
-        let found = asked[1].headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let found = asked[1]
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.clone()).unwrap_or_default()
     };
     assert_eq!(header("NodeName"), NODE);
     // The JWT only: with the hash of the CA before it a stock cloud refuses it.
-    assert_eq!(header("Authorization"), format!("Bearer {}", cloud.token().split_once('.').unwrap().1));
+    assert_eq!(
+        header("Authorization"),
+        format!("Bearer {}", cloud.token().split_once('.').unwrap().1)
+    );
     assert!(!asked[1].certificate);
     let (_, request) = X509CertificationRequest::from_der(&asked[1].body).unwrap();
     request.verify_signature().unwrap();
@@ -78,8 +84,13 @@ async fn p4_what_no_retry_can_mend_ends_the_program_with_a_sentence() {
         assert!(error.to_string().contains(said), "{token:?}: {error}");
     }
     let asked = &cloud.state().asked;
-    let secret = |asked: &&crate::peer::https::Asked| asked.headers.iter().any(|(_, value)| value.contains(jwt));
-    assert_eq!(asked.iter().filter(secret).count(), 0, "nothing secret went to a cloud whose CA is another");
+    let secret =
+        |asked: &&crate::peer::https::Asked| asked.headers.iter().any(|(_, value)| value.contains(jwt));
+    assert_eq!(
+        asked.iter().filter(secret).count(),
+        0,
+        "nothing secret went to a cloud whose CA is another"
+    );
 }
 
 #[tokio::test]
@@ -153,9 +164,16 @@ async fn the_upgrade_is_that_of_a_go_edge_and_shows_one_certificate() {
     let edge = Edge::start(config, directory);
     edge.up().await;
     cloud.cut();
-    cloud.until("a second connection", |state| (state.upgrades.len() == 2).then_some(())).await;
+    cloud
+        .until("a second connection", |state| {
+            (state.upgrades.len() == 2).then_some(())
+        })
+        .await;
     for upgrade in &cloud.state().upgrades {
-        assert_eq!(upgrade.line, "GET /e632aba927ea4ac2b575ec1603d56f10/edge-1/events HTTP/1.1");
+        assert_eq!(
+            upgrade.line,
+            "GET /e632aba927ea4ac2b575ec1603d56f10/edge-1/events HTTP/1.1"
+        );
         assert_eq!(upgrade.certificates, 1);
         // A Go edge adds one more `Connectionuse` with every attempt; the first counts.
         let names: Vec<_> = upgrade.headers.iter().map(|(name, _)| &**name).collect();

@@ -17,13 +17,19 @@ async fn a_pod_ends_in_three_steps() {
     let patch = json!({ "metadata": { "uid": uid }, "status": { "phase": "Running" } });
     let patched = edge.handle.patch_pod_status("shop", "p", &patch).await.unwrap();
     assert_eq!(&*patched.uid, uid);
-    edge.holds(&p, |pod| pod.is_some_and(|pod| pod["status"]["phase"] == "Running" && pod["kind"] == "Pod")).await;
+    edge.holds(&p, |pod| {
+        pod.is_some_and(|pod| pod["status"]["phase"] == "Running" && pod["kind"] == "Pod")
+    })
+    .await;
     // Somebody deletes it: it is told with a time, and stays.
     let mut ending = cloud.state().api.objects["shop/pod/p"].clone();
     ending["metadata"]["deletionTimestamp"] = "2026-11-22T05:41:49Z".into();
     ending["metadata"]["deletionGracePeriodSeconds"] = 2.into();
     cloud.apply("shop/pod/p", ending);
-    edge.holds(&p, |pod| pod.is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_string())).await;
+    edge.holds(&p, |pod| {
+        pod.is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_string())
+    })
+    .await;
     edge.handle.delete_pod("shop", "p", uid).await.unwrap();
     edge.lacks(&p).await;
     cloud.delivered().await;
@@ -39,8 +45,14 @@ async fn a_pod_ends_in_three_steps() {
 async fn a_pod_that_is_gone_is_a_denial_with_its_code() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;
-    let denied = edge.handle.patch_pod_status("shop", "p", &json!({ "status": {} })).await;
-    assert!(matches!(&denied, Err(AskError::Denied(denied)) if denied.code == 404), "{denied:?}");
+    let denied = edge
+        .handle
+        .patch_pod_status("shop", "p", &json!({ "status": {} }))
+        .await;
+    assert!(
+        matches!(&denied, Err(AskError::Denied(denied)) if denied.code == 404),
+        "{denied:?}"
+    );
     edge.lacks(&key("pods", "p")).await;
 }
 
@@ -56,14 +68,20 @@ async fn the_mirror_of_a_pod_of_this_node_is_made_in_the_cloud() {
     assert!(!made.uid.is_empty());
     edge.holds(&key("pods", "etcd-edge-1"), |pod| pod.is_some()).await;
     let again = edge.handle.create_pod(mirror.to_string().into()).await;
-    assert!(matches!(&again, Err(AskError::Denied(denied)) if denied.code == 409), "{again:?}");
+    assert!(
+        matches!(&again, Err(AskError::Denied(denied)) if denied.code == 409),
+        "{again:?}"
+    );
 }
 
 #[tokio::test]
 async fn what_was_fetched_is_here_when_the_cloud_is_away() {
     let cloud = StockCloud::start().await;
     cloud.state().api.put("shop/configmap/a", config_map("x"));
-    cloud.state().api.put("shop/secret/s", json!({ "data": { "k": "dg==" } }));
+    cloud
+        .state()
+        .api
+        .put("shop/secret/s", json!({ "data": { "k": "dg==" } }));
     cloud.state().api.put(NODE_ROUTE, json!({ "spec": {} }));
     let edge = Edge::join(&cloud).await;
     for key in [key("configmaps", "a"), key("secrets", "s"), node()] {
@@ -100,7 +118,11 @@ async fn a_token_and_the_cluster_s_authority_are_given() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;
     let request = json!({ "spec": { "audiences": null, "expirationSeconds": 3607 } });
-    let answered = edge.handle.request_token("shop", "default", &request).await.unwrap();
+    let answered = edge
+        .handle
+        .request_token("shop", "default", &request)
+        .await
+        .unwrap();
     assert_eq!(answered["status"]["token"], "a.b.c");
     assert_eq!(edge.handle.cluster_ca().await.unwrap(), CLUSTER_CA);
 }
@@ -123,9 +145,19 @@ async fn events_made_offline_arrive_with_their_patches_after_them() {
     config.websocket = vec![cloud.tunnel.clone()];
     let edge = Edge::start(config, directory);
     let patch = cloud.hear("patch", "shop/event/e").await.message;
-    assert_eq!((&patch["content"]["event"]["count"], &patch["content"]["patchData"]), (&json!(3), &json!(r#"{"count":3}"#)));
+    assert_eq!(
+        (
+            &patch["content"]["event"]["count"],
+            &patch["content"]["patchData"]
+        ),
+        (&json!(3), &json!(r#"{"count":3}"#))
+    );
     edge.journal_is_empty().await;
     let state = cloud.state();
-    let said = state.heard.iter().filter(|heard| heard.resource() == "shop/event/e").map(|heard| heard.operation());
+    let said = state
+        .heard
+        .iter()
+        .filter(|heard| heard.resource() == "shop/event/e")
+        .map(|heard| heard.operation());
     assert_eq!(said.collect::<Vec<_>>(), ["insert", "patch"]);
 }

@@ -38,7 +38,9 @@ async fn a_new_node_registers_takes_a_lease_and_is_ready() {
     let said: Vec<_> = state
         .heard
         .iter()
-        .filter(|heard| [NODE_ROUTE, LEASE_ROUTE].contains(&heard.resource()) && heard.operation() != "response")
+        .filter(|heard| {
+            [NODE_ROUTE, LEASE_ROUTE].contains(&heard.resource()) && heard.operation() != "response"
+        })
         .filter(|heard| heard.message["route"]["source"] == "edged")
         .map(|heard| heard.operation().to_owned())
         .take(4)
@@ -47,7 +49,10 @@ async fn a_new_node_registers_takes_a_lease_and_is_ready() {
     let node = &state.api.objects[NODE_ROUTE];
     assert_eq!(node["metadata"]["labels"]["zone"], "north");
     assert_eq!(node["metadata"]["annotations"]["owner"], "anna");
-    assert_eq!(node["spec"]["taints"], json!([{ "key": "site", "value": "shop", "effect": "NoSchedule" }]));
+    assert_eq!(
+        node["spec"]["taints"],
+        json!([{ "key": "site", "value": "shop", "effect": "NoSchedule" }])
+    );
     assert_eq!(node["spec"]["podCIDR"], "10.244.7.0/24");
     let lease = &state.api.objects[LEASE_ROUTE];
     assert_eq!(lease["spec"]["holderIdentity"], NODE);
@@ -62,7 +67,10 @@ async fn a_node_that_exists_is_taken_up_with_its_lease_and_gets_the_labels_it_la
     let cloud = StockCloud::start().await;
     let known = json!({ "metadata": { "labels": { "zone": "south" } }, "spec": {}, "status": {} });
     let known = cloud.state().api.put(NODE_ROUTE, known);
-    cloud.state().api.put(LEASE_ROUTE, json!({ "spec": { "holderIdentity": NODE } }));
+    cloud
+        .state()
+        .api
+        .put(LEASE_ROUTE, json!({ "spec": { "holderIdentity": NODE } }));
     let labels = [("zone", "north"), ("floor", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     let _edge = start(
         &cloud,
@@ -119,12 +127,17 @@ async fn a_node_that_may_not_come_back_stays_away() {
     );
     cloud.hear("patch", PATCH).await;
     cloud.delete_node(NODE);
-    cloud.until("a new connection", |state| (state.upgrades.len() == 2).then_some(())).await;
+    cloud
+        .until("a new connection", |state| {
+            (state.upgrades.len() == 2).then_some(())
+        })
+        .await;
     // On each connection it asks once.
     for connection in 2..5 {
         cloud
             .until("a status", |state| {
-                let said = |heard: &&crate::peer::Heard| heard.connection == connection && heard.is("patch", PATCH);
+                let said =
+                    |heard: &&crate::peer::Heard| heard.connection == connection && heard.is("patch", PATCH);
                 state.heard.iter().find(said).map(|_| ())
             })
             .await;

@@ -10,7 +10,9 @@ fn recorded(name: &str) -> Vec<Value> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../hub-core/tests/captures/");
     let file = std::fs::File::open(format!("{directory}{name}.jsonl.zst")).unwrap();
     let text = String::from_utf8(zstd::decode_all(file).unwrap()).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
         .filter(|line| line["dir"] == "edge->cloud" && line["payload"].is_string())
         .map(|line| serde_json::from_str(line["payload"].as_str().unwrap()).unwrap())
@@ -30,15 +32,30 @@ fn of<'a>(messages: &'a [Value], operation: &str, kind: &str) -> &'a Value {
 /// What is in `ours` and not, or of another type, in `theirs`; and the other way round. Maps with free keys, such as labels, are
 /// compared by their type.
 fn differences(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
-    const FREE: [&str; 6] = ["labels", "annotations", "capacity", "allocatable", "managedFields", "data"];
+    const FREE: [&str; 6] = [
+        "labels",
+        "annotations",
+        "capacity",
+        "allocatable",
+        "managedFields",
+        "data",
+    ];
     let last = at.rsplit('.').next().unwrap();
     match (ours, theirs) {
         (Value::Object(ours), Value::Object(theirs)) if !FREE.contains(&last) => {
             let missing = |a: &Map<String, Value>, b: &Map<String, Value>| -> Vec<String> {
                 a.keys().filter(|key| !b.contains_key(*key)).cloned().collect()
             };
-            found.extend(missing(ours, theirs).iter().map(|key| format!("more: {at}.{key}")));
-            found.extend(missing(theirs, ours).iter().map(|key| format!("less: {at}.{key}")));
+            found.extend(
+                missing(ours, theirs)
+                    .iter()
+                    .map(|key| format!("more: {at}.{key}")),
+            );
+            found.extend(
+                missing(theirs, ours)
+                    .iter()
+                    .map(|key| format!("less: {at}.{key}")),
+            );
             for (key, ours) in ours {
                 if let Some(theirs) = theirs.get(key) {
                     differences(&format!("{at}.{key}"), ours, theirs, found);
@@ -61,12 +78,23 @@ fn check(ours: &Value, theirs: &Value, allowed: &[&str]) {
         let mut route = message["route"].clone();
         let resource = route["resource"].as_str().unwrap();
         let parts: Vec<_> = resource.split('/').take(2).map(str::to_owned).collect();
-        let namespace = if parts[0] == "null" || parts[0] == "kube-node-lease" { &*parts[0] } else { "a namespace" };
+        let namespace = if parts[0] == "null" || parts[0] == "kube-node-lease" {
+            &*parts[0]
+        } else {
+            "a namespace"
+        };
         route["resource"] = format!("{namespace}/{}/name", parts[1]).into();
         route
     };
     assert_eq!(route(ours), route(theirs));
-    let keys = |message: &Value| message["header"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let keys = |message: &Value| {
+        message["header"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(keys(ours), keys(theirs));
     let mut found = Vec::new();
     let (ours, theirs) = (&ours["content"], &theirs["content"]);
@@ -81,7 +109,11 @@ fn check(ours: &Value, theirs: &Value, allowed: &[&str]) {
 }
 
 /// What Go writes of a struct that has nothing in it, and what it leaves out of one that says its kind.
-const GO: [&str; 3] = ["less: .metadata.creationTimestamp", "more: .kind", "more: .apiVersion"];
+const GO: [&str; 3] = [
+    "less: .metadata.creationTimestamp",
+    "more: .kind",
+    "more: .apiVersion",
+];
 
 #[tokio::test]
 async fn the_messages_of_the_node_agent_are_those_of_kubelet() {
@@ -94,7 +126,12 @@ async fn the_messages_of_the_node_agent_are_those_of_kubelet() {
     let _edge = Edge::start(config, directory);
     cloud.hear("update", LEASE_ROUTE).await;
     cloud.hear("patch", "null/nodepatch/edge-1").await;
-    let ours: Vec<_> = cloud.state().heard.iter().map(|heard| heard.message.clone()).collect();
+    let ours: Vec<_> = cloud
+        .state()
+        .heard
+        .iter()
+        .map(|heard| heard.message.clone())
+        .collect();
     for recording in ["01-first-join", "13-stock-edgecore-events"] {
         let theirs = recorded(recording);
         let node = of(&theirs, "insert", "node");
@@ -112,7 +149,12 @@ async fn the_messages_of_the_node_agent_are_those_of_kubelet() {
         check(
             of(&ours, "update", "lease"),
             of(&theirs, "update", "lease"),
-            &["less: .metadata.managedFields", "less: .metadata.creationTimestamp", "more: .kind", "more: .apiVersion"],
+            &[
+                "less: .metadata.managedFields",
+                "less: .metadata.creationTimestamp",
+                "more: .kind",
+                "more: .apiVersion",
+            ],
         );
         // Theirs say the difference to what was said before, ours the whole: the type and the route are the same.
         let (ours, theirs) = (of(&ours, "patch", "nodepatch"), of(&theirs, "patch", "nodepatch"));
@@ -130,7 +172,12 @@ async fn the_messages_of_the_node_agent_are_those_of_kubelet() {
     let conditions = |messages: &[Value]| {
         let conditions = of(messages, "insert", "node")["content"]["status"]["conditions"].clone();
         let kind = |condition: &Value| condition["type"].clone();
-        conditions.as_array().unwrap().iter().map(kind).collect::<Vec<_>>()
+        conditions
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(kind)
+            .collect::<Vec<_>>()
     };
     assert_eq!(conditions(&ours), conditions(&theirs));
 }
@@ -142,7 +189,11 @@ async fn the_messages_about_pods_are_those_of_kubelet() {
     let bound = cloud.apply("shop/pod/p", pod(NODE));
     let uid = bound["metadata"]["uid"].as_str().unwrap();
     // Kubelet's own words: the shape is made by the call, not by the content.
-    let theirs = [recorded("02-pod-lifecycle"), recorded("10-events-grace-node-deletion"), recorded("13-stock-edgecore-events")];
+    let theirs = [
+        recorded("02-pod-lifecycle"),
+        recorded("10-events-grace-node-deletion"),
+        recorded("13-stock-edgecore-events"),
+    ];
     let theirs = theirs.concat();
     let text = of(&theirs, "patch", "podpatch")["content"].as_str().unwrap();
     let mut patch: Value = serde_json::from_str(text).unwrap();
@@ -150,15 +201,25 @@ async fn the_messages_about_pods_are_those_of_kubelet() {
     edge.handle.patch_pod_status("shop", "p", &patch).await.unwrap();
     edge.handle.delete_pod("shop", "p", uid).await.unwrap();
     let token = of(&theirs, "query", "serviceaccounttoken")["content"].clone();
-    edge.handle.request_token("shop", "default", &token).await.unwrap();
+    edge.handle
+        .request_token("shop", "default", &token)
+        .await
+        .unwrap();
     let _ = edge.handle.fetch(&crate::world::key("configmaps", "a")).await;
     let _ = edge.handle.fetch(&crate::world::key("secrets", "a")).await;
     let event = of(&theirs, "insert", "event")["content"].clone();
     edge.handle.record_event(&event, None).await.unwrap();
     edge.handle.record_event(&event, Some("{}")).await.unwrap();
-    let route = event["metadata"]["namespace"].as_str().unwrap().to_owned() + "/event/" + event["metadata"]["name"].as_str().unwrap();
+    let route = event["metadata"]["namespace"].as_str().unwrap().to_owned()
+        + "/event/"
+        + event["metadata"]["name"].as_str().unwrap();
     cloud.hear("patch", &route).await;
-    let ours: Vec<_> = cloud.state().heard.iter().map(|heard| heard.message.clone()).collect();
+    let ours: Vec<_> = cloud
+        .state()
+        .heard
+        .iter()
+        .map(|heard| heard.message.clone())
+        .collect();
     for (operation, kind) in [
         ("patch", "podpatch"),
         ("delete", "pod"),
@@ -179,13 +240,26 @@ async fn keepalives_and_acknowledgements_are_as_recorded() {
     cloud.apply(NODE_ROUTE, json!({ "spec": {} }));
     cloud.hear("response", NODE_ROUTE).await;
     cloud.hear("keepalive", "node").await;
-    let ours: Vec<_> = cloud.state().heard.iter().map(|heard| heard.message.clone()).collect();
+    let ours: Vec<_> = cloud
+        .state()
+        .heard
+        .iter()
+        .map(|heard| heard.message.clone())
+        .collect();
     for recording in ["01-first-join", "04-node-edits"] {
         let theirs = recorded(recording);
-        check(of(&ours, "response", "node"), of(&theirs, "response", "node"), &[]);
+        check(
+            of(&ours, "response", "node"),
+            of(&theirs, "response", "node"),
+            &[],
+        );
         let keepalive = |messages: &[Value]| {
-            let found = messages.iter().find(|message| message["route"]["operation"] == "keepalive");
-            found.map(|message| (message["route"].clone(), message["content"].clone())).unwrap()
+            let found = messages
+                .iter()
+                .find(|message| message["route"]["operation"] == "keepalive");
+            found
+                .map(|message| (message["route"].clone(), message["content"].clone()))
+                .unwrap()
         };
         assert_eq!(keepalive(&ours), keepalive(&theirs));
     }

@@ -105,7 +105,9 @@ impl Edge {
 
     pub async fn up(&self) {
         let mut link = self.handle.link();
-        within("the link", link.wait_for(|link| link.is_up())).await.unwrap();
+        within("the link", link.wait_for(|link| link.is_up()))
+            .await
+            .unwrap();
     }
 
     /// Waits until the store holds what is expected of an object; `None` for an object that is not there.
@@ -158,7 +160,6 @@ pub fn config_map(value: &str) -> Value {
 pub fn pod(node: &str) -> Value {
     json!({ "spec": { "nodeName": node, "containers": [{ "name": "c", "image": "pause:1" }] }, "status": { "phase": "Pending" } })
 }
-
 
 /// A port where nobody listens.
 pub async fn nobody() -> hub_core::transport::Endpoint {

@@ -21,6 +21,7 @@ mod follow;
 mod metrics;
 mod pace;
 mod reflect;
+mod review;
 mod rights;
 mod share;
 mod wire;
@@ -146,6 +147,11 @@ impl Cluster for KubeCluster {
     fn execute(&self, request: ApiRequest) -> BoxFuture<'static, Result<ApiResponse, UpstreamError>> {
         let door = self.door.clone();
         async move { execute::execute(&door, request).await }.boxed()
+    }
+
+    fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        let (door, request) = (self.door.clone(), request.clone());
+        async move { review::allows(&door, &request).await }.boxed()
     }
 
     fn registry(&self) -> &Registry {

@@ -27,7 +27,11 @@ const KINDS: [Kind; 9] = [
     kind("nodes", "Node", "v1"),
     kind("services", "Service", "v1"),
     kind("leases", "Lease", "coordination.k8s.io/v1"),
-    kind("customresourcedefinitions", "CustomResourceDefinition", "apiextensions.k8s.io/v1"),
+    kind(
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        "apiextensions.k8s.io/v1",
+    ),
     kind("widgets", "Widget", "example.com/v1"),
     kind("devices", "Device", "devices.kubeedge.io/v1beta1"),
 ];
@@ -73,7 +77,10 @@ impl Api {
         }
         metadata["name"] = part(route, 2).into();
         metadata["resourceVersion"] = self.version.to_string().into();
-        let known = self.objects.get(route).map(|known| known["metadata"]["uid"].clone());
+        let known = self
+            .objects
+            .get(route)
+            .map(|known| known["metadata"]["uid"].clone());
         if metadata["uid"].is_null() {
             self.uids += 1;
             metadata["uid"] = known.unwrap_or_else(|| format!("uid-{}", self.uids).into());
@@ -95,7 +102,9 @@ impl Api {
     }
 
     pub fn by_uid(&self, uid: &str) -> Option<&Value> {
-        self.objects.values().find(|object| object["metadata"]["uid"] == uid)
+        self.objects
+            .values()
+            .find(|object| object["metadata"]["uid"] == uid)
     }
 }
 

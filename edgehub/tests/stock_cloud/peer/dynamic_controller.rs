@@ -29,7 +29,9 @@ pub fn execute(api: &mut Api, application: &Value) -> Value {
                         part(route, 1) == word && (namespace == "null" || part(route, 0) == namespace)
                     };
                     let selector = decoded(&application["Option"])["fieldSelector"].clone();
-                    let node = selector.as_str().and_then(|text| text.strip_prefix("spec.nodeName="));
+                    let node = selector
+                        .as_str()
+                        .and_then(|text| text.strip_prefix("spec.nodeName="));
                     let chosen = |object: &&Value| node.is_none_or(|node| object["spec"]["nodeName"] == node);
                     let objects = api.objects.keys().filter(of).map(|route| &api.objects[route]);
                     let items: Vec<_> = objects.filter(chosen).collect();

@@ -49,7 +49,10 @@ pub fn handle(api: &mut Api, message: &Value) -> Outcome {
             Some(known) if known["metadata"]["resourceVersion"] == content["metadata"]["resourceVersion"] => {
                 response(&api.put(route, content.clone()), false)
             }
-            Some(_) => failed(Value::Null, error_status(409, "Conflict", "the object has been modified")),
+            Some(_) => failed(
+                Value::Null,
+                error_status(409, "Conflict", "the object has been modified"),
+            ),
             None => failed(Value::Null, not_found(route)),
         },
         ("query", "lease") => match known {
@@ -65,7 +68,10 @@ pub fn handle(api: &mut Api, message: &Value) -> Outcome {
             let patch: Value = serde_json::from_str(content.as_str().unwrap()).unwrap();
             let uid = &patch["metadata"]["uid"];
             if !uid.is_null() && *uid != object["metadata"]["uid"] {
-                return failed(zero(&route), error_status(409, "Conflict", "the uid in the precondition differs"));
+                return failed(
+                    zero(&route),
+                    error_status(409, "Conflict", "the uid in the precondition differs"),
+                );
             }
             merge(&mut object, &patch);
             let object = api.put(&route, object);
@@ -79,7 +85,10 @@ pub fn handle(api: &mut Api, message: &Value) -> Outcome {
             let meant = known.is_some_and(|pod| pod["metadata"]["uid"] == *uid);
             let deleted = meant.then(|| api.delete(route)).flatten();
             Outcome {
-                pushes: deleted.map(|pod| ("delete", route.into(), pod)).into_iter().collect(),
+                pushes: deleted
+                    .map(|pod| ("delete", route.into(), pod))
+                    .into_iter()
+                    .collect(),
                 ..answered("edgecontroller", "OK".into(), None)
             }
         }
@@ -109,7 +118,11 @@ fn answered(source: &'static str, content: Value, version: Option<String>) -> Ou
 /// `ObjectResp`. Both keys are always there, and the object says no kind.
 fn response(object: &Value, with_version: bool) -> Outcome {
     let content = json!({ "Object": untyped(object), "Err": null });
-    answered("edgecontroller", content, version(object).filter(|_| with_version))
+    answered(
+        "edgecontroller",
+        content,
+        version(object).filter(|_| with_version),
+    )
 }
 
 fn failed(object: Value, error: Value) -> Outcome {

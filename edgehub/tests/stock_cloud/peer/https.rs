@@ -38,7 +38,9 @@ pub async fn serve(cloud: StockCloud, listener: TcpListener) {
         let (stream, _) = listener.accept().await.unwrap();
         let (cloud, tls) = (cloud.clone(), tls.clone());
         tokio::spawn(async move {
-            let Ok(stream) = tls.accept(stream).await else { return };
+            let Ok(stream) = tls.accept(stream).await else {
+                return;
+            };
             let certificate = stream.get_ref().1.peer_certificates().is_some();
             let service = service_fn(move |request| answer(cloud.clone(), certificate, request));
             let http = hyper::server::conn::http1::Builder::new();
@@ -54,8 +56,17 @@ async fn answer(
 ) -> Result<http::Response<Full<Bytes>>, std::convert::Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     cloud.state().asked.push(Asked {
         line: format!("{} {}", parts.method, parts.uri.path()),
         headers: headers.collect(),
@@ -63,7 +74,10 @@ async fn answer(
         body: body.to_vec(),
     });
     let reply = |code: u16, body: Bytes| {
-        Ok(http::Response::builder().status(code).body(Full::new(body)).unwrap())
+        Ok(http::Response::builder()
+            .status(code)
+            .body(Full::new(body))
+            .unwrap())
     };
     let result = match parts.uri.path() {
         "/ca.crt" => reply(200, cloud.ca.certificate.to_vec().into()),

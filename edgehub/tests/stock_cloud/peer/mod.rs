@@ -220,7 +220,11 @@ impl StockCloud {
             Ok(found) => found,
             Err(_) => {
                 let state = self.state();
-                let heard: Vec<_> = state.heard.iter().map(|h| format!("{} {}", h.operation(), h.resource())).collect();
+                let heard: Vec<_> = state
+                    .heard
+                    .iter()
+                    .map(|h| format!("{} {}", h.operation(), h.resource()))
+                    .collect();
                 panic!("waited too long for {what}; heard {heard:?}")
             }
         }
@@ -229,8 +233,15 @@ impl StockCloud {
     /// Waits for the nth message of this kind, from 0.
     pub async fn hear_nth(&self, n: usize, operation: &str, resource: &str) -> Heard {
         let what = format!("{operation} {resource}");
-        self.until(&what, |state| state.heard.iter().filter(|h| h.is(operation, resource)).nth(n).cloned())
-            .await
+        self.until(&what, |state| {
+            state
+                .heard
+                .iter()
+                .filter(|h| h.is(operation, resource))
+                .nth(n)
+                .cloned()
+        })
+        .await
     }
 
     pub async fn hear(&self, operation: &str, resource: &str) -> Heard {
@@ -253,7 +264,11 @@ impl StockCloud {
         let (operation, object) = match object {
             Some(object) => {
                 let mut state = self.state();
-                let operation = if state.api.objects.contains_key(route) { "update" } else { "insert" };
+                let operation = if state.api.objects.contains_key(route) {
+                    "update"
+                } else {
+                    "insert"
+                };
                 (operation, state.api.put(route, object))
             }
             None => ("delete", self.state().api.delete(route).unwrap()),
@@ -284,7 +299,10 @@ impl StockCloud {
     pub fn enqueue(&self, source: &str, operation: &str, route: &str, object: &Value) {
         let mut state = self.state();
         let uid = uid(object).to_owned();
-        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        let version = object["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
         let deletes = operation == "delete" || object["metadata"]["deletionTimestamp"].is_string();
         if !deletes {
@@ -329,7 +347,10 @@ impl StockCloud {
 
     /// Waits until the edge has acknowledged what is in the pool.
     pub async fn delivered(&self) {
-        self.until("the acknowledgements", |state| state.pool.is_empty().then_some(())).await;
+        self.until("the acknowledgements", |state| {
+            state.pool.is_empty().then_some(())
+        })
+        .await;
     }
 
     /// The connection of this moment ends: a bare end of the stream, without a close frame.
@@ -379,7 +400,8 @@ async fn synchronize(cloud: StockCloud) {
                 match state.api.by_uid(uid) {
                     None => {
                         let namespace = Some(part(route, 0)).filter(|n| *n != "null");
-                        let mut metadata = json!({ "name": part(route, 2), "uid": uid, "creationTimestamp": null });
+                        let mut metadata =
+                            json!({ "name": part(route, 2), "uid": uid, "creationTimestamp": null });
                         if let Some(namespace) = namespace {
                             metadata["namespace"] = namespace.into();
                         }

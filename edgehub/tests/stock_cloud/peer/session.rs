@@ -70,7 +70,12 @@ async fn serve(cloud: StockCloud, mut stream: Stream) -> io::Result<()> {
         return wire::write(&mut stream, &[0; 39]).await;
     }
     let (line, headers) = wire::read_head(&mut stream).await?;
-    let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.clone())
+    };
     let certificates = stream.get_ref().1.peer_certificates().map_or(0, <[_]>::len);
     let key = header("Sec-WebSocket-Key").unwrap();
     let answer = format!(
@@ -140,7 +145,12 @@ async fn ended(cloud: StockCloud, connection: u64) {
                 return;
             }
             let alive = |heard: &&Heard| heard.connection == connection && heard.operation() == "keepalive";
-            state.heard.iter().rev().find(alive).map_or(began, |heard| heard.at)
+            state
+                .heard
+                .iter()
+                .rev()
+                .find(alive)
+                .map_or(began, |heard| heard.at)
         };
         tokio::select! {
             _ = changed.changed() => {}
@@ -206,7 +216,10 @@ async fn send_acked(cloud: StockCloud, connection: u64, out: mpsc::UnboundedSend
             state.pool.push_back(key.clone());
         }
         // A newer version came meanwhile.
-        if state.stored.get(&key).is_some_and(|stored| stored["header"]["msg_id"] != message["header"]["msg_id"])
+        if state
+            .stored
+            .get(&key)
+            .is_some_and(|stored| stored["header"]["msg_id"] != message["header"]["msg_id"])
             && !state.pool.contains(&key)
         {
             state.pool.push_back(key);
@@ -281,7 +294,11 @@ async fn read_all(
 
 /// A cloud that is stuck does not read.
 async fn read(cloud: &StockCloud, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
-    cloud.until("a cloud that is not stuck", |state| (!state.moods.stuck).then_some(())).await;
+    cloud
+        .until("a cloud that is not stuck", |state| {
+            (!state.moods.stuck).then_some(())
+        })
+        .await;
     wire::read_frame(reader).await
 }
 
@@ -365,7 +382,9 @@ pub async fn applications(cloud: StockCloud, mut queue: mpsc::UnboundedReceiver<
         let resource = message["route"]["resource"].as_str().unwrap();
         let (resource, content) = if resource == "watchapp/sync" {
             let wanted = message["content"].as_object().unwrap();
-            let wanted = wanted.iter().map(|(id, application)| (id.clone(), application.clone()));
+            let wanted = wanted
+                .iter()
+                .map(|(id, application)| (id.clone(), application.clone()));
             cloud.state().listeners = wanted.collect();
             ("watchapp/sync", json!({}))
         } else {

@@ -52,7 +52,10 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Fra
             9 => return Ok(Frame::Ping(payload)),
             10 => {}
             opcode => {
-                assert!(opcode == 0 || message.is_empty(), "a message begins inside another");
+                assert!(
+                    opcode == 0 || message.is_empty(),
+                    "a message begins inside another"
+                );
                 assert_ne!(opcode, 2, "a stock peer gets text");
                 message.extend(payload);
                 if head[0] & 0x80 != 0 {

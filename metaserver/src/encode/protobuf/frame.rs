@@ -30,11 +30,12 @@ pub(crate) fn list(
 ) -> Result<Slices, EncodeError> {
     let metadata = raw("meta.k8s.io/v1", "ListMeta", metadata.as_bytes())?;
     // The first lists of metadata had their fields the other way round.
-    let (of_metadata, of_items) = if (api_version, kind) == ("meta.k8s.io/v1beta1", "PartialObjectMetadataList") {
-        (2, 1)
-    } else {
-        (1, 2)
-    };
+    let (of_metadata, of_items) =
+        if (api_version, kind) == ("meta.k8s.io/v1beta1", "PartialObjectMetadataList") {
+            (2, 1)
+        } else {
+            (1, 2)
+        };
     let mut slices = Slices::default();
     let mut head = Vec::new();
     if of_metadata == 1 {

@@ -217,7 +217,11 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
             return Err(Error::invalid_type(serde::de::Unexpected::Seq, &self));
         }
         let encoder = self.encoder;
-        while let Some(present) = list.next_element_seed(ValueSeed { encoder, kind, number })? {
+        while let Some(present) = list.next_element_seed(ValueSeed {
+            encoder,
+            kind,
+            number,
+        })? {
             if !present {
                 encoder.zero(number, kind);
             }
@@ -237,7 +241,11 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
             let begin = encoder.out.len();
             let content = wire::open(&mut encoder.out, number);
             wire::bytes(&mut encoder.out, 1, key.as_bytes());
-            if !map.next_value_seed(ValueSeed { encoder, kind, number: 2 })? {
+            if !map.next_value_seed(ValueSeed {
+                encoder,
+                kind,
+                number: 2,
+            })? {
                 encoder.zero(2, kind);
             }
             wire::close(&mut encoder.out, content);

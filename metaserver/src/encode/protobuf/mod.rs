@@ -44,7 +44,10 @@ pub(crate) fn raw(api_version: &str, kind: &str, json: &[u8]) -> Result<Bytes, E
     let mut encoder = Encoder::default();
     encoder.out.reserve(json.len());
     let mut from = serde_json::Deserializer::from_slice(json);
-    (&mut from).deserialize_map(Fields { encoder: &mut encoder, message })?;
+    (&mut from).deserialize_map(Fields {
+        encoder: &mut encoder,
+        message,
+    })?;
     from.end()?;
     Ok(encoder.out.into())
 }
@@ -76,7 +79,11 @@ pub(crate) fn transcode(json: &[u8]) -> Result<Slices, EncodeError> {
             .collect();
         return list(&api_version, &kind, of.metadata.get(), &items?);
     }
-    Ok(envelope(&api_version, &kind, raw(&api_version, &kind, json)?.into()))
+    Ok(envelope(
+        &api_version,
+        &kind,
+        raw(&api_version, &kind, json)?.into(),
+    ))
 }
 
 fn message(api_version: &str, kind: &str) -> Option<&'static Message> {
@@ -118,15 +125,26 @@ mod tests {
         for pair in &pairs {
             use base64::Engine as _;
             use bytes::Buf as _;
-            let expected = base64::engine::general_purpose::STANDARD.decode(pair["protobuf"].as_str().unwrap()).unwrap();
+            let expected = base64::engine::general_purpose::STANDARD
+                .decode(pair["protobuf"].as_str().unwrap())
+                .unwrap();
             all += 1;
             match transcode(pair["json"].as_str().unwrap().as_bytes()) {
                 Ok(mut ours) => {
                     let ours = ours.copy_to_bytes(ours.remaining());
-                    if ours == expected { same += 1; continue }
+                    if ours == expected {
+                        same += 1;
+                        continue;
+                    }
                     let at = ours.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
-                    println!("{} differs at {at}: {} {}\n  {}\n  {}", pair["name"], ours.len(), expected.len(), ours[at.saturating_sub(60)..(at + 60).min(ours.len())].escape_ascii(),
-                      expected[at.saturating_sub(60)..(at+60).min(expected.len())].escape_ascii());
+                    println!(
+                        "{} differs at {at}: {} {}\n  {}\n  {}",
+                        pair["name"],
+                        ours.len(),
+                        expected.len(),
+                        ours[at.saturating_sub(60)..(at + 60).min(ours.len())].escape_ascii(),
+                        expected[at.saturating_sub(60)..(at + 60).min(expected.len())].escape_ascii()
+                    );
                 }
                 Err(error) => println!("{} {error}", pair["name"]),
             }

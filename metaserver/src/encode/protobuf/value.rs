@@ -157,7 +157,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             kind => return Err(A::Error::custom(format!("unexpected list in place of {kind:?}"))),
         };
         let content = wire::open(&mut encoder.out, self.number);
-        while let Some(present) = list.next_element_seed(ValueSeed { encoder, kind, number })? {
+        while let Some(present) = list.next_element_seed(ValueSeed {
+            encoder,
+            kind,
+            number,
+        })? {
             if !present {
                 encoder.zero(number, kind);
             }
@@ -176,7 +180,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
                 wire::int(&mut encoder.out, 1, 1);
                 (SCHEMAS, SCHEMA_NAME, Some(2))
             }
-            kind => return Err(A::Error::custom(format!("unexpected object in place of {kind:?}"))),
+            kind => {
+                return Err(A::Error::custom(format!(
+                    "unexpected object in place of {kind:?}"
+                )));
+            }
         };
         let content = inner.map(|number| wire::open(&mut encoder.out, number));
         encoder.fields(Table::known(group_version, name), map)?;
@@ -223,6 +231,9 @@ mod tests {
     #[test]
     fn only_the_space_between_tokens_goes() {
         assert!(matches!(compact(r#"{"a b":"c\" d"}"#), Cow::Borrowed(_)));
-        assert_eq!(compact("{ \"a b\": \"c\\\" d\",\n \"e\":1}"), r#"{"a b":"c\" d","e":1}"#);
+        assert_eq!(
+            compact("{ \"a b\": \"c\\\" d\",\n \"e\":1}"),
+            r#"{"a b":"c\" d","e":1}"#
+        );
     }
 }
