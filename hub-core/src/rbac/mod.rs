@@ -23,7 +23,7 @@
 //!         "subjects": [{"kind": "Group", "name": "system:nodes"}],
 //!     })),
 //! ]);
-//! let node = User { name: "system:node:edge-1".into(), groups: vec!["system:nodes".into()] };
+//! let node = User { name: "system:node:edge-1".into(), groups: vec!["system:nodes".into()], ..User::default() };
 //! let patch = Attributes::resource("patch", "", "nodes", Some("status"));
 //! assert!(rbac.allows(&node, &patch));
 //! assert!(!rbac.allows(&node, &Attributes::resource("delete", "", "nodes", None)));

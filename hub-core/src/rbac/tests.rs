@@ -15,6 +15,7 @@ fn user(name: &str, groups: &[&str]) -> User {
     User {
         name: name.into(),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..User::default()
     }
 }
 
