@@ -18,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::cloud::listen;
 use crate::config::EdgeCore;
 use crate::metrics;
+use crate::pods::Pods;
 
 /// A node half that is ready to run.
 pub struct Edge {
     /// What the node holds.
     pub store: EdgeStore,
     hub: EdgeHub,
+    pods: Pods,
     api: Option<(MetaServer, TcpListener)>,
     metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
 }
@@ -39,6 +41,7 @@ impl Edge {
         let path = path.with_extension("tunnel.db");
         let store = EdgeStore::open(&path).map_err(|error| error.to_string())?;
         let hub = EdgeHub::new(hub_config(config)?, store.clone()).map_err(|error| error.to_string())?;
+        let pods = Pods::new(store.clone(), hub.handle(), node(config)?);
 
         let meta = &config.modules.meta_manager.meta_server;
         let api = if meta.enable {
@@ -63,6 +66,7 @@ impl Edge {
         Ok(Self {
             store,
             hub,
+            pods,
             api,
             metrics,
         })
@@ -98,6 +102,7 @@ impl Edge {
     /// Runs until told to stop, or until an operator must do something.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
         let handle = self.hub.handle();
+        let pods = stop.clone().run_until_cancelled_owned(self.pods.run());
         let hub = async {
             let result = self.hub.run().await.map_err(|error| error.to_string());
             // Without the hub there is nothing left to run for.
@@ -129,7 +134,8 @@ impl Edge {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(hub, stopped, api, metrics).map(drop)
+        let all = async { tokio::try_join!(hub, stopped, api, metrics).map(drop) };
+        tokio::join!(all, pods).0
     }
 }
 

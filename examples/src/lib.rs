@@ -7,5 +7,6 @@ pub mod edge;
 pub mod fleet;
 pub mod logging;
 pub mod metrics;
+pub mod pods;
 pub mod show;
 pub mod signal;
