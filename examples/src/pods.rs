@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 /// How long to wait before the cloud is asked again for what it did not do.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// What `kubectl get pods` shows.
+const REASON: &str = "NoContainerRuntime";
+
 /// See the [module](self).
 pub struct Pods {
     store: EdgeStore,
@@ -92,15 +95,14 @@ impl Pods {
         if ends {
             return self.edge.delete_pod(namespace, &key.name, uid).await;
         }
-        let waits = |condition: &str| {
-            json!({
-                "type": condition, "status": "False", "reason": "NoContainerRuntime",
-                "message": "this node has the tunnel and the API, but nothing that runs containers",
-            })
-        };
+        let waits = |condition: &str| json!({"type": condition, "status": "False", "reason": REASON});
         let patch = json!({
             "metadata": {"uid": uid},
-            "status": {"phase": "Pending", "conditions": [waits("Ready"), waits("ContainersReady")]},
+            "status": {
+                "phase": "Pending", "reason": REASON,
+                "message": "this node has the tunnel and the API, but nothing that runs containers",
+                "conditions": [waits("Ready"), waits("ContainersReady")],
+            },
         });
         self.edge
             .patch_pod_status(namespace, &key.name, &patch)

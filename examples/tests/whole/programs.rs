@@ -126,6 +126,19 @@ async fn either_program_may_be_killed_and_the_node_catches_up(tunnel: Tunnel) {
     })
     .await;
 
+    // Nothing runs containers here: a pod says so, and one that is to go is gone.
+    cluster.create(PODS, pod("brief", Some(NODE), "web", "web")).await;
+    until("what the pod waits for", async || {
+        let pod = cluster.get(&format!("{PODS}/brief")).await;
+        (pod.body["status"]["reason"] == "NoContainerRuntime").then_some(())
+    })
+    .await;
+    cluster.delete(&format!("{PODS}/brief")).await;
+    until("the end of the pod", async || {
+        (cluster.names(PODS).await == ["web"]).then_some(())
+    })
+    .await;
+
     // The cloud dies and comes back: what was acknowledged is there, and the node hears what is new.
     cloud.kill().await;
     edge.line("the link to the cloud is down").await;
