@@ -95,6 +95,8 @@ pub struct NodeAgentConfig {
     pub taints: Vec<Taint>,
     /// The addresses of its pods, such as `10.244.7.0/24` (`modules.edged.podCIDR`). None where the cloud assigns them.
     pub pod_cidr: Option<String>,
+    /// Whether the node takes pods from the beginning (`modules.edged.registerSchedulable`).
+    pub schedulable: bool,
     /// The node's address inside its site, if it should have one.
     pub internal_ip: Option<String>,
     /// How many pods it would take.
@@ -200,6 +202,7 @@ impl Default for NodeAgentConfig {
             annotations: BTreeMap::new(),
             taints: Vec::new(),
             pod_cidr: None,
+            schedulable: true,
             internal_ip: None,
             pods: 110,
             lease_interval: Duration::from_secs(10),

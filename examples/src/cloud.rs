@@ -101,12 +101,7 @@ fn authority(config: &CloudCore) -> Result<Authority, String> {
             .cloned()
             .collect(),
     );
-    names.extend(module.dns_names.iter().filter(|name| !name.is_empty()).cloned());
-    if addresses.is_empty() && names.is_empty() {
-        return Err(
-            "modules.cloudHub.advertiseAddress is empty: name the addresses that nodes will dial".into(),
-        );
-    }
+    names.extend(module.dns_names.iter().cloned());
     let config = AuthorityConfig {
         ca: CredentialFiles::new(&module.tls_ca_file, &module.tls_ca_key_file),
         server: CredentialFiles::new(&module.tls_cert_file, &module.tls_private_key_file),
@@ -148,6 +143,9 @@ impl Cloud {
         if !standalone.enable {
             return Err("only the embedded cluster is served yet: start with --standalone".into());
         }
+        if !module.enable {
+            tracing::warn!("modules.cloudHub.enable is false: no node can connect");
+        }
         let authority = Arc::new(authority(config)?);
 
         let folder: PathBuf = standalone.data_dir.clone();
@@ -159,7 +157,9 @@ impl Cloud {
             node_limit: module.node_limit,
             ..CloudHubConfig::default()
         };
-        hub_config.driver.write_deadline = Duration::from_secs(module.write_timeout);
+        if module.write_timeout > 0 {
+            hub_config.driver.write_deadline = Duration::from_secs(module.write_timeout);
+        }
         let silence_max = Duration::from_secs(module.keepalive_interval);
         Arc::make_mut(&mut hub_config.driver.session).keepalive = KeepaliveConfig::Expect { silence_max };
         let rights = &config.edge_tunnel.authorization;
@@ -174,7 +174,7 @@ impl Cloud {
         };
         let mut addresses = Addresses::default();
         let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
-        if module.websocket.enable {
+        if module.enable && module.websocket.enable {
             let address = socket(&module.websocket)?;
             let listener = WebSocketListener::bind(address, tls()?, WebSocketConfig::default())
                 .await
@@ -182,14 +182,14 @@ impl Cloud {
             addresses.websocket = listener.local_addr();
             listeners.push(Box::new(listener));
         }
-        if module.quic.enable {
+        if module.enable && module.quic.enable {
             let address = socket(&module.quic)?;
             let listener = QuicListener::bind(address, tls()?, QuicConfig::default())
                 .map_err(|error| busy(address, &error))?;
             addresses.quic = listener.local_addr();
             listeners.push(Box::new(listener));
         }
-        let https = if module.https.enable {
+        let https = if module.enable && module.https.enable {
             Some(listen(&socket(&module.https)?.to_string()).await?)
         } else {
             None

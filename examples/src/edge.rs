@@ -1,6 +1,5 @@
 //! The node half as one value: the store, the hub and the node's API.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgehub::enroll::EnrollConfig;
@@ -16,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::listen;
-use crate::config::EdgeCore;
+use crate::config::{self, EdgeCore, Host};
 use crate::metrics;
 use crate::pods::Pods;
 
@@ -26,6 +25,8 @@ pub struct Edge {
     pub store: EdgeStore,
     hub: EdgeHub,
     pods: Pods,
+    /// Whether the cloud is dialled.
+    dials: bool,
     api: Option<(MetaServer, TcpListener)>,
     metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
 }
@@ -33,18 +34,16 @@ pub struct Edge {
 impl Edge {
     /// Opens the store and binds the node's API. Nothing is dialled yet.
     pub async fn bind(config: &EdgeCore) -> Result<Self, String> {
-        let path = &config.database.data_source;
+        let path = config.store();
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         }
-        // KubeEdge's own database is another format; ours stands beside it.
-        let path = path.with_extension("tunnel.db");
         let store = EdgeStore::open(&path).map_err(|error| error.to_string())?;
         let hub = EdgeHub::new(hub_config(config)?, store.clone()).map_err(|error| error.to_string())?;
         let pods = Pods::new(store.clone(), hub.handle(), node(config)?);
 
         let meta = &config.modules.meta_manager.meta_server;
-        let api = if meta.enable {
+        let api = if config.modules.meta_manager.enable && meta.enable {
             Some((
                 MetaServer::new(store.clone(), hub.handle()),
                 listen(&meta.server).await?,
@@ -67,6 +66,7 @@ impl Edge {
             store,
             hub,
             pods,
+            dials: config.modules.edge_hub.enable,
             api,
             metrics,
         })
@@ -104,6 +104,11 @@ impl Edge {
         let handle = self.hub.handle();
         let pods = stop.clone().run_until_cancelled_owned(self.pods.run());
         let hub = async {
+            if !self.dials {
+                tracing::warn!("modules.edgeHub.enable is false: the cloud is not dialled");
+                stop.cancelled().await;
+                return Ok(());
+            }
             let result = self.hub.run().await.map_err(|error| error.to_string());
             // Without the hub there is nothing left to run for.
             stop.cancel();
@@ -142,34 +147,41 @@ impl Edge {
 fn hub_config(config: &EdgeCore) -> Result<EdgeHubConfig, String> {
     let module = &config.modules.edge_hub;
     let node = node(config)?;
-    let http_server = module
-        .http_server
-        .trim_start_matches("https://")
-        .trim_end_matches('/');
-    let http_servers = endpoints("modules.edgeHub.httpServer", http_server)?;
+    let http_servers = config::https(&module.http_server).ok_or_else(|| {
+        format!(
+            "modules.edgeHub.httpServer: {:?} is not https://host:port",
+            module.http_server
+        )
+    })?;
 
     let mut enroll = EnrollConfig::new(node.clone(), http_servers);
     enroll.token = (!module.token.is_empty()).then(|| module.token.clone());
     enroll.ca_file = module.tls_ca_file.clone();
     enroll.files = CredentialFiles::new(&module.tls_cert_file, &module.tls_private_key_file);
 
-    let mut hub = EdgeHubConfig::new(node).with_heartbeat(Duration::from_secs(module.heartbeat.max(1)));
+    let mut hub = EdgeHubConfig::new(node).with_heartbeat(Duration::from_secs(module.heartbeat));
     hub.project_id = module.project_id.as_str().into();
     hub.enroll = enroll;
     hub.rotate = module.rotate_certificates;
     if module.websocket.enable {
         hub.websocket = endpoints("modules.edgeHub.websocket.server", &module.websocket.server)?;
-        hub.write_deadline = Duration::from_secs(module.websocket.write_deadline);
-        hub.handshake_timeout = Duration::from_secs(module.websocket.handshake_timeout);
     }
     if module.quic.enable {
         hub.quic = endpoints("modules.edgeHub.quic.server", &module.quic.server)?;
     }
-    if hub.websocket.is_empty() && hub.quic.is_empty() {
-        return Err("enable modules.edgeHub.websocket or modules.edgeHub.quic".into());
-    }
     if hub.websocket.is_empty() {
         hub.prefer = edgehub::TransportConfig::Quic;
+    }
+    let first = if module.websocket.enable {
+        &module.websocket
+    } else {
+        &module.quic
+    };
+    if first.write_deadline > 0 {
+        hub.write_deadline = Duration::from_secs(first.write_deadline);
+    }
+    if first.handshake_timeout > 0 {
+        hub.handshake_timeout = Duration::from_secs(first.handshake_timeout);
     }
     hub.prefetch = config
         .edge_tunnel
@@ -177,21 +189,39 @@ fn hub_config(config: &EdgeCore) -> Result<EdgeHubConfig, String> {
         .iter()
         .map(|text| scope(text))
         .collect::<Result<_, _>>()?;
-    hub.agent = config.modules.edged.register_node.then(|| NodeAgentConfig {
-        labels: BTreeMap::from([("node-role.kubernetes.io/edge".into(), String::new())]),
-        ..NodeAgentConfig::default()
-    });
+    hub.agent = agent(config);
     Ok(hub)
 }
 
+/// Who speaks for the node: this program, unless a kubelet does.
+fn agent(config: &EdgeCore) -> Option<NodeAgentConfig> {
+    let edged = &config.modules.edged;
+    let kubelet = &edged.tailored_kubelet_config;
+    let address = match edged.node_ip.as_str() {
+        "" => Host::this().address.to_string(),
+        address => address.to_owned(),
+    };
+    let agent = NodeAgentConfig {
+        labels: edged.node_labels.clone(),
+        taints: kubelet.register_with_taints.clone(),
+        schedulable: edged.register_schedulable,
+        internal_ip: Some(address),
+        pods: kubelet.max_pods,
+        lease_duration: Duration::from_secs(u64::from(kubelet.node_lease_duration_seconds)),
+        ..NodeAgentConfig::default()
+    };
+    let status_interval = config::duration(&kubelet.node_status_report_frequency).filter(|d| !d.is_zero());
+    (edged.enable && kubelet.register_node).then(|| NodeAgentConfig {
+        // As the kubelet: four renewals in the life of a lease.
+        lease_interval: agent.lease_duration / 4,
+        status_interval: status_interval.unwrap_or(agent.status_interval),
+        ..agent
+    })
+}
+
 fn node(config: &EdgeCore) -> Result<NodeId, String> {
-    let name = &config.modules.edged.hostname_override;
-    if !name.is_empty() {
-        return NodeId::new(name).map_err(|error| format!("modules.edged.hostnameOverride: {error}"));
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    NodeId::new(&host.trim().to_lowercase())
-        .map_err(|error| format!("the host's name: {error}; set modules.edged.hostnameOverride"))
+    NodeId::new(&config.modules.edged.hostname_override)
+        .map_err(|error| format!("modules.edged.hostnameOverride: {error}"))
 }
 
 fn endpoints(key: &str, text: &str) -> Result<Vec<Endpoint>, String> {

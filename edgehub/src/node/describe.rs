@@ -39,6 +39,15 @@ pub(super) fn node(name: &str, config: &NodeAgentConfig, ready_since: &str) -> V
         };
         spec["taints"] = config.taints.iter().map(taint).collect();
     }
+    // A node that is not to take pods yet is marked and tainted, as a kubelet does it.
+    if !config.schedulable {
+        spec["unschedulable"] = true.into();
+        let unschedulable = json!({ "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" });
+        match spec["taints"].as_array_mut() {
+            Some(taints) => taints.push(unschedulable),
+            None => spec["taints"] = json!([unschedulable]),
+        }
+    }
     json!({
         "kind": "Node", "apiVersion": "v1",
         "metadata": metadata,
@@ -206,6 +215,12 @@ mod tests {
     fn a_node_has_what_every_edge_node_has_and_what_it_was_given() {
         let config = NodeAgentConfig {
             labels: [("zone".to_owned(), "shop".to_owned())].into(),
+            taints: vec![Taint {
+                key: "shop".into(),
+                value: String::new(),
+                effect: "NoExecute".into(),
+            }],
+            schedulable: false,
             internal_ip: Some("192.0.2.7".into()),
             ..NodeAgentConfig::default()
         };
@@ -214,5 +229,13 @@ mod tests {
         assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "e");
         assert_eq!(node["status"]["addresses"][0]["address"], "192.0.2.7");
         assert_eq!(node["status"]["conditions"][3]["type"], "Ready");
+        assert_eq!(node["spec"]["unschedulable"], true);
+        assert_eq!(
+            node["spec"]["taints"],
+            json!([
+                { "key": "shop", "effect": "NoExecute" },
+                { "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" },
+            ])
+        );
     }
 }

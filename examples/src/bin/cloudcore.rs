@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use examples::cloud::{self, Cloud};
-use examples::config::{self, CloudCore};
+use examples::config::{self, Catalogue, CloudCore, ExampleArguments, Loaded, LogArguments};
 use examples::{logging, signal};
 use hub_core::node::NodeId;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
     after_help = "Every key of the file can be set by the environment too:\n  CLOUDCORE__MODULES__CLOUDHUB__NODELIMIT=1000\nThe log's level is set by RUST_LOG, such as RUST_LOG=debug."
 )]
 struct Arguments {
-    /// KubeEdge's cloudcore.yaml. Without it, KubeEdge's defaults.
+    /// KubeEdge's cloudcore.yaml. Without it the one in /etc/kubeedge/config; without that, KubeEdge's defaults.
     #[arg(long, env = "CLOUDCORE_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Use the embedded cluster in place of a Kubernetes API server.
@@ -30,6 +30,10 @@ struct Arguments {
     /// Keep certificates and the embedded cluster in this folder (not where the file says).
     #[arg(long, env = "CLOUDCORE_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    example: ExampleArguments,
+    #[command(flatten)]
+    log: LogArguments,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -59,31 +63,37 @@ impl std::str::FromStr for NodeName {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::init("info");
+    if let Some(example) = arguments.example.wanted(Catalogue::cloudcore()) {
+        print!("{example}");
+        return ExitCode::SUCCESS;
+    }
+    logging::init(arguments.log.filter());
+    arguments.log.tell();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cloudcore: {error}");
+            for line in error.lines() {
+                eprintln!("cloudcore: {line}");
+            }
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
-    let config = effective(&arguments)?;
+    let loaded = effective(&arguments)?;
+    let config = &loaded.config;
     match arguments.command {
         Some(Command::Config) => {
-            println!(
-                "{}",
-                serde_saphyr::to_string(&config).map_err(|error| error.to_string())?
-            );
+            print!("{}", config::to_yaml(config)?);
             Ok(())
         }
         Some(Command::Token { node }) => {
-            println!("{}", cloud::join_token(&config, node.as_ref().map(|n| &n.0))?);
+            println!("{}", cloud::join_token(config, node.as_ref().map(|n| &n.0))?);
             Ok(())
         }
         None => {
+            loaded.check().map_err(|error| error.to_string())?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
@@ -91,7 +101,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
             runtime.block_on(async {
                 let stop = CancellationToken::new();
                 signal::stop_on_signal(stop.clone());
-                let cloud = Cloud::bind(&config).await?;
+                let cloud = Cloud::bind(config).await?;
                 tracing::info!("cloudcore is ready: {}", cloud.addresses);
                 cloud.run(stop).await?;
                 tracing::info!("cloudcore has stopped");
@@ -101,8 +111,9 @@ fn run(arguments: Arguments) -> Result<(), String> {
     }
 }
 
-fn effective(arguments: &Arguments) -> Result<CloudCore, String> {
-    let mut config: CloudCore = config::effective(arguments.config.as_deref(), "CLOUDCORE")?;
+fn effective(arguments: &Arguments) -> Result<Loaded<CloudCore>, String> {
+    let mut loaded: Loaded<CloudCore> = config::of_process(arguments.config.as_deref())?;
+    let config = &mut loaded.config;
     let hub = &mut config.modules.cloud_hub;
     config.edge_tunnel.standalone.enable |= arguments.standalone;
     if let Some(folder) = &arguments.data_dir {
@@ -112,11 +123,13 @@ fn effective(arguments: &Arguments) -> Result<CloudCore, String> {
         hub.tls_private_key_file = folder.join("certs/server.key");
         config.edge_tunnel.standalone.data_dir = folder.join("cluster");
     }
-    if hub.advertise_address.is_empty() && config.edge_tunnel.standalone.enable {
-        tracing::info!(
-            "modules.cloudHub.advertiseAddress is empty: nodes can only dial 127.0.0.1 and localhost"
-        );
-        hub.advertise_address = vec!["127.0.0.1".into(), "localhost".into()];
+    if config.edge_tunnel.standalone.enable {
+        // A first node is often on the same machine.
+        for here in ["127.0.0.1", "localhost"] {
+            if !hub.advertise_address.iter().any(|address| address == here) {
+                hub.advertise_address.push(here.into());
+            }
+        }
     }
-    Ok(config)
+    Ok(loaded)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use examples::config::{self, EdgeCore};
+use examples::config::{self, Catalogue, EdgeCore, ExampleArguments, Loaded, LogArguments};
 use examples::edge::Edge;
 use examples::{logging, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,12 +16,16 @@ use tokio_util::sync::CancellationToken;
     after_help = "Every key of the file can be set by the environment too:\n  EDGECORE__MODULES__EDGEHUB__TOKEN=…\nThe log's level is set by RUST_LOG, such as RUST_LOG=debug."
 )]
 struct Arguments {
-    /// KubeEdge's edgecore.yaml. Without it, KubeEdge's defaults.
+    /// KubeEdge's edgecore.yaml. Without it the one in /etc/kubeedge/config; without that, KubeEdge's defaults.
     #[arg(long, env = "EDGECORE_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Keep certificates and the store in this folder (not where the file says).
     #[arg(long, env = "EDGECORE_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    example: ExampleArguments,
+    #[command(flatten)]
+    log: LogArguments,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -34,25 +38,31 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::init("info");
+    if let Some(example) = arguments.example.wanted(Catalogue::edgecore()) {
+        print!("{example}");
+        return ExitCode::SUCCESS;
+    }
+    logging::init(arguments.log.filter());
+    arguments.log.tell();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edgecore: {error}");
+            for line in error.lines() {
+                eprintln!("edgecore: {line}");
+            }
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
-    let config = effective(&arguments)?;
+    let loaded = effective(&arguments)?;
+    let config = &loaded.config;
     if let Some(Command::Config) = arguments.command {
-        println!(
-            "{}",
-            serde_saphyr::to_string(&config).map_err(|error| error.to_string())?
-        );
+        print!("{}", config::to_yaml(config)?);
         return Ok(());
     }
+    loaded.check().map_err(|error| error.to_string())?;
     // One thread: a node has better use for the others.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,7 +71,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         signal::stop_on_signal(stop.clone());
-        let edge = Edge::bind(&config).await?;
+        let edge = Edge::bind(config).await?;
         tracing::info!("edgecore is ready: {}", edge.addresses());
         edge.run(stop).await?;
         tracing::info!("edgecore has stopped");
@@ -69,14 +79,23 @@ fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
-fn effective(arguments: &Arguments) -> Result<EdgeCore, String> {
-    let mut config: EdgeCore = config::effective(arguments.config.as_deref(), "EDGECORE")?;
+fn effective(arguments: &Arguments) -> Result<Loaded<EdgeCore>, String> {
+    let mut loaded: Loaded<EdgeCore> = config::of_process(arguments.config.as_deref())?;
+    let config = &mut loaded.config;
+    let hub = &mut config.modules.edge_hub;
+    match std::fs::read_to_string(BOOTSTRAP) {
+        Ok(token) => hub.token = token.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(format!("cannot read {BOOTSTRAP}: {error}")),
+    }
     if let Some(folder) = &arguments.data_dir {
-        let hub = &mut config.modules.edge_hub;
         hub.tls_ca_file = folder.join("ca/rootCA.crt");
         hub.tls_cert_file = folder.join("certs/server.crt");
         hub.tls_private_key_file = folder.join("certs/server.key");
         config.database.data_source = folder.join("edgecore.db");
     }
-    Ok(config)
+    Ok(loaded)
 }
+
+/// Where `keadm join` leaves the token, until the node has its certificate (KubeEdge: `constants.BootstrapFile`).
+const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";

@@ -1,15 +1,25 @@
-//! `cloudcore.yaml` (KubeEdge `componentconfig/cloudcore/v1alpha1`), as far as it has a meaning here.
+//! `cloudcore.yaml` (KubeEdge `componentconfig/cloudcore/v1alpha1`), as far as it has an effect here.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::Catalogue;
+use super::load::{Configuration, defaults};
+
 /// The file.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CloudCore {
+    /// `apiVersion`.
+    pub api_version: String,
+    /// `kind`.
+    pub kind: String,
     /// `commonConfig`.
     pub common_config: CommonConfig,
+    /// `kubeAPIConfig`.
+    #[serde(rename = "kubeAPIConfig")]
+    pub kube_api_config: KubeApiConfig,
     /// `modules`.
     pub modules: Modules,
     /// Our own section.
@@ -17,24 +27,34 @@ pub struct CloudCore {
 }
 
 /// `commonConfig`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CommonConfig {
     /// `commonConfig.monitorServer`.
     pub monitor_server: MonitorServer,
 }
 
+/// The Kubernetes API server, where the embedded cluster is not used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeApiConfig {
+    /// Its address; wins over what `kube_config` says. Empty: see there.
+    pub master: String,
+    /// The kubeconfig. Empty: the service account of the pod.
+    pub kube_config: String,
+}
+
 /// Where metrics are served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct MonitorServer {
     /// Address and port; empty for none.
     pub bind_address: String,
 }
 
 /// `modules`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Modules {
     /// `modules.cloudHub`.
     pub cloud_hub: CloudHubModule,
@@ -42,8 +62,10 @@ pub struct Modules {
 
 /// `modules.cloudHub`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct CloudHubModule {
+    /// Whether nodes are served.
+    pub enable: bool,
     /// Seconds without any frame of a node after which its connection is cut.
     pub keepalive_interval: u64,
     /// Connected nodes at once.
@@ -78,7 +100,7 @@ pub struct CloudHubModule {
 
 /// A listener.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Listen {
     /// Whether it listens.
     pub enable: bool,
@@ -89,8 +111,8 @@ pub struct Listen {
 }
 
 /// `edgeTunnel`: what KubeEdge does not have.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EdgeTunnel {
     /// The embedded cluster.
     pub standalone: Standalone,
@@ -99,8 +121,8 @@ pub struct EdgeTunnel {
 }
 
 /// What nodes may do beyond what is their own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Authorization {
     /// Whether a node may read all ConfigMaps and Secrets, not only those that its pods use.
     pub read_all_configs: bool,
@@ -110,7 +132,7 @@ pub struct Authorization {
 
 /// The embedded cluster, in place of a Kubernetes API server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Standalone {
     /// Whether to use it; also `--standalone`.
     pub enable: bool,
@@ -120,56 +142,25 @@ pub struct Standalone {
     pub server: String,
 }
 
-impl Default for MonitorServer {
-    fn default() -> Self {
-        Self {
-            bind_address: "127.0.0.1:9091".into(),
+impl Configuration for CloudCore {
+    fn catalogue() -> &'static Catalogue {
+        Catalogue::cloudcore()
+    }
+
+    fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let hub = &self.modules.cloud_hub;
+        let dialled = hub.advertise_address.iter().chain(&hub.dns_names);
+        if hub.enable && dialled.count() == 0 {
+            let what = "expected at least one address or name that nodes dial";
+            return vec![("modules.cloudHub.advertiseAddress", what.into())];
         }
+        Vec::new()
     }
 }
 
-impl Default for CloudHubModule {
+impl Default for CloudCore {
+    /// KubeEdge's defaults, and ours.
     fn default() -> Self {
-        let on = |enable, port| Listen {
-            enable,
-            port,
-            ..Listen::default()
-        };
-        Self {
-            keepalive_interval: 30,
-            node_limit: 500,
-            tls_ca_file: "/etc/kubeedge/ca/rootCA.crt".into(),
-            tls_ca_key_file: "/etc/kubeedge/ca/rootCA.key".into(),
-            tls_cert_file: "/etc/kubeedge/certs/server.crt".into(),
-            tls_private_key_file: "/etc/kubeedge/certs/server.key".into(),
-            write_timeout: 30,
-            websocket: on(true, 10000),
-            quic: on(false, 10001),
-            https: on(true, 10002),
-            advertise_address: Vec::new(),
-            dns_names: Vec::new(),
-            edge_cert_signing_duration: 365,
-            token_refresh_duration: 12,
-        }
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            enable: false,
-            address: "0.0.0.0".into(),
-            port: 0,
-        }
-    }
-}
-
-impl Default for Standalone {
-    fn default() -> Self {
-        Self {
-            enable: false,
-            data_dir: "/var/lib/kubeedge/cluster".into(),
-            server: "127.0.0.1:10080".into(),
-        }
+        defaults()
     }
 }

@@ -1,13 +1,24 @@
-//! `edgecore.yaml` (KubeEdge `componentconfig/edgecore/v1alpha2`), as far as it has a meaning here.
+//! `edgecore.yaml` (KubeEdge `componentconfig/edgecore/v1alpha2`), as far as it has an effect here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use edgehub::enroll::JoinToken;
+
+use super::catalogue::Catalogue;
+use super::load::{Configuration, defaults};
 
 /// The file.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EdgeCore {
+    /// `apiVersion`.
+    pub api_version: String,
+    /// `kind`.
+    pub kind: String,
     /// `database`.
     pub database: Database,
     /// `modules`.
@@ -18,15 +29,15 @@ pub struct EdgeCore {
 
 /// `database`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Database {
     /// The SQLite file. KubeEdge's own is not touched: ours stands beside it.
     pub data_source: PathBuf,
 }
 
 /// `modules`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Modules {
     /// `modules.edged`.
     pub edged: Edged,
@@ -38,18 +49,45 @@ pub struct Modules {
 
 /// `modules.edged`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Edged {
-    /// The node's name; the host's name when empty.
+    /// Whether this program speaks for the node: registers it, renews its lease, reports it ready.
+    pub enable: bool,
+    /// The node's name.
     pub hostname_override: String,
-    /// Whether this program registers the node and keeps its lease.
+    /// The node's address; found where it is empty.
+    #[serde(rename = "nodeIP")]
+    pub node_ip: String,
+    /// Labels that the node is registered with.
+    pub node_labels: BTreeMap<String, String>,
+    /// Whether the node takes pods from the beginning.
+    pub register_schedulable: bool,
+    /// `modules.edged.tailoredKubeletConfig`.
+    pub tailored_kubelet_config: Kubelet,
+}
+
+/// `modules.edged.tailoredKubeletConfig`, as far as a node is registered by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kubelet {
+    /// Whether this program registers the node.
     pub register_node: bool,
+    /// Taints that the node is registered with.
+    pub register_with_taints: Vec<Value>,
+    /// How many pods the node takes.
+    pub max_pods: u32,
+    /// How long the node's lease is good.
+    pub node_lease_duration_seconds: u32,
+    /// How often the node's status is reported though nothing changed, as Go writes durations.
+    pub node_status_report_frequency: String,
 }
 
 /// `modules.edgeHub`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct EdgeHubModule {
+    /// Whether the cloud is dialled.
+    pub enable: bool,
     /// Seconds between signs of life.
     pub heartbeat: u64,
     /// Part of the tunnel's path.
@@ -75,7 +113,7 @@ pub struct EdgeHubModule {
 
 /// A way to the cloud.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Endpoints {
     /// Whether it is tried.
     pub enable: bool,
@@ -85,21 +123,21 @@ pub struct Endpoints {
     pub handshake_timeout: u64,
     /// Seconds the cloud may take nothing while there is something for it.
     pub write_deadline: u64,
-    /// Seconds without any frame of the cloud after which a link is given up; at least twice the heartbeat is used.
-    pub read_deadline: u64,
 }
 
 /// `modules.metaManager`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MetaManager {
+    /// Whether the node serves anything.
+    pub enable: bool,
     /// `modules.metaManager.metaServer`.
     pub meta_server: MetaServerModule,
 }
 
 /// `modules.metaManager.metaServer`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct MetaServerModule {
     /// Whether the node's API is served.
     pub enable: bool,
@@ -109,7 +147,7 @@ pub struct MetaServerModule {
 
 /// `edgeTunnel`: what KubeEdge does not have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct EdgeTunnel {
     /// Collections to hold from the first connection on, `resource` or `resource.version.group`.
     pub prefetch: Vec<String>,
@@ -117,78 +155,59 @@ pub struct EdgeTunnel {
     pub metrics: String,
 }
 
-impl Default for Database {
-    fn default() -> Self {
-        Self {
-            data_source: "/var/lib/kubeedge/edgecore.db".into(),
+impl Configuration for EdgeCore {
+    fn catalogue() -> &'static Catalogue {
+        Catalogue::edgecore()
+    }
+
+    fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let hub = &self.modules.edge_hub;
+        let mut mistakes = Vec::new();
+        if !hub.enable {
+            return mistakes;
         }
+        if !hub.websocket.enable && !hub.quic.enable {
+            let what = "expected true here, or in modules.edgeHub.quic.enable: there is no way to the cloud";
+            mistakes.push(("modules.edgeHub.websocket.enable", what.into()));
+        }
+        let is_absent = |file: &PathBuf| !file.is_file();
+        let joined = !is_absent(&hub.tls_cert_file) && !is_absent(&hub.tls_private_key_file);
+        let token = Some(hub.token.trim()).filter(|token| !token.is_empty());
+        if let Some(Err(error)) = token.filter(|_| !joined).map(JoinToken::parse) {
+            mistakes.push(("modules.edgeHub.token", error.to_string()));
+        }
+        // A node that has joined before serves what it holds, whatever became of its files.
+        let is_new = is_absent(&self.store());
+        if is_new && token.is_none() && (!joined || is_absent(&hub.tls_ca_file)) {
+            let (key, file) = if is_absent(&hub.tls_ca_file) {
+                ("modules.edgeHub.tlsCaFile", &hub.tls_ca_file)
+            } else if is_absent(&hub.tls_cert_file) {
+                ("modules.edgeHub.tlsCertFile", &hub.tls_cert_file)
+            } else {
+                ("modules.edgeHub.tlsPrivateKeyFile", &hub.tls_private_key_file)
+            };
+            mistakes.push((
+                key,
+                format!(
+                    "{} is not there, and modules.edgeHub.token is empty: give a token of the cloud's",
+                    file.display()
+                ),
+            ));
+        }
+        mistakes
     }
 }
 
-impl Default for Edged {
-    fn default() -> Self {
-        Self {
-            hostname_override: String::new(),
-            register_node: true,
-        }
+impl EdgeCore {
+    /// Where the node's store lies: beside KubeEdge's own database, which is of another format.
+    pub fn store(&self) -> PathBuf {
+        self.database.data_source.with_extension("tunnel.db")
     }
 }
 
-impl Default for EdgeHubModule {
+impl Default for EdgeCore {
+    /// KubeEdge's defaults, and ours.
     fn default() -> Self {
-        let endpoints = |enable, server: &str| Endpoints {
-            enable,
-            server: server.into(),
-            ..Endpoints::default()
-        };
-        Self {
-            heartbeat: 15,
-            project_id: hub_core::transport::ConnectRequest::DEFAULT_PROJECT.into(),
-            tls_ca_file: "/etc/kubeedge/ca/rootCA.crt".into(),
-            tls_cert_file: "/etc/kubeedge/certs/server.crt".into(),
-            tls_private_key_file: "/etc/kubeedge/certs/server.key".into(),
-            token: String::new(),
-            http_server: "https://127.0.0.1:10002".into(),
-            rotate_certificates: true,
-            websocket: endpoints(true, "127.0.0.1:10000"),
-            quic: endpoints(false, "127.0.0.1:10001"),
-        }
-    }
-}
-
-impl Default for Endpoints {
-    fn default() -> Self {
-        Self {
-            enable: false,
-            server: String::new(),
-            handshake_timeout: 30,
-            write_deadline: 15,
-            read_deadline: 15,
-        }
-    }
-}
-
-impl Default for MetaServerModule {
-    fn default() -> Self {
-        Self {
-            enable: false,
-            server: "127.0.0.1:10550".into(),
-        }
-    }
-}
-
-impl Default for EdgeTunnel {
-    fn default() -> Self {
-        Self {
-            prefetch: [
-                "services",
-                "endpointslices.v1.discovery.k8s.io",
-                "namespaces",
-                "nodes",
-            ]
-            .map(Into::into)
-            .into(),
-            metrics: String::new(),
-        }
+        defaults()
     }
 }

@@ -5,6 +5,7 @@
 mod bad_peers;
 mod catch_up;
 mod client;
+mod configuration;
 mod kubectl;
 mod outage;
 mod process;

@@ -196,44 +196,6 @@ async fn help_is_help_and_says_where_settings_come_from() {
     }
 }
 
-#[tokio::test]
-async fn a_key_without_effect_is_warned_of_once_and_a_mistake_is_refused_by_its_key() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("config.yaml");
-    for (program, key) in [(CLOUDCORE, "cloudHub"), (EDGECORE, "edgeHub")] {
-        std::fs::write(&file, format!("modules:\n  {key}:\n    colour: blue\n")).unwrap();
-        let (status, said) = Program::configured(program, &file, &["config"]).ended().await;
-        let warned: Vec<_> = said.iter().filter(|line| line.contains("colour")).collect();
-        assert!(status.success(), "{said:#?}");
-        assert!(
-            warned.len() == 1
-                && warned[0].contains("WARN")
-                && warned[0].contains(&format!("modules.{key}.colour")),
-            "{said:#?}"
-        );
-
-        for (content, wanted) in [
-            (
-                format!("modules:\n  {key}:\n    websocket: {{enable: perhaps}}\n"),
-                "websocket.enable",
-            ),
-            ("modules: [\n".into(), "is not YAML"),
-        ] {
-            std::fs::write(&file, content).unwrap();
-            let (status, said) = Program::configured(program, &file, &[]).ended().await;
-            assert!(!status.success(), "{said:#?}");
-            assert!(said.iter().any(|line| line.contains(wanted)), "{said:#?}");
-        }
-        let (status, said) = Program::start(program, &["--config", "/nowhere/config.yaml"])
-            .ended()
-            .await;
-        assert!(
-            !status.success() && said.iter().any(|line| line.contains("/nowhere/config.yaml")),
-            "{said:#?}"
-        );
-    }
-}
-
 over_both!(quickstart_shows_what_it_promises_and_ends_on_ctrl_c);
 async fn quickstart_shows_what_it_promises_and_ends_on_ctrl_c(tunnel: Tunnel) {
     let transport = if tunnel == Tunnel::Quic {

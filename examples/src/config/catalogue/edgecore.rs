@@ -1,0 +1,244 @@
+//! The keys of `edgecore.yaml` (KubeEdge `componentconfig/edgecore/{v1alpha1,v1alpha2}/types.go`, releases 1.3 to 1.23).
+
+use super::Fate::{Absent, Always, Earlier, Ignored, Moved};
+use super::{Catalogue, Run, kubelet};
+use crate::config::kind::Kind;
+
+pub(super) static CATALOGUE: Catalogue = Catalogue {
+    program: "edgecore",
+    kind: "EdgeCore",
+    default: include_str!("../recorded/edgecore.default.yaml"),
+    min: include_str!("../recorded/edgecore.min.yaml"),
+    ours: OURS,
+    runs: &[HUB, NODE, kubelet::RUNS, META, PARTS, EARLIER],
+};
+
+/// The defaults of our own keys, and of KubeEdge's that its program leaves out while they are empty.
+const OURS: &str = "\
+edgeTunnel:
+  metrics: \"\"
+  prefetch:
+  - services
+  - endpointslices.v1.discovery.k8s.io
+  - namespaces
+  - nodes
+modules:
+  edged:
+    nodeIP: \"\"
+    nodeLabels: {}
+    tailoredKubeletConfig:
+      registerWithTaints: []
+";
+
+const HUB: &[Run] = &[
+    Run::honoured(
+        "modules.edgeHub",
+        "whether the cloud is dialled at all; seconds between signs of life; part of the tunnel's path",
+        &[
+            ("enable", Kind::Switch),
+            ("heartbeat", Kind::Whole(1, i32::MAX, "a number of seconds")),
+            ("projectID", Kind::Text),
+        ],
+    ),
+    Run::honoured(
+        "modules.edgeHub",
+        "where certificates come from, several separated by commas; the join token, needed until there is a certificate; whether \
+         the certificate is renewed in time",
+        &[
+            ("httpServer", Kind::Https),
+            ("token", Kind::Text),
+            ("rotateCertificates", Kind::Switch),
+        ],
+    ),
+    Run::honoured(
+        "modules.edgeHub",
+        "the CA, and the node's certificate and key, which are written there when the node joins",
+        &[
+            ("tlsCaFile", Kind::File),
+            ("tlsCertFile", Kind::File),
+            ("tlsPrivateKeyFile", Kind::File),
+        ],
+    ),
+    Run::honoured(
+        "modules.edgeHub.websocket",
+        "the tunnel over WebSocket; several servers, separated by commas, are tried in turn; seconds for a handshake, and seconds \
+         that the cloud may take nothing (0: 30 and 15)",
+        DIAL,
+    ),
+    Run::honoured(
+        "modules.edgeHub.quic",
+        "the tunnel over QUIC, to our own clouds only; with both enabled, the other one is the way back",
+        DIAL,
+    ),
+    Run::named("modules.edgeHub.websocket", Ignored(SILENCE), "readDeadline"),
+    Run::named("modules.edgeHub.quic", Ignored(SILENCE), "readDeadline"),
+    Run::named(
+        "modules.edgeHub",
+        Ignored("reports go as fast as the cloud takes them, the urgent ones first"),
+        "messageQPS messageBurst",
+    ),
+];
+
+/// What each way to the cloud takes.
+const DIAL: &[(&str, Kind)] = &[
+    ("enable", Kind::Switch),
+    ("server", Kind::Servers),
+    (
+        "handshakeTimeout",
+        Kind::Whole(0, i32::MAX, "a number of seconds"),
+    ),
+    ("writeDeadline", Kind::Whole(0, i32::MAX, "a number of seconds")),
+];
+
+const SILENCE: &str = "silence of 2⅔ heartbeats ends a link";
+
+const NODE: &[Run] = &[
+    Run::honoured(
+        "",
+        "which program the file is for; any version is read",
+        &[("apiVersion", Kind::Text), ("kind", Kind::Program("EdgeCore"))],
+    ),
+    Run::honoured(
+        "database",
+        "beside this file, as `edgecore.tunnel.db`, lies what the node holds; KubeEdge's own is not touched",
+        &[("dataSource", Kind::File)],
+    ),
+    Run::named("database", Ignored("the store is SQLite"), "driverName aliasName"),
+    Run::honoured(
+        "modules.edged",
+        "whether this program registers the node and speaks for it (switch it off where a kubelet does); the node's name (the \
+         host's by default), address (found by default) and labels; false for a node that takes no pods yet",
+        &[
+            ("enable", Kind::Switch),
+            ("hostnameOverride", Kind::NodeName),
+            ("nodeIP", Kind::IpOrNone),
+            ("nodeLabels", Kind::TextMap),
+            ("registerSchedulable", Kind::Switch),
+        ],
+    ),
+    Run::named(
+        "modules.edged",
+        Ignored("name the address itself in modules.edged.nodeIP"),
+        "customInterfaceName",
+    ),
+    Run::named(
+        "modules.edged",
+        Ignored(kubelet::ADVICE),
+        "reportEvent runtimeCgroups podSandboxImage rootDirectory windowsService windowsPriorityClass experimentalMounterPath \
+         experimentalNodeAllocatableIgnoreEvictionThreshold minimumGCAge maxPerPodContainerCount maxContainerCount seccompDefault \
+         registerNodeNamespace",
+    ),
+];
+
+const META: &[Run] = &[
+    Run::honoured(
+        "modules.metaManager",
+        "false serves no API on the node",
+        &[("enable", Kind::Switch)],
+    ),
+    Run::honoured(
+        "modules.metaManager.metaServer",
+        "the node's Kubernetes API, plain HTTP: keep it on loopback",
+        &[("enable", Kind::Switch), ("server", Kind::HostPort)],
+    ),
+    Run::named(
+        "modules.metaManager.metaServer",
+        Ignored("the API is plain HTTP on loopback, at one address"),
+        "tlsCaFile tlsCertFile tlsPrivateKeyFile serviceAccountIssuers apiAudiences serviceAccountKeyFiles dummyServer",
+    ),
+    Run::named(
+        "modules.metaManager",
+        Ignored("every answer comes within three seconds, from the cloud or from the node's store"),
+        "contextSendGroup contextSendModule remoteQueryTimeout",
+    ),
+    Run::honoured(
+        "edgeTunnel",
+        "ours: collections to hold from the first connection on, `resource` or `resource.version.group`; where metrics are served, \
+         empty for nowhere",
+        &[("prefetch", Kind::Texts), ("metrics", Kind::HostPortOrNone)],
+    ),
+];
+
+const PARTS: &[Run] = &[
+    Run::named(
+        "",
+        Ignored(
+            "the metaServer asks nobody who they are, a part that fails is always started again, and upgrades are not done here",
+        ),
+        "featureGates",
+    ),
+    Run::named("", Always("it is KubeEdge's note to itself"), "edgecoreVersion"),
+    Run::named(
+        "modules.eventBus",
+        Absent("there is no MQTT here; programs on the node use its Kubernetes API"),
+        "enable mqttQOS mqttRetain mqttSessionQueueSize mqttServerInternal mqttServerExternal mqttSubClientID mqttPubClientID \
+         mqttUsername mqttPassword mqttMode eventBusTLS.enable eventBusTLS.tlsMqttCAFile eventBusTLS.tlsMqttCertFile \
+         eventBusTLS.tlsMqttPrivateKeyFile",
+    ),
+    Run::named(
+        "modules.deviceTwin",
+        Absent("there are no device twins here; run a KubeEdge edgecore where mappers need them"),
+        "enable dmiSockPath",
+    ),
+    Run::named(
+        "modules.serviceBus",
+        Absent("the cloud's router is not run; programs on the node use its Kubernetes API"),
+        "enable server port timeout tlsCertFile tlsPrivateKeyFile",
+    ),
+    Run::named(
+        "modules.edgeStream",
+        Absent(
+            "kubectl logs, exec and attach are not carried to nodes; reach them by their own network, or log in to the node",
+        ),
+        "enable tlsTunnelCAFile tlsTunnelCertFile tlsTunnelPrivateKeyFile handshakeTimeout readDeadline server writeDeadline",
+    ),
+    Run::named(
+        "modules.taskManager",
+        Absent(
+            "a node is not upgraded, and images not pulled ahead, by the cloud; use the tools that install the node",
+        ),
+        "enable",
+    ),
+    Run::named("modules.dbTest", Absent("it is a test of KubeEdge's"), "enable"),
+];
+
+const EARLIER: &[Run] = &[
+    Run::named("modules.edged", Moved("modules.edged.nodeLabels"), "labels"),
+    Run::named(
+        "modules.edged",
+        Moved("modules.edged.tailoredKubeletConfig.registerWithTaints"),
+        "taints registerWithTaints",
+    ),
+    Run::named(
+        "modules.edged",
+        Moved("modules.edged.tailoredKubeletConfig.registerNode"),
+        "registerNode",
+    ),
+    Run::named(
+        "modules.edged",
+        Earlier("earlier releases of KubeEdge had them, for its kubelet; let a kubelet run the node's pods"),
+        "annotations certDirectory cgroupDriver cgroupRoot cgroupsPerQOS clusterDNS clusterDomain cniBinDir cniCacheDir cniCacheDirs \
+         cniConfDir concurrentConsumers containerRuntime devicePluginEnabled dockerAddress dockerEndpoint dockershimRootDirectory \
+         edgeCoreCgroups edgedMemoryCapacity enableMetrics exitOnLockContention experimentalCheckNodeCapabilitiesBeforeMount \
+         gpuPluginEnabled imageCredentialProviderBinDir imageCredentialProviderConfigFile imageGCHighThreshold imageGCLowThreshold \
+         imagePullProgressDeadline interfaceName keepTerminatedPodVolumes kubeConfig kubeletConfigFile lockFilePath \
+         masterServiceNamespace maximumDeadContainersPerPod networkPluginMTU networkPluginName nodeStatusUpdateFrequency \
+         nonMasqueradeCidr remoteImageEndpoint remoteRuntimeEndpoint runtimeRequestTimeout runtimeType seccompProfileRoot \
+         systemCgroups volumeStatsAggPeriod",
+    ),
+    Run::named(
+        "modules.metaManager",
+        Earlier("KubeEdge 1.3 to 1.10 had it; the status of a pod is reported when it changes"),
+        "podStatusSyncInterval",
+    ),
+    Run::named(
+        "modules.metaManager.metaServer",
+        Earlier("KubeEdge 1.6 to 1.8 had it; RUST_LOG=debug tells every request"),
+        "debug",
+    ),
+    Run::named(
+        "modules",
+        Earlier("KubeEdge 1.3 to 1.7 had it; install EdgeMesh by itself, it uses the node's Kubernetes API"),
+        "edgeMesh",
+    ),
+];
