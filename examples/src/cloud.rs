@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -278,14 +278,13 @@ impl Cloud {
 }
 
 fn socket(listen: &Listen) -> Result<SocketAddr, String> {
-    let text = if listen.address.contains(':') {
-        format!("[{}]", listen.address)
+    let address = if listen.address.is_empty() {
+        Ok(Ipv4Addr::UNSPECIFIED.into())
     } else {
-        listen.address.clone()
+        listen.address.parse::<IpAddr>()
     };
-    format!("{text}:{}", listen.port)
-        .parse()
-        .map_err(|_| format!("{:?} is not an address", listen.address))
+    let address = address.map_err(|_| format!("{:?} is not an address", listen.address))?;
+    Ok(SocketAddr::new(address, listen.port))
 }
 
 pub(crate) async fn listen(address: &str) -> Result<TcpListener, String> {

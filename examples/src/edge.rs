@@ -197,15 +197,17 @@ fn hub_config(config: &EdgeCore) -> Result<EdgeHubConfig, String> {
 fn agent(config: &EdgeCore) -> Option<NodeAgentConfig> {
     let edged = &config.modules.edged;
     let kubelet = &edged.tailored_kubelet_config;
+    // Without a network there is no address that would help anybody.
+    let found = || Some(Host::this().address).filter(|address| !address.is_loopback());
     let address = match edged.node_ip.as_str() {
-        "" => Host::this().address.to_string(),
-        address => address.to_owned(),
+        "" => found().map(|address| address.to_string()),
+        address => Some(address.to_owned()),
     };
     let agent = NodeAgentConfig {
         labels: edged.node_labels.clone(),
         taints: kubelet.register_with_taints.clone(),
         schedulable: edged.register_schedulable,
-        internal_ip: Some(address),
+        internal_ip: address,
         pods: kubelet.max_pods,
         lease_duration: Duration::from_secs(u64::from(kubelet.node_lease_duration_seconds)),
         ..NodeAgentConfig::default()

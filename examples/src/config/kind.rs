@@ -27,8 +27,6 @@ pub enum Kind {
     File,
     /// The path of a file that must be there; empty for none.
     FileThatIs,
-    /// An IP address.
-    Ip,
     /// An IP address; empty for none.
     IpOrNone,
     /// `host:port`.
@@ -86,8 +84,7 @@ impl Kind {
                 Some(text) if text.is_empty() || Path::new(&text).is_file() => Ok(text.into()),
                 _ => Err("the path of a file that is there".into()),
             },
-            Self::Ip => ip(text(), false),
-            Self::IpOrNone => ip(text(), true),
+            Self::IpOrNone => ip(text()),
             Self::HostPort => host_port(text(), false),
             Self::HostPortOrNone => host_port(text(), true),
             Self::Servers => match text() {
@@ -144,9 +141,9 @@ fn text(given: &Given) -> Option<String> {
     }
 }
 
-fn ip(text: Option<String>, none: bool) -> Result<Value, String> {
+fn ip(text: Option<String>) -> Result<Value, String> {
     match text {
-        Some(text) if (none && text.is_empty()) || text.parse::<IpAddr>().is_ok() => Ok(text.into()),
+        Some(text) if text.is_empty() || text.parse::<IpAddr>().is_ok() => Ok(text.into()),
         _ => Err("an IP address".into()),
     }
 }
@@ -325,7 +322,7 @@ mod tests {
             ),
             (Kind::Whole(0, 65_535, "a port"), "'10'", "a port from 0 to 65535"),
             (Kind::Switch, "maybe", "true or false"),
-            (Kind::Ip, "cloud", "an IP address"),
+            (Kind::IpOrNone, "cloud", "an IP address"),
             (Kind::HostPort, "127.0.0.1", "host:port with a port up to 65535"),
             (
                 Kind::HostPort,

@@ -172,7 +172,7 @@ impl Laying {
 
     /// What a name, in any case, stands for below a path.
     fn child(&self, path: &str, name: &str) -> Option<Child> {
-        let below = self.keys.iter().filter_map(|(full, key)| {
+        self.keys.iter().find_map(|(full, key)| {
             let rest = if path.is_empty() {
                 full
             } else {
@@ -181,16 +181,15 @@ impl Laying {
             let (segment, more) = rest
                 .split_once('.')
                 .map_or((rest, false), |(segment, _)| (segment, true));
-            segment
-                .eq_ignore_ascii_case(name)
-                .then_some((segment, more, *key))
-        });
-        // The very name wins over one in another case.
-        let (segment, more, key) = below.max_by_key(|(segment, ..)| *segment == name)?;
-        Some(match more {
-            false => Child::Leaf(key),
-            true if path.is_empty() => Child::Branch(segment.to_owned()),
-            true => Child::Branch(format!("{path}.{segment}")),
+            if !segment.eq_ignore_ascii_case(name) {
+                return None;
+            }
+            let until = full.len() - rest.len() + segment.len();
+            Some(if more {
+                Child::Branch(full[..until].to_owned())
+            } else {
+                Child::Leaf(*key)
+            })
         })
     }
 

@@ -37,25 +37,35 @@ pub struct LogArguments {
     klog: KlogArguments,
 }
 
-/// Accepted for the sake of existing units.
+/// Accepted for the sake of existing units. Go's flags take `_` for `-`.
 #[derive(Debug, Args)]
 struct KlogArguments {
     #[arg(long, hide = true, value_name = "PATTERN")]
     vmodule: Option<String>,
-    #[arg(long, hide = true, alias = "log_flush_frequency")]
-    log_flush_frequency: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    logtostderr: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    alsologtostderr: Option<String>,
     #[arg(long, hide = true, alias = "log_dir")]
     log_dir: Option<String>,
     #[arg(long, hide = true, alias = "log_file")]
     log_file: Option<String>,
     #[arg(long, hide = true, alias = "log_file_max_size")]
     log_file_max_size: Option<String>,
+    #[arg(long, hide = true, alias = "log_flush_frequency")]
+    log_flush_frequency: Option<String>,
+    #[arg(long, hide = true, alias = "log_backtrace_at")]
+    log_backtrace_at: Option<String>,
     #[arg(long, hide = true)]
     stderrthreshold: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    logtostderr: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    alsologtostderr: Option<String>,
+    #[arg(long, hide = true, alias = "one_output", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    one_output: Option<String>,
+    #[arg(long, hide = true, alias = "add_dir_header", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    add_dir_header: Option<String>,
+    #[arg(long, hide = true, alias = "skip_headers", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    skip_headers: Option<String>,
+    #[arg(long, hide = true, alias = "skip_log_headers", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    skip_log_headers: Option<String>,
 }
 
 impl ExampleArguments {
@@ -74,8 +84,7 @@ impl LogArguments {
     pub fn filter(&self) -> &'static str {
         match self.verbosity {
             ..=3 => "info",
-            4..=5 => "debug",
-            _ => "trace",
+            _ => "debug",
         }
     }
 
@@ -86,16 +95,28 @@ impl LogArguments {
         if files.into_iter().any(Option::is_some) {
             tracing::warn!("--log-dir and --log-file have no effect here: the log goes to standard error");
         }
-        if klog.vmodule.is_some() {
-            tracing::warn!("--vmodule has no effect here: RUST_LOG says what is logged of which part");
+        let parts = [&klog.vmodule, &klog.log_backtrace_at, &klog.stderrthreshold];
+        if parts.into_iter().any(Option::is_some) {
+            tracing::warn!(
+                "--vmodule, --stderrthreshold and --log-backtrace-at have no effect here: RUST_LOG says what is logged"
+            );
         }
-        tracing::debug!(
-            flush = ?klog.log_flush_frequency,
-            logtostderr = ?klog.logtostderr,
-            alsologtostderr = ?klog.alsologtostderr,
-            stderrthreshold = ?klog.stderrthreshold,
-            "klog's other flags say what is always so"
-        );
+        let always = [
+            &klog.logtostderr,
+            &klog.alsologtostderr,
+            &klog.log_flush_frequency,
+        ];
+        let form = [
+            &klog.one_output,
+            &klog.add_dir_header,
+            &klog.skip_headers,
+            &klog.skip_log_headers,
+        ];
+        if always.into_iter().chain(form).any(Option::is_some) {
+            tracing::debug!(
+                "klog's flags of form have no effect here: events go to standard error at once, one a line"
+            );
+        }
     }
 }
 

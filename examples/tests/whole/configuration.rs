@@ -68,7 +68,12 @@ async fn the_flags_of_kubeedge_s_units_and_scripts_are_taken() {
                 "--log-flush-frequency=5s",
                 "--stderrthreshold=2",
             ],
-            &["--alsologtostderr", "--log_dir=/var/log/kubeedge"],
+            &[
+                "--alsologtostderr",
+                "--log_dir=/var/log/kubeedge",
+                "--skip_headers",
+                "--one-output=true",
+            ],
         ] {
             let arguments = [flags, &[config.as_str(), "config"]].concat();
             assert!(

@@ -97,10 +97,10 @@ const HUB: &[Run] = &[
     ),
 ];
 
-/// What each listener takes. Port 0 takes any free port.
+/// What each listener takes. An empty address is every address, port 0 any free port.
 const LISTEN: &[(&str, Kind)] = &[
     ("enable", Kind::Switch),
-    ("address", Kind::Ip),
+    ("address", Kind::IpOrNone),
     ("port", Kind::Whole(0, 65_535, "a port")),
 ];
 
