@@ -247,3 +247,65 @@ fn scope(text: &str) -> Result<Scope, String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_registered_as_its_file_says() {
+        let mut config = EdgeCore::default();
+        let edged = &mut config.modules.edged;
+        edged.node_labels = [("shop".to_owned(), "1".to_owned())].into();
+        edged.node_ip = "192.0.2.7".into();
+        edged.register_schedulable = false;
+        let kubelet = &mut edged.tailored_kubelet_config;
+        kubelet.register_with_taints = vec![serde_json::json!({ "key": "edge", "effect": "NoSchedule" })];
+        kubelet.max_pods = 7;
+        kubelet.node_lease_duration_seconds = 80;
+        kubelet.node_status_report_frequency = "1m0s".into();
+        let agent = agent(&config).unwrap();
+        assert_eq!(agent.labels["shop"], "1");
+        assert_eq!(agent.internal_ip.as_deref(), Some("192.0.2.7"));
+        assert_eq!((agent.schedulable, agent.pods, agent.taints.len()), (false, 7, 1));
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            (agent.lease_duration, agent.lease_interval, agent.status_interval),
+            (seconds(80), seconds(20), seconds(60))
+        );
+
+        config.modules.edged.tailored_kubelet_config.register_node = false;
+        assert!(super::agent(&config).is_none(), "somebody else registers it");
+        config.modules.edged.tailored_kubelet_config.register_node = true;
+        config.modules.edged.enable = false;
+        assert!(super::agent(&config).is_none(), "a kubelet speaks for it");
+    }
+
+    #[test]
+    fn a_cloud_is_dialled_as_the_file_says() {
+        let mut config = EdgeCore::default();
+        let hub = &mut config.modules.edge_hub;
+        hub.http_server = "https://cloud".into();
+        hub.websocket.server = "a:1, [2001:db8::1]:2".into();
+        hub.websocket.handshake_timeout = 7;
+        hub.websocket.write_deadline = 0;
+        hub.heartbeat = 3;
+        let made = hub_config(&config).unwrap();
+        assert_eq!(made.enroll.http_servers, [Endpoint::parse("cloud:443").unwrap()]);
+        assert_eq!(made.websocket.len(), 2);
+        assert_eq!(made.handshake_timeout, Duration::from_secs(7));
+        assert_eq!(
+            made.write_deadline,
+            Duration::from_secs(15),
+            "0 is KubeEdge's default"
+        );
+        assert!(made.quic.is_empty());
+
+        config.modules.edge_hub.websocket.enable = false;
+        config.modules.edge_hub.quic.enable = true;
+        config.modules.edge_hub.quic.handshake_timeout = 8;
+        let made = hub_config(&config).unwrap();
+        assert_eq!((made.websocket.len(), made.quic.len()), (0, 1));
+        assert_eq!(made.handshake_timeout, Duration::from_secs(8));
+    }
+}

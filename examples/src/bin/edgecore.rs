@@ -1,6 +1,6 @@
 //! The node half, ready to run, with a KubeEdge `edgecore.yaml`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -83,10 +83,8 @@ fn effective(arguments: &Arguments) -> Result<Loaded<EdgeCore>, String> {
     let mut loaded: Loaded<EdgeCore> = config::of_process(arguments.config.as_deref())?;
     let config = &mut loaded.config;
     let hub = &mut config.modules.edge_hub;
-    match std::fs::read_to_string(BOOTSTRAP) {
-        Ok(token) => hub.token = token.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(format!("cannot read {BOOTSTRAP}: {error}")),
+    if let Some(token) = config::bootstrap_token(Path::new(BOOTSTRAP))? {
+        hub.token = token;
     }
     if let Some(folder) = &arguments.data_dir {
         hub.tls_ca_file = folder.join("ca/rootCA.crt");

@@ -32,4 +32,4 @@ pub use kind::Kind;
 pub(crate) use kind::{duration, https};
 pub use load::{Configuration, Loaded, load};
 pub use mistake::ConfigError;
-pub use start::{ExampleArguments, LogArguments, of_process, to_yaml};
+pub use start::{ExampleArguments, LogArguments, bootstrap_token, of_process, to_yaml};

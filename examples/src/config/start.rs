@@ -136,6 +136,15 @@ pub fn of_process<T: Configuration>(file: Option<&Path>) -> Result<Loaded<T>, St
     Ok(loaded)
 }
 
+/// The token in the file that `keadm join` leaves until the node has its certificate, if there is one.
+pub fn bootstrap_token(file: &Path) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(file) {
+        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", file.display())),
+    }
+}
+
 /// The effective configuration as a file, its keys in KubeEdge's order.
 pub fn to_yaml<T: Configuration>(config: &T) -> Result<String, String> {
     let tree = serde_json::to_value(config).map_err(|error| error.to_string())?;

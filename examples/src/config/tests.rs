@@ -265,6 +265,18 @@ fn a_node_without_certificate_needs_a_token_that_is_one() {
 }
 
 #[test]
+fn a_token_may_lie_in_the_file_that_keadm_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bootstrap-edgecore.conf");
+    assert_eq!(bootstrap_token(&file), Ok(None));
+    std::fs::write(&file, "a.b.c.d\n").unwrap();
+    assert_eq!(bootstrap_token(&file), Ok(Some("a.b.c.d".into())));
+    std::fs::write(&file, "\n").unwrap();
+    assert_eq!(bootstrap_token(&file), Ok(None));
+    assert!(bootstrap_token(folder.path()).is_err());
+}
+
+#[test]
 fn one_way_to_the_cloud_is_needed() {
     let loaded = edge("modules: {edgeHub: {websocket: {enable: false}}}\n");
     let error = loaded.check().unwrap_err().to_string();

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use examples::cloud::Addresses;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::client::Api;
 use crate::process::Program;
 
 const CLOUDCORE: &str = env!("CARGO_BIN_EXE_cloudcore");
@@ -161,4 +163,36 @@ async fn a_node_that_can_never_join_is_told_so_at_once() {
             .any(|line| line.contains(wanted) && line.contains("token")),
         "{said:#?}"
     );
+}
+
+#[tokio::test]
+async fn a_hub_that_is_switched_off_leaves_the_rest_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let file = written(
+        &folder,
+        "modules:\n  edged: {hostnameOverride: edge-1}\n  edgeHub: {enable: false}\n  metaManager: {metaServer: {enable: true, server: \
+         '127.0.0.1:0'}}\n",
+    );
+    let mut edge = Program::configured(EDGECORE, &file, &["--data-dir", &data]);
+    let ready = edge.line("edgecore is ready").await;
+    edge.line("modules.edgeHub.enable is false").await;
+    let api = Addresses::parse(&ready).api.unwrap();
+    assert_eq!(Api(api).get("/healthz").await.status, 200);
+    edge.signal("-TERM").await;
+    assert!(edge.ended().await.0.success());
+
+    let file = written(
+        &folder,
+        "modules: {cloudHub: {enable: false}}\ncommonConfig: {monitorServer: {bindAddress: ''}}\nedgeTunnel: {standalone: {server: \
+         '127.0.0.1:0'}}\n",
+    );
+    let mut cloud = Program::configured(CLOUDCORE, &file, &["--standalone", "--data-dir", &data]);
+    let at = Addresses::parse(&cloud.line("cloudcore is ready").await);
+    assert!(
+        at.websocket.is_none() && at.https.is_none() && at.api.is_some(),
+        "{at:?}"
+    );
+    cloud.signal("-TERM").await;
+    assert!(cloud.ended().await.0.success());
 }
