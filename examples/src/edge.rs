@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use edgehub::enroll::EnrollConfig;
 use edgehub::store::EdgeStore;
-use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, NodeAgentConfig};
+use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, NodeAgentConfig, Taint};
 use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
 use metaserver::MetaServer;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -205,7 +206,9 @@ fn agent(config: &EdgeCore) -> Option<NodeAgentConfig> {
     };
     let agent = NodeAgentConfig {
         labels: edged.node_labels.clone(),
-        taints: kubelet.register_with_taints.clone(),
+        annotations: edged.annotations.clone(),
+        taints: kubelet.register_with_taints.iter().map(taint).collect(),
+        pod_cidr: Some(kubelet.pod_cidr.clone()).filter(|cidr| !cidr.is_empty()),
         schedulable: edged.register_schedulable,
         internal_ip: address,
         pods: kubelet.max_pods,
@@ -219,6 +222,15 @@ fn agent(config: &EdgeCore) -> Option<NodeAgentConfig> {
         status_interval: status_interval.unwrap_or(agent.status_interval),
         ..agent
     })
+}
+
+fn taint(taint: &Value) -> Taint {
+    let word = |key: &str| taint[key].as_str().unwrap_or_default().to_owned();
+    Taint {
+        key: word("key"),
+        value: word("value"),
+        effect: word("effect"),
+    }
 }
 
 fn node(config: &EdgeCore) -> Result<NodeId, String> {

@@ -60,6 +60,8 @@ pub struct Edged {
     pub node_ip: String,
     /// Labels that the node is registered with.
     pub node_labels: BTreeMap<String, String>,
+    /// Annotations that the node is registered with.
+    pub annotations: BTreeMap<String, String>,
     /// Whether the node takes pods from the beginning.
     pub register_schedulable: bool,
     /// `modules.edged.tailoredKubeletConfig`.
@@ -74,6 +76,9 @@ pub struct Kubelet {
     pub register_node: bool,
     /// Taints that the node is registered with.
     pub register_with_taints: Vec<Value>,
+    /// The addresses of the node's pods; empty where the cloud assigns them.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: String,
     /// How many pods the node takes.
     pub max_pods: u32,
     /// How long the node's lease is good.

@@ -24,9 +24,11 @@ edgeTunnel:
   - nodes
 modules:
   edged:
+    annotations: {}
     nodeIP: \"\"
     nodeLabels: {}
     tailoredKubeletConfig:
+      podCIDR: \"\"
       registerWithTaints: []
 ";
 
@@ -107,12 +109,13 @@ const NODE: &[Run] = &[
     Run::honoured(
         "modules.edged",
         "whether this program registers the node and speaks for it (switch it off where a kubelet does); the node's name (the \
-         host's by default), address (found by default) and labels; false for a node that takes no pods yet",
+         host's by default), address (found by default), labels and annotations (these as KubeEdge had them until 1.11); false for a node that takes no pods yet",
         &[
             ("enable", Kind::Switch),
             ("hostnameOverride", Kind::NodeName),
             ("nodeIP", Kind::IpOrNone),
             ("nodeLabels", Kind::TextMap),
+            ("annotations", Kind::TextMap),
             ("registerSchedulable", Kind::Switch),
         ],
     ),
@@ -217,7 +220,7 @@ const EARLIER: &[Run] = &[
     Run::named(
         "modules.edged",
         Earlier("earlier releases of KubeEdge had them, for its kubelet; let a kubelet run the node's pods"),
-        "annotations certDirectory cgroupDriver cgroupRoot cgroupsPerQOS clusterDNS clusterDomain cniBinDir cniCacheDir cniCacheDirs \
+        "certDirectory cgroupDriver cgroupRoot cgroupsPerQOS clusterDNS clusterDomain cniBinDir cniCacheDir cniCacheDirs \
          cniConfDir concurrentConsumers containerRuntime devicePluginEnabled dockerAddress dockerEndpoint dockershimRootDirectory \
          edgeCoreCgroups edgedMemoryCapacity enableMetrics exitOnLockContention experimentalCheckNodeCapabilitiesBeforeMount \
          gpuPluginEnabled imageCredentialProviderBinDir imageCredentialProviderConfigFile imageGCHighThreshold imageGCLowThreshold \

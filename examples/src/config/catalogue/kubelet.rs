@@ -11,11 +11,12 @@ pub(super) const ADVICE: &str =
 pub(super) const RUNS: &[Run] = &[
     Run::honoured(
         PATH,
-        "whether the node is registered, with which taints, for how many pods; how long its lease is good, and how often its \
+        "whether the node is registered, with which taints, with which addresses for its pods, for how many pods; how long its lease is good, and how often its \
          status is reported though nothing changed",
         &[
             ("registerNode", Kind::Switch),
             ("registerWithTaints", Kind::Taints),
+            ("podCIDR", Kind::Text),
             ("maxPods", Kind::Whole(0, i32::MAX, "a number of pods")),
             (
                 "nodeLeaseDurationSeconds",
@@ -32,7 +33,7 @@ pub(super) const RUNS: &[Run] = &[
          streamingConnectionIdleTimeout nodeStatusUpdateFrequency imageMinimumGCAge imageMaximumGCAge imageGCHighThresholdPercent \
          imageGCLowThresholdPercent volumeStatsAggPeriod kubeletCgroups systemCgroups cgroupRoot cgroupsPerQOS cgroupDriver \
          singleProcessOOMKill cpuManagerPolicy cpuManagerPolicyOptions cpuManagerReconcilePeriod memoryManagerPolicy \
-         topologyManagerPolicy topologyManagerScope topologyManagerPolicyOptions qosReserved runtimeRequestTimeout hairpinMode podCIDR \
+         topologyManagerPolicy topologyManagerScope topologyManagerPolicyOptions qosReserved runtimeRequestTimeout hairpinMode \
          podPidsLimit resolvConf cpuCFSQuota cpuCFSQuotaPeriod nodeStatusMaxImages maxOpenFiles contentType serializeImagePulls \
          maxParallelImagePulls evictionHard evictionSoft evictionSoftGracePeriod evictionPressureTransitionPeriod \
          evictionMaxPodGracePeriod evictionMinimumReclaim podsPerCore enableControllerAttachDetach protectKernelDefaults \
