@@ -343,6 +343,10 @@ impl Cluster for Strange {
         .boxed()
     }
 
+    fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        self.cluster.allows(request)
+    }
+
     fn registry(&self) -> &Registry {
         self.cluster.registry()
     }
