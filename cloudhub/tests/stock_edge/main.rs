@@ -5,6 +5,7 @@ mod applications;
 mod cloud;
 mod connection;
 mod delivery;
+mod devices;
 mod identity;
 mod joining;
 mod metamanager;

@@ -431,6 +431,20 @@ pub(crate) async fn answer(answered: oneshot::Receiver<Value>) -> Value {
         .expect("the connection stands")
 }
 
+/// Why it failed, in whichever of the forms that a Go edge understands. None when it did not.
+pub(crate) fn failure(answer: &Value) -> Option<String> {
+    let content = &answer["content"];
+    if answer["route"]["operation"] == "error" {
+        return content.as_str().map(str::to_owned);
+    }
+    let status = content
+        .get("ErrStatus")
+        .or_else(|| content.get("Err")?.get("ErrStatus"))?;
+    // An empty one reads as success.
+    let filled = status["status"] == "Failure" && status["code"].as_u64().is_some_and(|code| code >= 400);
+    filled.then(|| status["message"].to_string())
+}
+
 /// What an application was answered: its body, or its error.
 pub(crate) fn applied(answer: &Value) -> Result<Value, Value> {
     let route = &answer["route"];
