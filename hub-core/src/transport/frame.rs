@@ -10,6 +10,8 @@ use super::outbox::Outbox;
 pub(super) enum Frame {
     /// A whole message, encoded.
     Message(Bytes),
+    /// A piece of a message whose end has not come: a sign of life. Only read.
+    Piece,
     /// Asks for a [`Frame::Pong`] with the same content. At most 125 bytes.
     Ping(Bytes),
     /// Answers a ping.

@@ -33,7 +33,7 @@ pub(super) struct Framed<S, F> {
     closing: bool,
     /// The reader queued a frame of its own (a pong, a close) that is to leave without a flush by the sink's user.
     answering: bool,
-    /// The latest pong that found the queue full; older ones need no answer (RFC 6455, section 5.5.3).
+    /// The latest pong that found no place; older ones need no answer (RFC 6455, section 5.5.3).
     pong: Option<Bytes>,
     /// Who waits in the sink, in case reader and writer are two tasks: the stream remembers one waker for writing only.
     writer: Option<Waker>,
@@ -126,7 +126,7 @@ where
                 self.answer();
                 Ok(Inbound::Alive)
             }
-            Frame::Pong(_) => Ok(Inbound::Alive),
+            Frame::Pong(_) | Frame::Piece => Ok(Inbound::Alive),
             Frame::Close(reason) => {
                 self.reading = Reading::Closed;
                 if !self.closing {
@@ -140,16 +140,24 @@ where
         }
     }
 
-    /// Queues the pong that is owed, unless the peer does not read: then it stays the only one.
+    /// Queues the pong that is owed: before what waits, where that is much, as a peer on a slow link counts the seconds. One at a time,
+    /// so that nothing grows when the peer does not read.
     fn answer(&mut self) {
-        if self.closing {
-            self.pong = None;
-        } else if self.out.len() < self.queue_bytes_max
-            && let Some(content) = self.pong.take()
-        {
+        let Some(content) = self.pong.take().filter(|_| !self.closing) else {
+            return;
+        };
+        if self.out.len() < self.queue_bytes_max {
             self.queue(Frame::Pong(content));
-            self.answering = true;
+        } else {
+            let mut pong = Outbox::default();
+            self.framing
+                .write(Frame::Pong(content.clone()), self.codec.is_text(), &mut pong);
+            if !self.out.interpose(pong) {
+                self.pong = Some(content);
+                return;
+            }
         }
+        self.answering = true;
     }
 
     fn queue(&mut self, frame: Frame) {

@@ -87,6 +87,8 @@ impl Framing for LengthPrefixed {
     fn write(&mut self, frame: Frame, _text: bool, out: &mut Outbox) {
         let (kind, payload) = match frame {
             Frame::Message(bytes) => (MESSAGE, bytes),
+            // Nobody writes these: messages are not cut here.
+            Frame::Piece => return,
             Frame::Ping(bytes) => (PING, bytes),
             Frame::Pong(bytes) => (PONG, bytes),
             Frame::Close(None) => (CLOSE, Bytes::new()),

@@ -140,7 +140,7 @@ impl WebSocketFraming {
         current.missing -= take;
     }
 
-    /// The frame is whole. Fragments but the last give nothing.
+    /// The frame is whole. Of a message its last fragment gives all.
     fn end(&mut self, current: Current) -> Result<Option<Frame>, TransportError> {
         let header = current.header;
         Ok(match header.opcode {
@@ -155,9 +155,34 @@ impl WebSocketFraming {
             }
             OpCode::Data(_) => {
                 self.fragmented = true;
-                None
+                Some(Frame::Piece)
             }
         })
+    }
+
+    /// One frame, or one fragment of a message.
+    fn lay(&mut self, opcode: OpCode, is_final: bool, payload: Bytes, out: &mut Outbox) {
+        let mask = match &mut self.role {
+            Role::Server => None,
+            Role::Client(state) => Some(next_mask(state)),
+        };
+        let header = FrameHeader {
+            is_final,
+            opcode,
+            mask,
+            ..FrameHeader::default()
+        };
+        let mut head = [0; HEADER_MAX];
+        let mut cursor = Cursor::new(&mut head[..]);
+        header
+            .format(payload.len() as u64, &mut cursor)
+            .expect("the longest header fits");
+        let size = usize::try_from(cursor.position()).unwrap_or(HEADER_MAX);
+        out.put(&head[..size]);
+        match mask {
+            None => out.share(payload),
+            Some(mask) => apply_mask(out.put_mut(&payload), mask, 0),
+        }
     }
 }
 
@@ -179,9 +204,11 @@ impl Framing for WebSocketFraming {
     }
 
     fn write(&mut self, frame: Frame, text: bool, out: &mut Outbox) {
-        let (opcode, payload) = match frame {
+        let (opcode, mut payload) = match frame {
             Frame::Message(bytes) if text => (OpCode::Data(Data::Text), bytes),
             Frame::Message(bytes) => (OpCode::Data(Data::Binary), bytes),
+            // Nobody writes these: a message is cut below.
+            Frame::Piece => return,
             Frame::Ping(bytes) => (OpCode::Control(Control::Ping), bytes),
             Frame::Pong(bytes) => (OpCode::Control(Control::Pong), bytes),
             Frame::Close(None) => (OpCode::Control(Control::Close), Bytes::new()),
@@ -191,26 +218,15 @@ impl Framing for WebSocketFraming {
                 (OpCode::Control(Control::Close), payload.into())
             }
         };
-        let mask = match &mut self.role {
-            Role::Server => None,
-            Role::Client(state) => Some(next_mask(state)),
-        };
-        let header = FrameHeader {
-            opcode,
-            mask,
-            ..FrameHeader::default()
-        };
-        let mut head = [0; HEADER_MAX];
-        let mut cursor = Cursor::new(&mut head[..]);
-        header
-            .format(payload.len() as u64, &mut cursor)
-            .expect("the longest header fits");
-        let size = usize::try_from(cursor.position()).unwrap_or(HEADER_MAX);
-        out.put(&head[..size]);
-        match mask {
-            None => out.share(payload),
-            Some(mask) => apply_mask(out.put_mut(&payload), mask, 0),
+        let mut opcode = opcode;
+        while payload.len() > FRAGMENT {
+            let piece = payload.split_to(FRAGMENT);
+            self.lay(opcode, false, piece, out);
+            out.end_frame();
+            opcode = OpCode::Data(Data::Continue);
         }
+        self.lay(opcode, true, payload, out);
+        out.end_frame();
     }
 }
 
@@ -265,6 +281,8 @@ fn protocol(text: &str) -> TransportError {
     TransportError::Protocol(text.to_owned())
 }
 
+/// Messages beyond this are cut, so that a pong can leave between two pieces.
+const FRAGMENT: usize = 64 << 10;
 /// The longest frame header: two bytes, eight of length, four of mask.
 const HEADER_MAX: usize = 14;
 
@@ -301,7 +319,9 @@ mod tests {
         for piece in pieces {
             let mut input = *piece;
             while let Some(frame) = framing.read(&mut input)? {
-                frames.push(frame);
+                if frame != Frame::Piece {
+                    frames.push(frame);
+                }
             }
             assert!(input.is_empty());
         }
@@ -334,6 +354,32 @@ mod tests {
                 [Frame::Ping("between".into()), Frame::Message(text.clone().into())]
             );
         }
+    }
+
+    #[test]
+    fn a_pong_leaves_between_two_pieces_of_a_large_message() {
+        for (mut from, mut to) in [(server(), client()), (client(), server())] {
+            let large = Frame::Message(vec![b' '; 300_000].into());
+            let (mut out, mut pong) = (Outbox::default(), Outbox::default());
+            from.write(large.clone(), true, &mut out);
+            from.write(Frame::Pong("there".into()), true, &mut pong);
+            assert!(out.interpose(pong));
+            let wire = bytes_of(&mut out);
+            assert_eq!(
+                read_all(&mut to, &[&wire[..80_000]]).unwrap(),
+                [Frame::Pong("there".into())]
+            );
+            assert_eq!(read_all(&mut to, &[&wire[80_000..]]).unwrap(), [large]);
+        }
+    }
+
+    #[test]
+    fn each_piece_of_a_message_is_a_sign_of_life() {
+        let (mut from, mut to, mut out) = (client(), server(), Outbox::default());
+        from.write(Frame::Message(vec![b' '; 200_000].into()), true, &mut out);
+        let wire = bytes_of(&mut out);
+        let mut input = &wire[..70_000];
+        assert_eq!(to.read(&mut input).unwrap(), Some(Frame::Piece));
     }
 
     #[test]
