@@ -123,4 +123,25 @@ mod tests {
         assert_eq!(answer("\"OK\""), Ok(None));
         assert_eq!(answer("7"), Err(0));
     }
+
+    #[test]
+    fn a_plain_answer_is_an_object_or_a_denial() {
+        let document = |operation: Operation, content: Content| {
+            let route = Route::new("edgecontroller", "resource", operation, "shop/configmap/a");
+            document(&Message::new(route, content)).map_err(|denied| denied.code)
+        };
+        let json = |text: &'static str| Content::from_json(Bytes::from_static(text.as_bytes()));
+        let object = "{\"kind\":\"ConfigMap\"}";
+        assert_eq!(document(Operation::Response, json(object)), Ok(object.into()));
+        assert_eq!(
+            document(Operation::Response, Content::string(object)),
+            Ok(object.into())
+        );
+        let gone = r#"{"ErrStatus":{"code":404,"message":"no"}}"#;
+        assert_eq!(document(Operation::Response, json(gone)), Err(404));
+        assert_eq!(document(Operation::Error, Content::string("no")), Err(0));
+        for odd in ["null", "7", "[]", "\"OK\""] {
+            assert_eq!(document(Operation::Response, json(odd)), Err(0), "{odd}");
+        }
+    }
 }

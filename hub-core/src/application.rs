@@ -318,8 +318,11 @@ impl Application {
         }
         // KubeEdge puts a client's error into the reason, an API server's into the error.
         const UNKNOWN: &str = "the server could not find the requested resource";
+        // It wraps what an API server says to a list, and so loses the code.
         let reason = if self.reason.contains(UNKNOWN) {
             Reason::NotFound
+        } else if self.reason.contains(" is forbidden: ") {
+            Reason::Forbidden
         } else {
             Reason::InternalError
         };
@@ -622,10 +625,24 @@ mod tests {
 
     #[test]
     fn a_reason_without_a_status_is_an_error_all_the_same() {
-        let json = r#"{"ID":"x","Key":"/a/b","Verb":"list","Option":"e30=","ReqBody":null,"RespBody":"","Status":"Rejected",
-            "Reason":"get current list error: the server could not find the requested resource","Error":{"ErrStatus":{"metadata":{}}},"Timestamp":null}"#;
-        let application = Application::from_content(&Content::from_json(json.into())).unwrap();
-        assert_eq!(application.to_response().code, 404);
+        for (reason, code) in [
+            (
+                "get current list error: the server could not find the requested resource",
+                404,
+            ),
+            (
+                "get current list error: secrets is forbidden: User cannot list resource",
+                403,
+            ),
+            ("converting kubeClient failed", 500),
+        ] {
+            let json = format!(
+                r#"{{"ID":"x","Key":"/a/b","Verb":"list","Option":"e30=","ReqBody":null,"RespBody":"","Status":"Rejected",
+                "Reason":"{reason}","Error":{{"ErrStatus":{{"metadata":{{}}}}}},"Timestamp":null}}"#
+            );
+            let application = Application::from_content(&Content::from_json(json.into())).unwrap();
+            assert_eq!(application.to_response().code, code, "{reason}");
+        }
     }
 
     #[test]

@@ -531,13 +531,16 @@ impl Driver {
             message,
         };
         let handler = Handler::clone(&self.handler);
-        self.handling.push(Box::pin(async move {
+        let handled = async move {
             let outcome = match handler.oneshot(request).await {
                 Ok(outcome) => outcome,
                 Err(never) => match never {},
             };
             (id, outcome)
-        }));
+        };
+        // Handlers begin in the order of arrival. One whose first step tokio's budget puts off would begin after its successors.
+        self.handling
+            .push(Box::pin(tokio::task::coop::unconstrained(handled)));
     }
 
     fn next_deadline(&self) -> Option<Instant> {

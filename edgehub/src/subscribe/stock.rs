@@ -26,7 +26,11 @@ use crate::upstream;
 
 /// The watches that the cloud took, by scope. They outlive connections, and are named anew on each.
 #[derive(Debug, Default)]
-pub(super) struct Watches(BTreeMap<Scope, Application>);
+pub(super) struct Watches {
+    taken: BTreeMap<Scope, Application>,
+    /// A cloud that answers no lists was told of.
+    silence_told: bool,
+}
 
 /// Keeps the wanted scopes filled. Ends only by being dropped.
 pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut Watches) {
@@ -46,9 +50,9 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut 
             round = now + shared.config.relist.mul_f64(0.5 + 0.5 * share());
         }
         let scopes = wanted(shared, store);
-        let before = watches.0.len();
-        watches.0.retain(|scope, _| scopes.contains(scope));
-        synced &= watches.0.len() == before;
+        let before = watches.taken.len();
+        watches.taken.retain(|scope, _| scopes.contains(scope));
+        synced &= watches.taken.len() == before;
         let mut failed = false;
         // What every node gets is pushed, but a cloud that believes it delivered does not repeat itself.
         for scope in own.iter().chain(&scopes) {
@@ -109,7 +113,7 @@ async fn fill(
         Err(ListError::Denied(answer)) if watch => {
             let reason = String::from_utf8_lossy(&answer.body);
             tracing::warn!(%scope, %reason, "the cloud does not give this node what a client of it wants; check its permissions");
-            watches.0.remove(scope);
+            watches.taken.remove(scope);
             return store
                 .apply(vec![Change::Drop(scope.clone())])
                 .await
@@ -117,9 +121,17 @@ async fn fill(
                 .map_err(|_| Unfilled);
         }
         Err(error) => {
+            if matches!(error, ListError::Call(CallError::TimedOut)) && !watches.silence_told {
+                watches.silence_told = true;
+                tracing::warn!(
+                    %scope,
+                    "the cloud does not answer lists; a stock cloud does so with modules.dynamicController.enable. \
+                     What it pushes unasked arrives all the same"
+                );
+            }
             tracing::debug!(%scope, %error, "a scope could not be listed");
             // Its kind may be gone, and a watch of it the end of the cloud.
-            watches.0.remove(scope);
+            watches.taken.remove(scope);
             return Err(Unfilled);
         }
     };
@@ -129,7 +141,7 @@ async fn fill(
             return Err(Unfilled);
         }
     }
-    if !watch || !scope.fields.is_empty() || watches.0.contains_key(scope) {
+    if !watch || !scope.fields.is_empty() || watches.taken.contains_key(scope) {
         return Ok(());
     }
     let application = watch_of(&shared.config.node, scope);
@@ -140,7 +152,7 @@ async fn fill(
             return Err(Unfilled);
         }
     }
-    watches.0.insert(scope.clone(), application);
+    watches.taken.insert(scope.clone(), application);
     Ok(())
 }
 
@@ -204,7 +216,7 @@ async fn read(shared: &Shared, scope: &Scope) -> Result<ApiResponse, ListError> 
 /// knows of none, and KubeEdge's edges do not tell it (weak spot L10). Gives the scopes that it does not watch.
 async fn sync(shared: &Shared, watches: &mut Watches) -> Option<Vec<Scope>> {
     let all: BTreeMap<_, _> = watches
-        .0
+        .taken
         .values()
         .map(|application| (&application.id, application))
         .collect();
@@ -214,11 +226,13 @@ async fn sync(shared: &Shared, watches: &mut Watches) -> Option<Vec<Scope>> {
     let failed: BTreeMap<String, serde::de::IgnoredAny> =
         answer.content.decode("the watches that failed").ok()?;
     let unwatched = watches
-        .0
+        .taken
         .iter()
         .filter(|(_, application)| failed.contains_key(&application.id));
     let unwatched: Vec<_> = unwatched.map(|(scope, _)| scope.clone()).collect();
-    unwatched.iter().for_each(|scope| drop(watches.0.remove(scope)));
+    unwatched
+        .iter()
+        .for_each(|scope| drop(watches.taken.remove(scope)));
     Some(unwatched)
 }
 

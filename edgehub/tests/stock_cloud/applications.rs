@@ -142,6 +142,11 @@ async fn what_an_api_server_denies_inside_a_list_is_a_denial_and_no_fault() {
     let unknown = GroupVersionResource::new("example.com", "v1", "gadgets");
     let list = ApiRequest::resource(Verb::List, unknown, None, None);
     assert_eq!(edge.handle.request(list).await.unwrap().code, 404);
+    cloud.mood(|moods| moods.forbids_lists = true);
+    assert_eq!(
+        edge.handle.request(request(Verb::List, None)).await.unwrap().code,
+        403
+    );
 }
 
 #[tokio::test]

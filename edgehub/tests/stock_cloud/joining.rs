@@ -8,6 +8,7 @@ use hub_core::transport::Endpoint;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
+use crate::peer::ca::Ca;
 use crate::peer::{PeerConfig, StockCloud};
 use crate::world::{Edge, HOUR, NODE, config, fresh, within};
 
@@ -151,6 +152,30 @@ async fn the_names_of_a_stock_server_may_have_empty_ones_among_them() {
         config.enroll.http_servers = vec![to(&cloud.https)];
         Edge::start(config, directory).up().await;
     }
+}
+
+#[tokio::test]
+async fn an_address_of_no_length_among_the_names_is_stepped_over() {
+    // What cloudcore makes of a name in `advertiseAddress`.
+    let cloud = StockCloud::with(PeerConfig {
+        names: vec![Ca::NO_ADDRESS, "127.0.0.1"],
+        ..PeerConfig::default()
+    })
+    .await;
+    let (config, directory) = fresh(&cloud);
+    Edge::start(config, directory).up().await;
+}
+
+#[tokio::test]
+async fn an_old_cloud_that_speaks_tls_1_2_only_is_spoken_to() {
+    let cloud = StockCloud::with(PeerConfig {
+        only_tls12: true,
+        ..PeerConfig::default()
+    })
+    .await;
+    let edge = Edge::join(&cloud).await;
+    cloud.hear("keepalive", "node").await;
+    assert!(edge.handle.link().borrow().is_up());
 }
 
 #[tokio::test]

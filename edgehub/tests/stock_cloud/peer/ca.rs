@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use hub_core::transport::Identity;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -15,6 +15,9 @@ pub struct Ca {
 }
 
 impl Ca {
+    /// Among the names of a server: an address of no length, beside 127.0.0.1 only.
+    pub const NO_ADDRESS: &str = "no address";
+
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = subject("KubeEdge", "KubeEdge");
@@ -28,6 +31,13 @@ impl Ca {
     pub fn server(&self, names: &[&str]) -> Identity {
         let mut params = subject("KubeEdge", "KubeEdge");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if names.contains(&Self::NO_ADDRESS) {
+            // rcgen writes no such thing: an address of no bytes, and 127.0.0.1.
+            let names = [0x30, 8, 0x87, 0, 0x87, 4, 127, 0, 0, 1].to_vec();
+            let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], names);
+            params.custom_extensions.push(names);
+            return self.identity(&params);
+        }
         let name = |name: &&str| match name.parse() {
             Ok(address) => SanType::IpAddress(address),
             Err(_) => SanType::DnsName((*name).try_into().unwrap()),

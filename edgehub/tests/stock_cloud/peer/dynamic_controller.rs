@@ -4,15 +4,22 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::Moods;
 use super::api::{Api, by_plural, error_status, merge, part};
 
-/// Executes an application and gives it back with its answer. A watch gives the words that its listener listens for.
-pub fn execute(api: &mut Api, application: &Value) -> Value {
+/// Executes an application, and gives it back with its answer.
+pub fn execute(api: &mut Api, moods: Moods, application: &Value) -> Value {
     let key = application["Key"].as_str().unwrap();
     let verb = application["Verb"].as_str().unwrap();
     let (resource, namespace, name) = (part(key, 3), part(key, 4), part(key, 5));
     let mut answer = application.clone();
     let result = match by_plural(resource) {
+        _ if moods.forbids_lists && verb == "list" => {
+            let text = format!(
+                "{resource} is forbidden: User \"system:node:edge-1\" cannot list resource \"{resource}\""
+            );
+            Err(error_status(403, "Forbidden", &text))
+        }
         None if key == "/version" => Ok(json!({ "major": "1", "minor": "32" })),
         None => Err(error_status(404, "NotFound", UNKNOWN)),
         Some(kind) => {

@@ -54,6 +54,8 @@ pub struct PeerConfig {
     pub keepalive: Duration,
     /// The names in the server's certificate.
     pub names: Vec<&'static str>,
+    /// An old program, or one that was told so.
+    pub only_tls12: bool,
     /// How far the cloud's clock is ahead.
     pub clock_ahead: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for PeerConfig {
             sync: Duration::from_millis(50),
             keepalive: Duration::from_secs(30),
             names: vec!["", "127.0.0.1"],
+            only_tls12: false,
             clock_ahead: Duration::ZERO,
         }
     }
@@ -86,6 +89,8 @@ pub struct Moods {
     pub no_pongs: bool,
     /// Watch events get lost.
     pub loses_events: bool,
+    /// This node may list nothing.
+    pub forbids_lists: bool,
     /// SyncController rests.
     pub no_repair: bool,
     /// Answers take this long.

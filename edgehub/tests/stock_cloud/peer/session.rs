@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, ReadHalf, WriteHalf};
@@ -29,8 +30,13 @@ fn tls(cloud: &StockCloud) -> TlsAcceptor {
     roots.add(cloud.ca.certificate.clone()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     let identity = cloud.ca.server(&cloud.config.names);
+    let versions: &[&'static SupportedProtocolVersion] = if cloud.config.only_tls12 {
+        &[&TLS12]
+    } else {
+        &[&TLS12, &TLS13]
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(identity.chain, identity.key)
@@ -390,7 +396,8 @@ pub async fn applications(cloud: StockCloud, mut queue: mpsc::UnboundedReceiver<
         } else {
             let application = &message["content"];
             let before = cloud.state().api.objects.clone();
-            let answer = dynamic_controller::execute(&mut cloud.state().api, application);
+            let moods = cloud.state().moods;
+            let answer = dynamic_controller::execute(&mut cloud.state().api, moods, application);
             if application["Verb"] == "watch" && answer["Status"] == "Approved" {
                 let id = application["ID"].as_str().unwrap().to_owned();
                 cloud.state().listeners.insert(id, application.clone());
