@@ -7,7 +7,8 @@
 //!   patch null/nodepatch/<n>              at once, and every status interval; 404: it was deleted
 //! ```
 //!
-//! The messages are those of a stock edge (tunnel specification §6.3). Nothing here goes through the journal: a lease or a
+//! The messages are those of a stock edge (tunnel specification §6.3). An old cloud that has no answer to one of them gets
+//! `insert` and `update` of `null/nodestatus/<n>`, as edges before v1.14 said it. Nothing here goes through the journal: a lease or a
 //! status of the past helps nobody, so on a new connection the present one is sent.
 //!
 //! **A node that was deleted in the cluster.** A stock cloud drops the connection and lets the next one in as if nothing had happened.
@@ -37,6 +38,7 @@ pub(crate) async fn run(shared: &Shared) {
         config,
         uid: None,
         lease: None,
+        old: false,
         ready_since: describe::now(),
     };
     let mut number = 0;
@@ -56,6 +58,8 @@ struct Agent<'a> {
     uid: Option<String>,
     /// The lease as the cloud has it.
     lease: Option<Value>,
+    /// The cloud does not answer what edges say since v1.14.
+    old: bool,
     /// Since when the node is ready, as far as it knows.
     ready_since: String,
 }
@@ -63,6 +67,10 @@ struct Agent<'a> {
 impl Agent<'_> {
     /// Speaks on one connection. Ends only by being dropped.
     async fn speak(&mut self) {
+        // The next connection may lead to a newer cloud.
+        if std::mem::take(&mut self.old) {
+            self.uid = None;
+        }
         loop {
             self.register().await;
             self.report().await;
@@ -108,7 +116,14 @@ impl Agent<'_> {
                 if matches!(&reported, Err(AskError::Denied(denied)) if denied.code == 404) {
                     return;
                 }
-                status_due = next("the status", reported, self.config.status_interval);
+                // An old cloud may know no leases: then the status is all that shows life.
+                let interval = self.config.status_interval;
+                let interval = if self.old {
+                    interval.min(self.config.lease_interval)
+                } else {
+                    interval
+                };
+                status_due = next("the status", reported, interval);
             }
         }
     }
@@ -121,6 +136,13 @@ impl Agent<'_> {
             .await;
         let object = match inserted {
             Err(AskError::Denied(denied)) if denied.code == 409 => self.take_up(&node).await,
+            // That takes a node that exists for a success.
+            Err(AskError::TimedOut) => {
+                self.ask(Operation::Insert, None, "nodestatus", Content::encode(&node))
+                    .await?;
+                self.old = true;
+                self.take_up(&node).await
+            }
             object => object?,
         };
         let uid = |object: Value| object["metadata"]["uid"].as_str().map(str::to_owned);
@@ -198,7 +220,16 @@ impl Agent<'_> {
 
     async fn report_status(&mut self) -> Result<(), AskError> {
         let name = self.shared.config.node.as_str();
-        let status = json!({ "status": describe::status(name, self.config, &self.ready_since) });
+        let status = describe::status(name, self.config, &self.ready_since);
+        if self.old {
+            let uid = self.uid.as_deref().unwrap_or_default();
+            let status = json!({ "UID": uid, "Status": status, "ExtendResources": null });
+            return self
+                .ask(Operation::Update, None, "nodestatus", Content::encode(&status))
+                .await
+                .map(drop);
+        }
+        let status = json!({ "status": status });
         // The patch travels as text, as a stock edge sends it.
         let patch = Content::string(&status.to_string());
         self.ask(Operation::Patch, None, "nodepatch", patch)

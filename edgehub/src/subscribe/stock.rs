@@ -114,8 +114,14 @@ async fn fill(
             let reason = String::from_utf8_lossy(&answer.body);
             tracing::warn!(%scope, %reason, "the cloud does not give this node what a client of it wants; check its permissions");
             watches.taken.remove(scope);
+            let drop_scope = Change::Drop(scope.clone());
+            // A client wants its scope anew; what the configuration wants is asked for until it is given.
+            if shared.config.prefetched().contains(scope) {
+                let _ = store.apply(vec![drop_scope, Change::Want(scope.clone())]).await;
+                return Err(Unfilled);
+            }
             return store
-                .apply(vec![Change::Drop(scope.clone())])
+                .apply(vec![drop_scope])
                 .await
                 .map(drop)
                 .map_err(|_| Unfilled);

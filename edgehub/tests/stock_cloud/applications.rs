@@ -306,3 +306,23 @@ async fn a_repair_without_kind_and_version_is_understood_by_its_route() {
     cloud.delivered().await;
     assert_eq!(cloud.state().given_up, [""; 0]);
 }
+
+#[tokio::test]
+async fn what_the_configuration_wants_is_asked_for_until_the_cloud_gives_it() {
+    let cloud = StockCloud::start().await;
+    cloud.state().api.put("shop/configmap/a", config_map("x"));
+    cloud.mood(|moods| moods.forbids_lists = true);
+    let edge = wanting(&cloud, Duration::from_millis(100)).await;
+    cloud
+        .until("two lists", |state| {
+            let list = |heard: &&crate::peer::Heard| {
+                heard.message["content"]["Key"] == "/core/v1/configmaps/null/null"
+            };
+            (state.heard.iter().filter(list).count() >= 2).then_some(())
+        })
+        .await;
+    assert_eq!(edge.store.coverage(&config_maps()), Coverage::Loading);
+    cloud.mood(|moods| moods.forbids_lists = false);
+    edge.has(&key("configmaps", "a"), "a", "x").await;
+    edge.complete(&config_maps()).await;
+}

@@ -159,3 +159,26 @@ async fn a_status_goes_on_over_outages_with_the_lease_that_the_cloud_has() {
     }
     cloud.hear_nth(12, "update", LEASE_ROUTE).await;
 }
+
+#[tokio::test]
+async fn an_old_cloud_hears_of_the_node_in_the_old_way() {
+    let cloud = StockCloud::start().await;
+    cloud.mood(|moods| moods.old = true);
+    let (mut config, directory) = config(&cloud);
+    config.agent = Some(agent());
+    config.write_timeout = std::time::Duration::from_millis(100);
+    let _edge = Edge::start(config, directory);
+    cloud.hear("insert", "null/nodestatus/edge-1").await;
+    let status = cloud
+        .hear_nth(2, "update", "null/nodestatus/edge-1")
+        .await
+        .message;
+    let uid = cloud.state().api.objects[NODE_ROUTE]["metadata"]["uid"].clone();
+    assert_eq!(status["content"]["UID"], uid);
+    assert_eq!(status["content"]["Status"]["conditions"][3]["type"], "Ready");
+    // After an upgrade of the cloud, in the new one.
+    cloud.mood(|moods| moods.old = false);
+    cloud.restart();
+    cloud.hear("patch", PATCH).await;
+    cloud.hear("update", LEASE_ROUTE).await;
+}

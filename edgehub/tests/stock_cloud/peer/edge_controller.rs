@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::Moods;
 use super::api::{Api, error_status, merge, not_found, part, untyped};
 
 /// What a message leads to.
@@ -13,12 +14,28 @@ pub struct Outcome {
     pub pushes: Vec<(&'static str, String, Value)>,
 }
 
-pub fn handle(api: &mut Api, message: &Value) -> Outcome {
+pub fn handle(api: &mut Api, moods: Moods, message: &Value) -> Outcome {
     let route = message["route"]["resource"].as_str().unwrap_or_default();
     let operation = message["route"]["operation"].as_str().unwrap_or_default();
     let content = &message["content"];
     let known = api.objects.get(route).cloned();
     match (operation, part(route, 1)) {
+        // What it does not know it does not answer.
+        ("insert", "node") | (_, "lease" | "nodepatch") if moods.old => Outcome::default(),
+        (_, "nodestatus") => {
+            let node_route = route.replacen("nodestatus", "node", 1);
+            let known = api.objects.get(&node_route).cloned();
+            let node = match (operation, known) {
+                ("insert", None) => api.put(&node_route, content.clone()),
+                ("insert", Some(known)) => known,
+                (_, None) => return Outcome::default(),
+                (_, Some(mut known)) => {
+                    known["status"] = content["Status"].clone();
+                    api.put(&node_route, known)
+                }
+            };
+            answered("edgecontroller", "OK".into(), version(&node))
+        }
         ("query", "ca.crt") => answered("cloudhub", CLUSTER_CA.into(), None),
         ("insert", "node" | "pod" | "lease") if known.is_some() => {
             let text = format!("{} \"{}\" already exists", part(route, 1), part(route, 2));

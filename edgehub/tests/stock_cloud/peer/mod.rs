@@ -89,6 +89,8 @@ pub struct Moods {
     pub no_pongs: bool,
     /// Watch events get lost.
     pub loses_events: bool,
+    /// It is older than the patches of a node's status, and than leases.
+    pub old: bool,
     /// This node may list nothing.
     pub forbids_lists: bool,
     /// SyncController rests.

@@ -328,7 +328,8 @@ fn hear(cloud: &StockCloud, connection: u64, message: Value) {
         _ if source == "metaserver" => drop(cloud.applications.send((connection, message))),
         _ if source == "twin" => {}
         _ => {
-            let outcome = edge_controller::handle(&mut cloud.state().api, &message);
+            let moods = cloud.state().moods;
+            let outcome = edge_controller::handle(&mut cloud.state().api, moods, &message);
             if let Some((source, content, version)) = outcome.answer {
                 let mut answer = cloud.message(source, "response", &resource, content);
                 answer["header"]["parent_msg_id"] = message["header"]["msg_id"].clone();
