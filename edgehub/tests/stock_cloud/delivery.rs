@@ -314,6 +314,24 @@ async fn an_acknowledgement_that_is_lost_costs_a_resend_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_inside_a_message_costs_that_message_only() {
+    let cloud = StockCloud::start().await;
+    let edge = Edge::join(&cloud).await;
+    for (size, n) in [(100, 2), (5000, 3), (300_000, 4)] {
+        cloud.mood(|moods| moods.breaks = true);
+        let value = "x".repeat(size);
+        cloud.apply("shop/configmap/a", config_map(&value));
+        cloud
+            .until("a new connection", |state| {
+                (state.upgrades.len() == n).then_some(())
+            })
+            .await;
+        edge.has(&key("configmaps", "a"), "a", &value).await;
+    }
+    cloud.delivered().await;
+}
+
+#[tokio::test]
 async fn groups_that_nobody_here_serves_are_taken_without_a_word() {
     let cloud = StockCloud::start().await;
     let edge = Edge::join(&cloud).await;

@@ -87,6 +87,8 @@ pub struct Moods {
     pub stuck: bool,
     /// Pings get no pong.
     pub no_pongs: bool,
+    /// The next message ends in its middle, and the connection with it.
+    pub breaks: bool,
     /// Watch events get lost.
     pub loses_events: bool,
     /// It is older than the patches of a node's status, and than leases.

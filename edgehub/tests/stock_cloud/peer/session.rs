@@ -191,7 +191,12 @@ async fn send_acked(cloud: StockCloud, connection: u64, out: mpsc::UnboundedSend
         for _ in 0..cloud.config.sends {
             cloud.state().sent.push(id.clone());
             cloud.tell();
-            if out.send(wire::frames(&message)).is_err() {
+            let mut frames = wire::frames(&message);
+            let breaks = std::mem::take(&mut cloud.state().moods.breaks);
+            if breaks {
+                frames.truncate(frames.len() / 2);
+            }
+            if out.send(frames).is_err() {
                 return;
             }
             let again = tokio::time::sleep(cloud.config.resend);
@@ -206,6 +211,10 @@ async fn send_acked(cloud: StockCloud, connection: u64, out: mpsc::UnboundedSend
                     () = &mut again => break false,
                 }
             };
+            if breaks {
+                cloud.cut();
+                return;
+            }
             if acknowledged {
                 break;
             }
