@@ -33,8 +33,8 @@ pub struct CloudHubConfig {
     pub downstream: DownstreamConfig,
     /// What nodes may do.
     pub authorization: AuthorizationConfig,
-    /// The address of this instance, written into the annotation `cloudcore` of a node that registers, as KubeEdge does for its
-    /// router. None writes nothing.
+    /// The address of this instance, written into the annotation `cloudcore` of a node that registers or connects, as KubeEdge does
+    /// for its router. None writes nothing.
     pub instance_address: Option<Arc<str>>,
     /// The certificate of the cluster's own authority, PEM, for nodes that ask for it. None looks for the ConfigMap
     /// `kube-root-ca.crt` in the cluster.

@@ -166,6 +166,10 @@ impl CloudHub {
             authorizer: authorizer.clone(),
             config: self.config.clone(),
         });
+        let _marking = self.config.instance_address.clone().map(|address| {
+            let marking = upstream::mark_instance(upstream.clone(), address, self.sessions.events());
+            AbortOnDropHandle::new(tokio::spawn(marking))
+        });
         let routes = self.routes.clone().merge(upstream::routes(&upstream));
         let mut handler = stack(
             routes,

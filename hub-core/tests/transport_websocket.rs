@@ -360,7 +360,7 @@ async fn the_edge_asks_as_a_stock_edge_does() {
         [
             "GET /e632aba927ea4ac2b575ec1603d56f10/edge-1/events HTTP/1.1",
             &host,
-            concat!("User-Agent: edge-tunnel/", env!("CARGO_PKG_VERSION")),
+            "User-Agent: Go-http-client/1.1",
             "Connection: Upgrade",
             "Connectionuse: msg",
             "Node_id: edge-1",

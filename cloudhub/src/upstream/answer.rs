@@ -136,7 +136,10 @@ pub(super) fn failure(response: &ApiResponse) -> Failure {
     let raw = |bytes: &[u8]| {
         let status: Code = serde_json::from_slice(bytes).ok()?;
         (status.status == "Failure").then_some(())?;
-        serde_json::from_slice::<Box<RawValue>>(bytes).ok()
+        let mut fields: Fields<'_> = serde_json::from_slice(bytes).ok()?;
+        fields.0.remove("kind");
+        fields.0.remove("apiVersion");
+        serde_json::value::to_raw_value(&fields.0).ok()
     };
     let status = raw(&response.body).or_else(|| {
         let text = format!("the cluster answered {}: {}", response.code, reason(response));

@@ -4,24 +4,27 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use hub_core::api::{ApiRequest, ApiResponse, Verb};
 use hub_core::message::{Content, Operation};
-use hub_core::object::GroupVersionResource;
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::service::{BoxError, Reply, Request};
 
 use super::answer::{Absent, failure, object_response, reply, version};
 use super::{Upstream, object_of};
+use crate::sessions::HubEvent;
 
-/// The node registers. Labels of Kubernetes' own are not a node's to choose when it is created; the hub sets them behind it,
-/// as KubeEdge does, except those that NodeRestriction keeps from nodes for good.
+/// The node registers, in one write with all its labels: nobody sees it without them. Those of Kubernetes' own are not a node's to
+/// choose, so the hub creates it, and never with labels that NodeRestriction keeps from nodes for good.
 pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
     let response = create(&upstream, &request).await?;
     Ok(reply(&request, object_response(&response, Absent::Node), None))
 }
 
 async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, BoxError> {
-    let (node_id, (_, name)) = (&request.node, object_of(request)?);
+    let (_, name) = object_of(request)?;
     let mut node: Value = request.message.content.decode("a node")?;
     let metadata = node
         .get_mut("metadata")
@@ -30,20 +33,9 @@ async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, B
     if metadata.get("name").and_then(Value::as_str) != Some(name) {
         return Err("the node's name is not that of the message".into());
     }
-    let mut later = Map::new();
     if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
-        let reserved: Vec<_> = labels
-            .keys()
-            .filter(|label| is_reserved(label))
-            .cloned()
-            .collect();
-        later.extend(
-            reserved
-                .into_iter()
-                .filter_map(|label| labels.remove_entry(&label)),
-        );
+        labels.retain(|label, _| !label.starts_with("node-restriction.kubernetes.io/"));
     }
-    later.retain(|label, _| !label.starts_with("node-restriction.kubernetes.io/"));
     if let Some(address) = &upstream.config.instance_address {
         if !metadata.get("annotations").is_some_and(Value::is_object) {
             metadata.insert("annotations".into(), json!({}));
@@ -52,20 +44,39 @@ async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, B
     }
     let create = ApiRequest::resource(Verb::Create, nodes(), None, None)
         .with_body("application/json", node.to_string());
-    let mut response = upstream.execute(node_id, create).await;
-    if response.is_success() && !later.is_empty() {
-        let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(name)).with_body(
-            "application/merge-patch+json",
-            json!({ "metadata": { "labels": later } }).to_string(),
-        );
-        let patched = upstream.execute_as_hub(patch).await;
-        if patched.is_success() {
-            response = patched;
-        } else {
-            tracing::warn!(node = %node_id, code = patched.code, "the labels of a new node could not be set");
+    Ok(upstream.execute_as_hub(create).await)
+}
+
+/// Writes into each node that connects which instance serves it: the rule engine of KubeEdge's cloud finds a node by that.
+///
+/// What cannot be written is written when the node connects anew; a node that is not registered yet brings it with it.
+pub(crate) async fn mark_instance(
+    upstream: Arc<Upstream>,
+    address: Arc<str>,
+    mut events: broadcast::Receiver<HubEvent>,
+) {
+    loop {
+        let node = match events.recv().await {
+            Ok(HubEvent::Connected(node)) => node,
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let key = ObjectKey::new(nodes(), None, node.as_str());
+        let Ok(Some(object)) = upstream.cluster.get(key).await else {
+            continue;
+        };
+        let held: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+        if held["metadata"]["annotations"]["cloudcore"] == *address {
+            continue;
+        }
+        let body = json!({ "metadata": { "annotations": { "cloudcore": &*address } } });
+        let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(node.as_str()))
+            .with_body("application/merge-patch+json", body.to_string());
+        let response = upstream.execute_as_hub(patch).await;
+        if !response.is_success() {
+            tracing::warn!(%node, code = response.code, "the node could not be marked with this instance's address");
         }
     }
-    Ok(response)
 }
 
 /// Labels and annotations, to be merged in.
@@ -197,13 +208,6 @@ pub(super) fn ok_or_failure(request: &Request, response: &ApiResponse) -> Reply 
     } else {
         reply(request, Content::encode(&failure(response)), None)
     }
-}
-
-/// Labels whose prefix is `kubernetes.io` or ends in `.kubernetes.io` (KubeEdge `upstream.go`).
-fn is_reserved(label: &str) -> bool {
-    label
-        .split_once('/')
-        .is_some_and(|(prefix, _)| prefix == "kubernetes.io" || prefix.ends_with(".kubernetes.io"))
 }
 
 fn nodes() -> GroupVersionResource {

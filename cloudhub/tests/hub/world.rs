@@ -248,7 +248,7 @@ impl Edge {
         }
     }
 
-    async fn try_receive(&mut self) -> Result<Message, Option<CloseReason>> {
+    pub(crate) async fn try_receive(&mut self) -> Result<Message, Option<CloseReason>> {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.transport.next())
                 .await
