@@ -134,18 +134,29 @@ impl Replay {
         let patience = match () {
             () if (self.expected)(&absent) => Duration::ZERO,
             // Newest wins: what a later state passes over need not be told.
-            () if is_put(recorded) && later => QUIET,
+            () if recorded.route.operation == Operation::Update && later => QUIET,
             () => PATIENCE,
         };
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             self.sort_out();
-            let Some(edge) = &mut self.edge else { return };
-            if let Some(place) = edge.seen.iter().position(|message| told(message) == what) {
+            let passes_over = recorded.route.operation == Operation::Update;
+            if let Some(place) = self.told(recorded, &what, passes_over)
+                && let Some(edge) = &mut self.edge
+            {
                 let message = edge.seen.remove(place).unwrap();
+                if passes_over {
+                    // What was told before it were states on the way.
+                    let mut index = 0;
+                    edge.seen.retain(|earlier| {
+                        index += 1;
+                        index > place || told(earlier) != what
+                    });
+                }
                 self.untold.remove(&resource);
                 return self.compare("told", &what, recorded, &message);
             }
+            let Some(edge) = &mut self.edge else { return };
             match tokio::time::timeout_at(deadline, edge.try_receive()).await {
                 Ok(Ok(message)) => edge.seen.push_back(message),
                 Ok(Err(_)) => self.edge = None,
@@ -166,6 +177,20 @@ impl Replay {
                 }
             }
         }
+    }
+
+    /// The message of ours that tells this. Of an object's states it must be the very same one: others are on the way.
+    fn told(&self, recorded: &Message, what: &str, same: bool) -> Option<usize> {
+        let seen = &self.edge.as_ref()?.seen;
+        let state: Value = serde_json::from_str(&self.translated(recorded.content.bytes())).unwrap();
+        let place = format!("{} told {what}", self.name);
+        seen.iter().position(|message| {
+            told(message) == what
+                && (!same
+                    || differences(&state, &parsed(message))
+                        .iter()
+                        .all(|difference| (self.expected)(&format!("{place}: {difference}"))))
+        })
     }
 
     /// What our cloud said beyond the recording.
