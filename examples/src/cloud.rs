@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
-use cloudhub::pki::{self, Authority, AuthorityConfig, PkiConfig, PkiServer, ServeConfig, TokenKey};
+use cloudhub::pki::{
+    self, Authority, AuthorityConfig, ClusterNodes, PkiConfig, PkiServer, ServeConfig, SharedSecrets,
+    TokenKey,
+};
 use cloudhub::{CloudHub, CloudHubConfig};
+use hub_core::clock::SystemClock;
 use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
 use hub_core::session::KeepaliveConfig;
 use hub_core::transport::{
-    Listener, QuicConfig, QuicListener, TlsServer, TlsVersions, WebSocketConfig, WebSocketListener,
+    Listener, QuicConfig, QuicListener, TlsVersions, WebSocketConfig, WebSocketListener,
 };
 use metaserver::{MetaConfig, MetaServer, Revisions};
 use tokio::net::TcpListener;
@@ -86,7 +90,7 @@ impl fmt::Display for Addresses {
 }
 
 /// The CA and the server's certificate, as a configuration names them.
-fn authority(config: &CloudCore) -> Result<Authority, String> {
+async fn authority(config: &CloudCore, cluster: &EmbeddedCluster) -> Result<Authority, String> {
     let module = &config.modules.cloud_hub;
     let (addresses, mut names): (Vec<_>, Vec<_>) = (
         module
@@ -101,8 +105,8 @@ fn authority(config: &CloudCore) -> Result<Authority, String> {
             .cloned()
             .collect(),
     );
-    names.extend(module.dns_names.iter().cloned());
-    let config = AuthorityConfig {
+    names.extend(module.dns_names.iter().filter(|name| !name.is_empty()).cloned());
+    let files = AuthorityConfig {
         ca: CredentialFiles::new(&module.tls_ca_file, &module.tls_ca_key_file),
         server: CredentialFiles::new(&module.tls_cert_file, &module.tls_private_key_file),
         addresses,
@@ -110,13 +114,25 @@ fn authority(config: &CloudCore) -> Result<Authority, String> {
         node_validity: Duration::from_secs(u64::from(module.edge_cert_signing_duration) * 86_400),
         token_lifetime: Duration::from_secs(u64::from(module.token_refresh_duration) * 2 * 3_600),
     };
-    Authority::open(&config, SystemTime::now()).map_err(|error| error.to_string())
+    let authority = if config.edge_tunnel.certificates.shared {
+        let secrets = SharedSecrets::new(Arc::new(cluster.clone()), SharedSecrets::NAMESPACE);
+        Authority::shared(&files, secrets, SystemTime::now()).await
+    } else {
+        Authority::open(&files, SystemTime::now())
+    };
+    authority.map_err(|error| error.to_string())
 }
 
 /// A token with which a node joins, made with the CA that a cloud half keeps. Touches nothing else of it.
 pub fn join_token(config: &CloudCore, node: Option<&NodeId>) -> Result<String, String> {
     let module = &config.modules.cloud_hub;
     let files = CredentialFiles::new(&module.tls_ca_file, &module.tls_ca_key_file);
+    if config.edge_tunnel.certificates.shared && !module.tls_ca_file.exists() {
+        return Err(
+            "the CA is in the cluster; so is a token: `keadm gettoken`, or Secret kubeedge/tokensecret"
+                .into(),
+        );
+    }
     let missing = |why: String| {
         format!(
             "{}: {why}; cloudcore makes the CA when it starts",
@@ -146,12 +162,11 @@ impl Cloud {
         if !module.enable {
             tracing::warn!("modules.cloudHub.enable is false: no node can connect");
         }
-        let authority = Arc::new(authority(config)?);
-
         let folder: PathBuf = standalone.data_dir.clone();
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         let cluster = EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default())
             .map_err(|error| error.to_string())?;
+        let authority = Arc::new(authority(config, &cluster).await?);
 
         let mut hub_config = CloudHubConfig {
             node_limit: module.node_limit,
@@ -168,8 +183,8 @@ impl Cloud {
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
 
         let tls = || {
-            let identity = authority.server_identity().clone();
-            TlsServer::mutual(identity, authority.certificate(), TlsVersions::From12)
+            authority
+                .tunnel_tls(TlsVersions::From12)
                 .map_err(|e| e.to_string())
         };
         let mut addresses = Addresses::default();
@@ -249,11 +264,22 @@ impl Cloud {
         };
         let pki = {
             let (stop, authority) = (stop.clone(), self.authority.clone());
+            let pki = PkiConfig {
+                nodes: Some(Arc::new(ClusterNodes::new(Arc::new(self.cluster.clone())))),
+                ..PkiConfig::default()
+            };
             async move {
                 let Some(listener) = self.https else { return Ok(()) };
-                let server = PkiServer::new(authority, PkiConfig::default(), ServeConfig::default())
-                    .map_err(|e| e.to_string())?;
+                let server =
+                    PkiServer::new(authority, pki, ServeConfig::default()).map_err(|e| e.to_string())?;
                 server.serve(listener, stop).await.map_err(|e| e.to_string())
+            }
+        };
+        let keep = {
+            let (stop, authority) = (stop.clone(), self.authority.clone());
+            async move {
+                authority.keep(&SystemClock, stop).await;
+                Ok(())
             }
         };
         let api = {
@@ -273,7 +299,7 @@ impl Cloud {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(hub, pki, api, metrics).map(drop)
+        tokio::try_join!(hub, pki, keep, api, metrics).map(drop)
     }
 }
 

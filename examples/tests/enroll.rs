@@ -218,7 +218,7 @@ async fn a_server_that_only_shows_the_right_ca_gets_no_token() {
             ca,
             Arc::new(signer),
             TokenKey::new(b"x"),
-            stranger.server_identity().clone(),
+            stranger.server_identity().as_ref().clone(),
             &config,
         ))
     })

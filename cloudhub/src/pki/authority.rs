@@ -1,21 +1,22 @@
-//! The certificate authority: created once, or loaded from the files that KubeEdge uses.
+//! The certificate authority: created once, or loaded from where KubeEdge keeps it, files or Secrets.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hub_core::credentials::{CredentialError, CredentialFiles, sec1_from_pkcs8};
 use hub_core::node::NodeId;
-use hub_core::transport::Identity;
+use hub_core::transport::{Identity, TlsError, TlsServer, TlsVersions};
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::issue::{AUTHORITY_NAME, IssueError, LocalSigner, Signer, alternative_names, authority};
-use super::sign::one;
+use super::issue::{IssueError, LocalSigner, Signer, authority};
+use super::place::{Place, load, publish, server_of_files, server_of_secrets, settle};
+use super::secrets::{CA, SERVER, SecretError, SharedSecrets};
+use super::server::{Purpose, Server, valid_at};
 use super::token::{DEFAULT_LIFETIME, TokenError, TokenKey, join_token};
 
 /// Where the authority keeps its files, and what it issues. The names are those of KubeEdge's `modules.cloudHub`.
@@ -40,9 +41,10 @@ pub struct Authority {
     ca: CertificateDer<'static>,
     signer: Arc<dyn Signer>,
     tokens: TokenKey,
-    token_lifetime: Duration,
-    server: Identity,
+    config: AuthorityConfig,
+    server: Server,
     cloud: Vec<String>,
+    place: Place,
 }
 
 /// The authority cannot be opened. The operator's move.
@@ -67,6 +69,18 @@ pub enum AuthorityError {
         /// What is wrong.
         why: &'static str,
     },
+    /// What instances share cannot be read or written.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The server certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No token can be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The task that reads and writes files is gone: the program stops.
+    #[error("the program is stopping")]
+    Stopping,
 }
 
 impl Default for AuthorityConfig {
@@ -102,21 +116,75 @@ impl Authority {
             path: path.clone(),
             why,
         })?;
-        let validity = config.node_validity.min(AUTHORITY_VALIDITY);
-        let signer = LocalSigner::new(&ca, &identity.key, validity).map_err(unsigned)?;
-        let server = match config.server.load()? {
-            Some(server) if !needs_renewal(&server.chain[0], &ca, config, now) => server,
-            _ => {
-                let server = issue_server(&signer, config, now).map_err(unsigned)?;
-                config.server.store(&server)?;
-                tracing::info!(file = %config.server.certificate.display(), "issued a new server certificate");
-                server
+        let signer = Arc::new(signer(&identity, config).map_err(unsigned)?);
+        let server = server_of_files(config, &ca, &signer, now)?;
+        Ok(Self::of(
+            ca,
+            identity,
+            server,
+            config,
+            signer.clone(),
+            Place::Files(signer),
+        ))
+    }
+
+    /// The same with the Secrets that instances share, for a cloud half beside others or without a disk of its own.
+    ///
+    /// As in KubeEdge, files that are there come first, and are put into the Secret; then what is in the Secret; then what is made
+    /// here. Of instances that start together, all take what one of them made. Files are only read.
+    pub async fn shared(
+        config: &AuthorityConfig,
+        secrets: SharedSecrets,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let path = PathBuf::from(CA.name);
+        let unsigned = |source| AuthorityError::Signer {
+            path: path.clone(),
+            source,
+        };
+        let identity = match load(&config.ca).await? {
+            Some(identity) => publish(&secrets, CA, identity).await?,
+            None => {
+                let mut made = None;
+                settle(&secrets, CA, |known| {
+                    if known.is_some() {
+                        return Ok(None);
+                    }
+                    if made.is_none() {
+                        tracing::info!("making a new certificate authority");
+                        made = Some(create(now).map_err(unsigned)?);
+                    }
+                    Ok(made.clone())
+                })
+                .await?
             }
         };
-        Ok(Self {
-            tokens: TokenKey::of_ca(&identity.key),
-            ..Self::external(ca, Arc::new(signer), TokenKey::new(&[]), server, config)
-        })
+        let ca = identity.chain[0].clone();
+        check(&ca, now).map_err(|why| AuthorityError::Unfit {
+            path: path.clone(),
+            why,
+        })?;
+        let signer = Arc::new(signer(&identity, config).map_err(unsigned)?);
+        let server = match load(&config.server).await? {
+            Some(server) => publish(&secrets, SERVER, server).await?,
+            None => server_of_secrets(config, &ca, &signer, &secrets, now).await?,
+        };
+        let place = Place::Secrets(signer.clone(), secrets);
+        Ok(Self::of(ca, identity, server, config, signer, place))
+    }
+
+    fn of(
+        ca: CertificateDer<'static>,
+        identity: Identity,
+        server: Identity,
+        config: &AuthorityConfig,
+        signer: Arc<LocalSigner>,
+        place: Place,
+    ) -> Self {
+        Self {
+            place,
+            ..Self::external(ca, signer, TokenKey::of_ca(&identity.key), server, config)
+        }
     }
 
     /// An authority whose CA key is elsewhere: `signer` asks whoever holds it.
@@ -127,14 +195,16 @@ impl Authority {
         server: Identity,
         config: &AuthorityConfig,
     ) -> Self {
-        let names = names(config).map(str::to_owned);
+        let names = config.names.iter().map(|name| name.trim().to_owned());
         Self {
             ca,
             signer,
             tokens,
-            token_lifetime: config.token_lifetime,
-            server,
+            config: config.clone(),
+            server: Server::new(server),
+            place: Place::Elsewhere,
             cloud: names
+                .filter(|name| !name.is_empty())
                 .chain(config.addresses.iter().map(IpAddr::to_string))
                 .collect(),
         }
@@ -145,14 +215,53 @@ impl Authority {
         &self.ca
     }
 
-    /// The cloud's own certificate and key.
-    pub fn server_identity(&self) -> &Identity {
-        &self.server
+    /// The cloud's own certificate and key, as they are now.
+    pub fn server_identity(&self) -> Arc<Identity> {
+        self.server.identity()
+    }
+
+    /// TLS for a listener of the tunnel: it shows the server certificate of the moment, and asks every client for one of this CA.
+    pub fn tunnel_tls(&self, versions: TlsVersions) -> Result<TlsServer, TlsError> {
+        self.server.listen(&self.ca, versions, Purpose::Tunnel)
+    }
+
+    /// TLS for the port where certificates are had: clients may have none yet.
+    pub(super) fn enrolment_tls(&self, versions: TlsVersions) -> Result<TlsServer, TlsError> {
+        self.server.listen(&self.ca, versions, Purpose::Enrolment)
+    }
+
+    /// Shows another server certificate from now on, for those that come from elsewhere.
+    pub fn replace_server_identity(&self, identity: Identity) -> Result<(), TlsError> {
+        self.server.replace(identity, &self.ca)
+    }
+
+    /// Takes over what is in the files or the Secret now, made anew where it is near its end.
+    pub(super) async fn renew(&self, now: SystemTime) -> Result<(), AuthorityError> {
+        let Some(server) = self.place.server(&self.config, &self.ca, now).await? else {
+            return Ok(());
+        };
+        if server.chain != self.server.identity().chain {
+            self.server.replace(server, &self.ca)?;
+            tracing::info!("showing another server certificate from now on");
+        }
+        Ok(())
+    }
+
+    /// Writes a fresh join token to its Secret, where there is one.
+    pub(super) async fn publish_token(&self, now: SystemTime) -> Result<(), AuthorityError> {
+        if let Place::Secrets(_, secrets) = &self.place {
+            secrets.store_token(&self.join_token(None, now)?).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn token_lifetime(&self) -> Duration {
+        self.config.token_lifetime
     }
 
     /// A token that lets an edge join: any one, or `node` only.
     pub fn join_token(&self, node: Option<&NodeId>, now: SystemTime) -> Result<String, TokenError> {
-        let jwt = self.tokens.issue(now + self.token_lifetime, node)?;
+        let jwt = self.tokens.issue(now + self.config.token_lifetime, node)?;
         Ok(join_token(&self.ca, &jwt))
     }
 
@@ -176,45 +285,24 @@ impl std::fmt::Debug for Authority {
     }
 }
 
+fn signer(ca: &Identity, config: &AuthorityConfig) -> Result<LocalSigner, IssueError> {
+    let validity = config.node_validity.min(AUTHORITY_VALIDITY);
+    LocalSigner::new(&ca.chain[0], &ca.key, validity)
+}
+
 fn create(now: SystemTime) -> Result<Identity, IssueError> {
     let key = KeyPair::generate().map_err(IssueError::new)?;
     let certificate = authority(&key, now, AUTHORITY_VALIDITY)?;
     identity(certificate.der().clone(), &key)
 }
 
-fn issue_server(
-    signer: &LocalSigner,
-    config: &AuthorityConfig,
-    now: SystemTime,
-) -> Result<Identity, IssueError> {
-    let key = KeyPair::generate().map_err(IssueError::new)?;
-    let (addresses, names) = served(config);
-    let names = alternative_names(addresses, names)?;
-    let certificate = signer.server(&key, names, now, SERVER_VALIDITY)?;
-    identity(certificate, &key)
-}
-
-fn identity(certificate: CertificateDer<'static>, key: &KeyPair) -> Result<Identity, IssueError> {
+pub(super) fn identity(certificate: CertificateDer<'static>, key: &KeyPair) -> Result<Identity, IssueError> {
     let sec1 = sec1_from_pkcs8(key.serialized_der(), key.public_key_raw())
         .ok_or_else(|| IssueError::new("the new key has an unknown form"))?;
     Ok(Identity {
         chain: vec![certificate],
         key: sec1.into(),
     })
-}
-
-/// What the server certificate covers; loopback when nothing is advertised, never nothing.
-fn served(config: &AuthorityConfig) -> (Vec<IpAddr>, Vec<&str>) {
-    let (mut addresses, mut names) = (config.addresses.clone(), names(config).collect::<Vec<_>>());
-    if addresses.is_empty() && names.is_empty() {
-        addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        names = vec!["localhost"];
-    }
-    (addresses, names)
-}
-
-fn names(config: &AuthorityConfig) -> impl Iterator<Item = &str> {
-    config.names.iter().map(|n| n.trim()).filter(|n| !n.is_empty())
 }
 
 fn check(ca: &CertificateDer<'_>, now: SystemTime) -> Result<(), &'static str> {
@@ -228,60 +316,7 @@ fn check(ca: &CertificateDer<'_>, now: SystemTime) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether the server certificate is ours and unfit; one from elsewhere is only warned about.
-fn needs_renewal(
-    leaf: &CertificateDer<'_>,
-    ca: &CertificateDer<'_>,
-    config: &AuthorityConfig,
-    now: SystemTime,
-) -> bool {
-    let (Ok((_, leaf)), Ok((_, ca))) = (X509Certificate::from_der(leaf), X509Certificate::from_der(ca))
-    else {
-        return false;
-    };
-    let ours = leaf.issuer() == ca.subject()
-        && one(leaf.subject().iter_common_name()) == Some(AUTHORITY_NAME)
-        && one(leaf.subject().iter_organization()) == Some(AUTHORITY_NAME);
-    // A CA made anew has the old one's name, and another key.
-    let fit = valid_at(&leaf, now + SERVER_RENEWAL)
-        && leaf.verify_signature(Some(ca.public_key())).is_ok()
-        && covers(&leaf, config);
-    if !ours && !fit {
-        tracing::warn!(
-            file = %config.server.certificate.display(),
-            "the server certificate does not cover what is advertised, is near its end, or is of another CA; \
-             replace it, or remove it and its key to have one issued"
-        );
-    }
-    ours && !fit
-}
-
-fn covers(leaf: &X509Certificate<'_>, config: &AuthorityConfig) -> bool {
-    let Ok(Some(san)) = leaf.subject_alternative_name() else {
-        return false;
-    };
-    let (addresses, names) = served(config);
-    let has = |wanted: &GeneralName<'_>| san.value.general_names.contains(wanted);
-    names.into_iter().all(|name| has(&GeneralName::DNSName(name)))
-        && addresses.into_iter().all(|address| match address {
-            IpAddr::V4(a) => has(&GeneralName::IPAddress(&a.octets())),
-            IpAddr::V6(a) => has(&GeneralName::IPAddress(&a.octets())),
-        })
-}
-
-fn valid_at(certificate: &X509Certificate<'_>, at: SystemTime) -> bool {
-    let seconds = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() as i64);
-    let validity = certificate.validity();
-    (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&seconds)
-}
-
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// KubeEdge's: 100 × 364 days.
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(100 * 364 * 24 * 3600);
-
-/// Ten years; a start within the last of them issues a new one.
-const SERVER_VALIDITY: Duration = Duration::from_secs(3650 * 24 * 3600);
-const SERVER_RENEWAL: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -14,14 +14,21 @@
 mod authority;
 mod http;
 mod issue;
+mod keep;
+mod nodes;
+mod place;
 mod refusals;
+mod secrets;
 mod serve;
+mod server;
 mod sign;
 mod token;
 
 pub use authority::{Authority, AuthorityConfig, AuthorityError};
 pub use http::{NodeLookup, PkiConfig, PkiRequest, PkiService};
 pub use issue::{IssueError, LocalSigner, Signer};
+pub use nodes::ClusterNodes;
+pub use secrets::{SecretError, SharedSecrets};
 pub use serve::{PkiServer, ServeConfig};
 pub use sign::{Approved, RequestError, Usage};
 pub(crate) use token::install_provider;

@@ -85,8 +85,7 @@ impl PkiServer {
         pki: PkiConfig,
         config: ServeConfig,
     ) -> Result<Arc<Self>, TlsError> {
-        let identity = authority.server_identity().clone();
-        let tls = TlsServer::optional_client(identity, authority.certificate(), TlsVersions::From12)?;
+        let tls = authority.enrolment_tls(TlsVersions::From12)?;
         Ok(Arc::new(Self {
             service: PkiService::new(authority, pki),
             tls,

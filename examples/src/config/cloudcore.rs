@@ -118,6 +118,17 @@ pub struct EdgeTunnel {
     pub standalone: Standalone,
     /// What nodes may do.
     pub authorization: Authorization,
+    /// Where the CA and the server's certificate are.
+    pub certificates: Certificates,
+}
+
+/// Where the CA and the server's certificate are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Certificates {
+    /// Whether in the cluster's Secrets `casecret`, `cloudcoresecret` and `tokensecret` of namespace `kubeedge`, as with KubeEdge,
+    /// instead of in the files of `modules.cloudHub`. Files that are there come first all the same, and go into the Secrets.
+    pub shared: bool,
 }
 
 /// What nodes may do beyond what is their own.

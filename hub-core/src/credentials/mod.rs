@@ -210,7 +210,8 @@ fn parse_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Creden
     })
 }
 
-fn belongs(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> bool {
+/// Whether a key is that of the first certificate.
+pub fn belongs(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> bool {
     rustls::sign::CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &provider()).is_ok()
 }
 
