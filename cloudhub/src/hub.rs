@@ -25,6 +25,7 @@ use crate::config::CloudHubConfig;
 use crate::downstream::{Client, Command, Downstream};
 use crate::error::{ConfigError, ServeError};
 use crate::metrics::HubMetrics;
+use crate::policy;
 use crate::sessions::{ConnectedNode, HubEvent, Sessions};
 use crate::upstream::{self, Upstream};
 
@@ -197,6 +198,9 @@ impl CloudHub {
         );
         // They end with this function, whichever way it ends.
         let _downstream = AbortOnDropHandle::new(tokio::spawn(downstream.run()));
+        let is_policed = self.config.downstream.policy;
+        let _policy =
+            is_policed.then(|| AbortOnDropHandle::new(tokio::spawn(policy::run(self.cluster.clone()))));
         let sessions = self.sessions.clone();
         let _sweep = AbortOnDropHandle::new(tokio::spawn(async move { sessions.sweep().await }));
 

@@ -11,6 +11,7 @@ mod hub;
 mod metered;
 mod metrics;
 pub mod pki;
+mod policy;
 mod sessions;
 mod sync;
 mod upstream;

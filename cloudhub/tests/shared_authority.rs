@@ -138,6 +138,10 @@ impl Cluster for World {
         self.cluster.execute(request)
     }
 
+    fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        self.cluster.allows(request)
+    }
+
     fn registry(&self) -> &Registry {
         Cluster::registry(&self.cluster)
     }

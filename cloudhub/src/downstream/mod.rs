@@ -38,17 +38,19 @@ use hub_core::session::Outgoing;
 use hub_core::transport::{Capabilities, CloseReason};
 
 pub(crate) use client::{Client, Command, Question, Stopping};
-pub(crate) use kinds::EDGE_CONTROLLER;
+pub(crate) use index::ScopeId;
+pub(crate) use kinds::{EDGE_CONTROLLER, accesses};
 pub(crate) use outgoing::{RESOURCE, minimal};
+pub(crate) use scopes::Scopes;
 
 use catch_up::PendingHave;
 
 use dirty::{Dirty, Queue};
-use index::{Effect, Index, ScopeId, What};
+use index::{Effect, Index, What};
 use kinds::{Kind, kind};
 use known_kinds::KnownKinds;
 use membership::{Membership, Told};
-use scopes::{Scopes, State};
+use scopes::State;
 
 use crate::cluster::{Cluster, ClusterEvent};
 use crate::config::DownstreamConfig;
@@ -658,19 +660,22 @@ impl Downstream {
             {
                 // What it was is known no more; a node's own kinds were its own.
                 let own = own || kind(key).is_owned();
-                batch.send.push(outgoing::delete(registry, gone, own));
+                let mut outgoing = outgoing::delete(registry, gone, own);
+                if own && !node.resume {
+                    outgoing::as_kubeedge_writes(&mut outgoing, kind(key));
+                }
+                batch.send.push(outgoing);
             }
             if let Some(object) = now {
                 if dirty.force {
                     batch.cancel.push(outgoing::slot(key, &object.uid));
                 }
-                batch.send.push(outgoing::put(
-                    registry,
-                    object,
-                    own,
-                    dirty.fresh,
-                    dirty.previous.clone(),
-                ));
+                let previous = dirty.previous.clone();
+                let mut outgoing = outgoing::put(registry, object, own, dirty.fresh, previous);
+                if own && !node.resume {
+                    outgoing::as_kubeedge_writes(&mut outgoing, kind(key));
+                }
+                batch.send.push(outgoing);
             }
         }
         let completed = node

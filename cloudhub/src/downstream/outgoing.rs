@@ -1,9 +1,11 @@
 //! The messages that go down (tunnel specification §6.4).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use hub_core::application::SOURCE_CLOUD;
 use hub_core::catch_up::{self, Complete};
@@ -42,6 +44,25 @@ pub(crate) fn put(
 /// The object is to be deleted. It always counts as new: the node may need an object no more that did not change.
 pub(crate) fn delete(registry: &Registry, object: &Object, own: bool) -> Outgoing {
     message(registry, object, own, Operation::Delete)
+}
+
+/// KubeEdge's policy controller sends its objects without kind and apiVersion, and keeps to itself which nodes have them. All others
+/// are sent as they are.
+pub(crate) fn as_kubeedge_writes(outgoing: &mut Outgoing, kind: Kind) {
+    if kind != Kind::Access {
+        return;
+    }
+    let body = outgoing.message.content.bytes().clone();
+    let Ok(mut fields) = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(&body) else {
+        return;
+    };
+    fields.retain(|field, _| !matches!(*field, "kind" | "apiVersion"));
+    let empty = RawValue::from_string("{}".into());
+    if let Ok(empty) = &empty {
+        fields.insert("status", empty);
+    }
+    outgoing.message.content = Content::encode(&fields);
+    outgoing.previous = None;
 }
 
 /// The end of a catch-up.

@@ -5,6 +5,7 @@ mod admission;
 mod catalogue;
 mod devices;
 mod down;
+mod policy;
 mod returning;
 mod up;
 mod world;
