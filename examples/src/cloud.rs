@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
+use cloudhub::cluster::{Cluster, EmbeddedCluster, EmbeddedConfig};
 use cloudhub::pki::{
     self, Authority, AuthorityConfig, ClusterNodes, PkiConfig, PkiServer, ServeConfig, SharedSecrets,
     TokenKey,
@@ -90,7 +90,7 @@ impl fmt::Display for Addresses {
 }
 
 /// The CA and the server's certificate, as a configuration names them.
-async fn authority(config: &CloudCore, cluster: &EmbeddedCluster) -> Result<Authority, String> {
+async fn authority(config: &CloudCore, cluster: Arc<dyn Cluster>) -> Result<Authority, String> {
     let module = &config.modules.cloud_hub;
     let (addresses, mut names): (Vec<_>, Vec<_>) = (
         module
@@ -115,7 +115,7 @@ async fn authority(config: &CloudCore, cluster: &EmbeddedCluster) -> Result<Auth
         token_lifetime: Duration::from_secs(u64::from(module.token_refresh_duration) * 2 * 3_600),
     };
     let authority = if config.edge_tunnel.certificates.shared {
-        let secrets = SharedSecrets::new(Arc::new(cluster.clone()), SharedSecrets::NAMESPACE);
+        let secrets = SharedSecrets::new(cluster, SharedSecrets::NAMESPACE);
         Authority::shared(&files, secrets, SystemTime::now()).await
     } else {
         Authority::open(&files, SystemTime::now())
@@ -166,7 +166,7 @@ impl Cloud {
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         let cluster = EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default())
             .map_err(|error| error.to_string())?;
-        let authority = Arc::new(authority(config, &cluster).await?);
+        let authority = Arc::new(authority(config, Arc::new(cluster.clone())).await?);
 
         let mut hub_config = CloudHubConfig {
             node_limit: module.node_limit,
@@ -178,6 +178,8 @@ impl Cloud {
         let silence_max = Duration::from_secs(module.keepalive_interval);
         Arc::make_mut(&mut hub_config.driver.session).keepalive = KeepaliveConfig::Expect { silence_max };
         let rights = &config.edge_tunnel.authorization;
+        let gate = config.feature_gates.get("requireAuthorization");
+        hub_config.downstream.policy = gate.copied().unwrap_or_default();
         hub_config.authorization.read_all_configs = rights.read_all_configs;
         hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;

@@ -49,6 +49,10 @@ struct Policy {
     rules: Rules,
     /// The objects in the cluster.
     held: BTreeMap<Name, Value>,
+    /// What was written, and what the cluster made of it: a definition may keep less than was said.
+    written: BTreeMap<Name, (Value, Value)>,
+    /// Whether something changed that decides.
+    changed: bool,
 }
 
 /// What a scope is watched for.
@@ -91,6 +95,8 @@ impl Policy {
             accounts: BTreeMap::new(),
             rules: Rules::default(),
             held: BTreeMap::new(),
+            written: BTreeMap::new(),
+            changed: true,
         }
     }
 
@@ -115,7 +121,7 @@ impl Policy {
                     }
                 }
             }
-            if self.synced.len() == self.watched.len() {
+            if self.synced.len() == self.watched.len() && (again || std::mem::take(&mut self.changed)) {
                 again = !self.settle().await;
             }
         }
@@ -158,29 +164,28 @@ impl Policy {
             return;
         };
         let name = name(&object.key);
-        match what {
-            What::Nodes => {
-                if value["metadata"]["labels"].get(EDGE_ROLE).is_some() {
-                    self.edges.insert(name.1);
-                } else {
-                    self.edges.remove(&name.1);
-                }
-            }
+        // Most changes are of a status, and decide nothing here.
+        let changed = match what {
+            What::Nodes if value["metadata"]["labels"].get(EDGE_ROLE).is_some() => self.edges.insert(name.1),
+            What::Nodes => self.edges.remove(&name.1),
             What::Pods => {
                 let account = value["spec"]["serviceAccountName"]
                     .as_str()
                     .filter(|name| !name.is_empty());
                 let account = (name.0.clone(), account.unwrap_or("default").to_owned());
                 match value["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
-                    Some(node) => drop(self.pods.insert(name, (account, node.to_owned()))),
-                    None => drop(self.pods.remove(&name)),
+                    Some(node) => put(&mut self.pods, name, (account, node.to_owned())),
+                    None => self.pods.remove(&name).is_some(),
                 }
             }
-            What::Accounts => drop(self.accounts.insert(name, value)),
-            What::Roles => drop(self.rules.roles.insert(name, value["rules"].take())),
-            What::Bindings => drop(self.rules.bindings.insert(name, value)),
-            What::Accesses => drop(self.held.insert(name, value)),
-        }
+            What::Accounts => put(&mut self.accounts, name, value),
+            What::Roles => put(&mut self.rules.roles, name, value["rules"].take()),
+            What::Bindings => put(&mut self.rules.bindings, name, value),
+            // An answer to a write of ours may have told of a newer state already.
+            What::Accesses if self.held.get(&name).is_some_and(|held| is_newer(held, object)) => false,
+            What::Accesses => put(&mut self.held, name, value),
+        };
+        self.changed |= changed;
     }
 
     fn gone(&mut self, scope: ScopeId, what: What, key: &ObjectKey) {
@@ -188,6 +193,7 @@ impl Policy {
             known.remove(key);
         }
         let name = name(key);
+        self.changed = true;
         match what {
             What::Nodes => drop(self.edges.remove(&name.1)),
             What::Pods => drop(self.pods.remove(&name)),
@@ -229,7 +235,12 @@ impl Policy {
         let spec = without_nulls(self.rules.access(account));
         let nodes = json!(nodes);
         let held = self.held.get(name);
-        if held.is_none_or(|held| without_nulls(held["spec"].clone()) != spec) {
+        let written = self.written.get(name);
+        let is_right = |held: &Value| {
+            without_nulls(held["spec"].clone()) == spec
+                || written.is_some_and(|(said, kept)| *said == spec && *kept == held["spec"])
+        };
+        if !held.is_some_and(is_right) {
             let (verb, object, mut value) = match held {
                 Some(held) => (Verb::Update, Some(&*name.1), held.clone()),
                 None => {
@@ -238,11 +249,14 @@ impl Policy {
                     (Verb::Create, None, value)
                 }
             };
-            value["spec"] = spec;
+            value["spec"] = spec.clone();
             let request = ApiRequest::resource(verb, accesses(), Some(&name.0), object)
                 .with_body("application/json", value.to_string());
             if !self.write(name, request).await {
                 return false;
+            }
+            if let Some(held) = self.held.get(name) {
+                self.written.insert(name.clone(), (spec, held["spec"].clone()));
             }
         }
         // Other instances, Go ones too, find here whom to tell that it is gone.
@@ -271,6 +285,7 @@ impl Policy {
         let deleted = self.write(name, request).await;
         if deleted {
             self.held.remove(name);
+            self.written.remove(name);
         }
         deleted
     }
@@ -308,6 +323,18 @@ impl Policy {
             }
         }
     }
+}
+
+fn is_newer(held: &Value, object: &Object) -> bool {
+    let version = text(held, "resourceVersion").parse::<u64>().ok();
+    text(held, "uid") == &*object.uid && version > object.version.number()
+}
+
+/// Whether that changed anything.
+fn put<T: PartialEq>(map: &mut BTreeMap<Name, T>, name: Name, value: T) -> bool {
+    let changed = map.get(&name) != Some(&value);
+    map.insert(name, value);
+    changed
 }
 
 fn name(key: &ObjectKey) -> Name {

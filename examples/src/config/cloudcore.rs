@@ -1,5 +1,6 @@
 //! `cloudcore.yaml` (KubeEdge `componentconfig/cloudcore/v1alpha1`), as far as it has an effect here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct CloudCore {
     pub kube_api_config: KubeApiConfig,
     /// `modules`.
     pub modules: Modules,
+    /// `featureGates`.
+    pub feature_gates: BTreeMap<String, bool>,
     /// Our own section.
     pub edge_tunnel: EdgeTunnel,
 }
