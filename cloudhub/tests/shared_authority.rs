@@ -383,12 +383,12 @@ async fn the_token_is_refreshed_in_time_however_often_the_cluster_fails() {
         })
     };
     let mut versions = std::collections::BTreeSet::new();
-    world
-        .until("tokensecret", |secret| {
-            versions.insert(secret["metadata"]["resourceVersion"].to_string());
-            versions.len() == 3
-        })
-        .await;
+    let thrice = world.until("tokensecret", |secret| {
+        versions.insert(secret["metadata"]["resourceVersion"].to_string());
+        versions.len() == 3
+    });
+    let days = Duration::from_secs(30 * 24 * 3600);
+    tokio::time::timeout(days, thrice).await.unwrap();
     assert_eq!(world.failures.load(Ordering::SeqCst), 0);
     keeping.abort();
 }
