@@ -178,8 +178,7 @@ impl Cloud {
         let silence_max = Duration::from_secs(module.keepalive_interval);
         Arc::make_mut(&mut hub_config.driver.session).keepalive = KeepaliveConfig::Expect { silence_max };
         let rights = &config.edge_tunnel.authorization;
-        let gate = config.feature_gates.get("requireAuthorization");
-        hub_config.downstream.policy = gate.copied().unwrap_or_default();
+        hub_config.downstream.policy = config.feature_gates.require_authorization;
         hub_config.authorization.read_all_configs = rights.read_all_configs;
         hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;

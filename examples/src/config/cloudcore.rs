@@ -1,6 +1,5 @@
 //! `cloudcore.yaml` (KubeEdge `componentconfig/cloudcore/v1alpha1`), as far as it has an effect here.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -24,9 +23,17 @@ pub struct CloudCore {
     /// `modules`.
     pub modules: Modules,
     /// `featureGates`.
-    pub feature_gates: BTreeMap<String, bool>,
+    pub feature_gates: FeatureGates,
     /// Our own section.
     pub edge_tunnel: EdgeTunnel,
+}
+
+/// `featureGates`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureGates {
+    /// Whether ServiceAccountAccess objects are kept and told to the nodes.
+    pub require_authorization: bool,
 }
 
 /// `commonConfig`.
@@ -126,8 +133,8 @@ pub struct EdgeTunnel {
 }
 
 /// Where the CA and the server's certificate are.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Certificates {
     /// Whether in the cluster's Secrets `casecret`, `cloudcoresecret` and `tokensecret` of namespace `kubeedge`, as with KubeEdge,
     /// instead of in the files of `modules.cloudHub`. Files that are there come first all the same, and go into the Secrets.

@@ -13,16 +13,20 @@ pub(super) static CATALOGUE: Catalogue = Catalogue {
     runs: &[HUB, CLUSTER, OWN, CONTROLLERS, PARTS, EARLIER],
 };
 
-/// The defaults of our own keys.
+/// The defaults of our own keys, and of KubeEdge's that it does not print.
 const OURS: &str = "\
 edgeTunnel:
   authorization:
     readAllConfigs: false
     unrestrictedRequests: false
+  certificates:
+    shared: false
   standalone:
     dataDir: /var/lib/kubeedge/cluster
     enable: false
     server: 127.0.0.1:10080
+featureGates:
+  requireAuthorization: false
 ";
 
 const HUB: &[Run] = &[
@@ -144,6 +148,12 @@ const OWN: &[Run] = &[
         ],
     ),
     Run::honoured(
+        "edgeTunnel.certificates",
+        "ours: whether CA, server certificate and token are in the Secrets of namespace `kubeedge` that instances share, Go ones too, \
+         and not only in the files",
+        &[("shared", Kind::Switch)],
+    ),
+    Run::honoured(
         "edgeTunnel.authorization",
         "ours: whether a node reads all ConfigMaps and Secrets, not only those that its pods use; whether what a metaServer asks is \
          done unasked, as by a KubeEdge without `authorization`, and not only what the rules for nodes or a role bound to \
@@ -211,10 +221,15 @@ const CONTROLLERS: &[Run] = &[
 const QUEUES: &str = "queues and tasks follow what is under way, each with a limit of its own";
 
 const PARTS: &[Run] = &[
-    Run::named(
-        "",
-        Ignored("authorization is always on; upgrades of nodes are not done here"),
+    Run::honoured(
         "featureGates",
+        "whether ServiceAccountAccess objects (`examples/kubernetes/crds`) are kept, and told to the nodes",
+        &[("requireAuthorization", Kind::Switch)],
+    ),
+    Run::named(
+        "featureGates",
+        Ignored("modules are not restarted one by one, and nodes are not upgraded here"),
+        "moduleRestart disableNodeTaskV1alpha2",
     ),
     Run::named(
         "commonConfig",
