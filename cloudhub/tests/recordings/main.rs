@@ -48,12 +48,12 @@ const BETTER: &[(&str, &str)] = &[
         "a watch brought it, and brings it again",
     ),
     (
-        "* told update default/devicemodel/*: .kind:*",
-        "repairs of KubeEdge's lack kind and version",
+        "* told * default/devicemodel/*: .kind:*",
+        "repairs and watches of KubeEdge's lack kind and version",
     ),
     (
-        "* told update default/devicemodel/*: .apiVersion:*",
-        "repairs of KubeEdge's lack kind and version",
+        "* told * default/devicemodel/*: .apiVersion:*",
+        "repairs and watches of KubeEdge's lack kind and version",
     ),
     (
         "* told delete default/*: version: false → true",
@@ -78,6 +78,26 @@ const BETTER: &[(&str, &str)] = &[
     (
         "17-odd-clients answered besides: query kube-node-lease/lease/raw4 with response",
         "these clients were gone, or nameless, before the answer",
+    ),
+    (
+        "* told besides: update *",
+        "the node is told of states that KubeEdge's cloud passed over, of labels of devices too",
+    ),
+    (
+        "* told update default/devicemodel/*: source: edgecontroller → devicecontroller",
+        "KubeEdge's repairs all have one source",
+    ),
+    (
+        "* told * default/device/*: .status: {} → null",
+        "an empty field of KubeEdge's types",
+    ),
+    (
+        "* told besides: delete default/devicemodel/web-model",
+        "a watch that ends takes along what it brought",
+    ),
+    (
+        "08-disconnect-reconnect untold: delete default/configmap/web-r2",
+        "told before: no pod needed it any more",
     ),
     // Failures.
     (
@@ -141,6 +161,26 @@ const BETTER: &[(&str, &str)] = &[
     (
         "17-odd-clients answer to insert default/certificatesigningrequest/*",
         "the embedded cluster does not look into what is to be signed",
+    ),
+    (
+        "* answer to create /devices.kubeedge.io/*",
+        "the definitions of this test have no schema",
+    ),
+    (
+        "* answer to delete /*: .RespBody: null → *",
+        "what the API says of a deletion is passed on",
+    ),
+    (
+        "01-first-join untold: update null/node/edge1",
+        "no node controller",
+    ),
+    (
+        "08-disconnect-reconnect untold: update null/node/edge1",
+        "no node controller",
+    ),
+    (
+        "17-odd-clients untold: update null/node/raw4",
+        "no node controller, and these clients were gone",
     ),
     ("*: .Object.spec.taints:*", "no node controller"),
     ("*: .spec.taints:*", "no node controller"),
