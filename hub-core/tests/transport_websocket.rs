@@ -130,9 +130,13 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn next_message(transport: &mut Box<dyn Transport>) -> Message {
-    match within(transport.next()).await.unwrap().unwrap() {
-        Inbound::Message(Received::Whole(message)) => message,
-        other => panic!("{other:?}"),
+    loop {
+        match within(transport.next()).await.unwrap().unwrap() {
+            Inbound::Message(Received::Whole(message)) => return message,
+            // Its pieces are signs of life.
+            Inbound::Alive => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
