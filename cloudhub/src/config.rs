@@ -78,6 +78,13 @@ pub struct DownstreamConfig {
     pub sync_wait: Duration,
     /// How long a new pod waits for ConfigMaps and Secrets that it references and that are not known yet.
     pub dependency_wait: Duration,
+    /// How long the sync records of a stock edge may take to be read. After this it is sent everything, and they are read again.
+    pub recall_wait: Duration,
+    /// How long a stock edge waits for an object that it never had, until it is on record that it is sent.
+    pub intent_wait: Duration,
+    /// How long a returning stock edge keeps pods, ConfigMaps and Secrets that it needs no more, as a watch may still ask for them.
+    /// Over at once when it says which watches it has.
+    pub surplus_wait: Duration,
     /// The pause after a node's outbox was full.
     pub full_pause: Duration,
     /// After a catch-up: of how many objects the node's content is remembered (as a hash), so that their next version can travel as
@@ -98,6 +105,9 @@ impl Default for DownstreamConfig {
             scope_linger: Duration::from_secs(60),
             sync_wait: Duration::from_secs(10),
             dependency_wait: Duration::from_millis(500),
+            recall_wait: Duration::from_secs(10),
+            intent_wait: Duration::from_secs(2),
+            surplus_wait: Duration::from_secs(30),
             full_pause: Duration::from_millis(500),
             assume_held_max: 256,
             policy: false,

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
@@ -22,10 +22,11 @@ use crate::authorize::Authorizer;
 use crate::cluster::Cluster;
 use crate::complaints::Complaints;
 use crate::config::CloudHubConfig;
-use crate::downstream::{Client, Command, Downstream};
+use crate::downstream::{Account, Client, Downstream, Inbox};
 use crate::error::{ConfigError, ServeError};
 use crate::metrics::HubMetrics;
 use crate::policy;
+use crate::records::{MemoryRecords, SyncRecords};
 use crate::sessions::{ConnectedNode, HubEvent, Sessions};
 use crate::upstream::{self, Upstream};
 
@@ -38,8 +39,10 @@ pub struct CloudHub {
     downstream: Client,
     metrics: Arc<HubMetrics>,
     complaints: Arc<Complaints>,
+    records: Arc<dyn SyncRecords>,
+    account: Account,
     /// Taken by the one that serves.
-    commands: Arc<Mutex<Option<mpsc::Receiver<Command>>>>,
+    inbox: Arc<Mutex<Option<Inbox>>>,
     routes: Router,
     wrap: Option<Wrap>,
 }
@@ -48,6 +51,9 @@ type Wrap = Arc<dyn Fn(Handler) -> Handler + Send + Sync>;
 
 impl CloudHub {
     /// A hub for this cluster. Nothing runs until it is [served](Self::serve).
+    ///
+    /// What stock KubeEdge edges hold is remembered for as long as the hub lives. Give it
+    /// [records that last longer](Self::with_records) where such edges connect.
     pub fn new(config: CloudHubConfig, cluster: impl Cluster) -> Result<Self, ConfigError> {
         let session = &config.driver.session;
         for (name, value) in [
@@ -67,11 +73,13 @@ impl CloudHub {
         let metrics = Arc::new(HubMetrics::default());
         let complaints = Arc::new(Complaints::default());
         let (downstream, commands) = Client::new(config.downstream.commands_max);
+        let (account, deleted) = Account::new(cluster.registry().clone());
         let sessions = Sessions::new(
             config.clone(),
             metrics.clone(),
             complaints.clone(),
             downstream.clone(),
+            account.clone(),
         );
         Ok(Self {
             config,
@@ -80,10 +88,20 @@ impl CloudHub {
             downstream,
             metrics,
             complaints,
-            commands: Arc::new(Mutex::new(Some(commands))),
+            records: Arc::new(MemoryRecords::default()),
+            account,
+            inbox: Arc::new(Mutex::new(Some(Inbox { commands, deleted }))),
             routes: Router::new(),
             wrap: None,
         })
+    }
+
+    /// Remembers there what stock edges hold: in a [file](crate::records::FileRecords), or in the cluster beside KubeEdge's own
+    /// cloudcore ([`ObjectSyncRecords`](crate::records::ObjectSyncRecords)). Call it before the hub is served.
+    #[must_use]
+    pub fn with_records(mut self, records: impl SyncRecords) -> Self {
+        self.records = Arc::new(records);
+        self
     }
 
     /// Adds handlers of your own. They are asked before the hub's, and what they get has passed authorization.
@@ -149,12 +167,9 @@ impl CloudHub {
         listeners: Vec<Box<dyn Listener>>,
         stop: BoxFuture<'static, ()>,
     ) -> Result<(), ServeError> {
-        let commands = self
-            .commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let commands = commands.ok_or(ServeError::Twice)?;
+        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inbox = inbox.ok_or(ServeError::Twice)?;
+        self.account.keep(self.records.clone());
         let authorizer = Authorizer::new(
             Arc::new(self.config.authorization.clone()),
             self.downstream.clone(),
@@ -194,9 +209,11 @@ impl CloudHub {
             self.config.downstream.clone(),
             self.sessions.clone(),
             self.metrics.clone(),
-            commands,
+            self.records.clone(),
+            inbox,
         );
         // They end with this function, whichever way it ends.
+        let _records = AbortOnDropHandle::new(tokio::spawn(self.records.run()));
         let _downstream = AbortOnDropHandle::new(tokio::spawn(downstream.run()));
         let is_policed = self.config.downstream.policy;
         let _policy =
@@ -221,6 +238,14 @@ impl CloudHub {
         // First nobody new, then a word to everybody who is here.
         drop(accepting);
         self.sessions.drain().await;
+        if tokio::time::timeout(self.config.drain, self.records.flush())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not all sync records could be written: some nodes will be sent again what they hold"
+            );
+        }
         failed.map_or(Ok(()), Err)
     }
 }

@@ -12,6 +12,7 @@ mod metered;
 mod metrics;
 pub mod pki;
 mod policy;
+pub mod records;
 mod sessions;
 mod sync;
 mod upstream;

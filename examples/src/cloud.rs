@@ -12,6 +12,7 @@ use cloudhub::pki::{
     self, Authority, AuthorityConfig, ClusterNodes, PkiConfig, PkiServer, ServeConfig, SharedSecrets,
     TokenKey,
 };
+use cloudhub::records::{FileRecords, ObjectSyncRecords, RecordsConfig};
 use cloudhub::{CloudHub, CloudHubConfig};
 use hub_core::clock::SystemClock;
 use hub_core::credentials::CredentialFiles;
@@ -24,7 +25,7 @@ use metaserver::{MetaConfig, MetaServer, Revisions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CloudCore, Listen};
+use crate::config::{CloudCore, EdgeTunnel, Listen, SyncRecordsMode};
 use crate::metrics;
 
 /// A cloud half that is ready to run: every port is bound.
@@ -182,6 +183,7 @@ impl Cloud {
         hub_config.authorization.read_all_configs = rights.read_all_configs;
         hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
+        let hub = with_records(hub, &config.edge_tunnel, &cluster)?;
 
         let tls = || {
             authority
@@ -302,6 +304,22 @@ impl Cloud {
         };
         tokio::try_join!(hub, pki, keep, api, metrics).map(drop)
     }
+}
+
+/// The hub with the sync records that the configuration names.
+fn with_records(hub: CloudHub, config: &EdgeTunnel, cluster: &EmbeddedCluster) -> Result<CloudHub, String> {
+    let limits = RecordsConfig::default();
+    Ok(match config.sync_records.mode {
+        SyncRecordsMode::File => {
+            let mut file = config.sync_records.file.clone();
+            if file.as_os_str().is_empty() {
+                file = config.standalone.data_dir.join("sync-records.db");
+            }
+            hub.with_records(FileRecords::open(&file, limits).map_err(|error| error.to_string())?)
+        }
+        SyncRecordsMode::ObjectSync => hub.with_records(ObjectSyncRecords::new(cluster.clone(), limits)),
+        SyncRecordsMode::Memory => hub,
+    })
 }
 
 fn socket(listen: &Listen) -> Result<SocketAddr, String> {

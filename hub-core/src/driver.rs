@@ -25,6 +25,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::handle::{Command, SessionHandle};
 use crate::message::{Content, Message, MessageId, Operation};
 use crate::node::NodeId;
+use crate::object::ResourceVersion;
 use crate::service::{Handler, Outcome, Reply, Request};
 use crate::session::{CallEnd, CallId, Depth, Event, Outgoing, Session, SessionConfig};
 use crate::transport::{
@@ -35,6 +36,12 @@ use crate::transport::{
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn notice(&self, notice: Notice<'_>);
+
+    /// The peer acknowledged a message under this key; [`Notice::Delivered`] follows. For those who keep account of what each
+    /// peer holds: `version` is that of the object in the message.
+    fn acknowledged(&self, key: &Arc<str>, operation: &Operation, version: Option<&ResourceVersion>) {
+        let _ = (key, operation, version);
+    }
 
     /// The content that this end holds of the object a message is about, exactly as the peer sent it, so that a difference
     /// can be applied.
@@ -487,7 +494,16 @@ impl Driver {
                     self.unhandled_bytes += message.content.bytes().len();
                     self.unhandled.push_back(message);
                 }
-                Event::Delivered { key, version } => self.observer.notice(Notice::Delivered(key, version)),
+                Event::Delivered {
+                    key,
+                    version,
+                    operation,
+                    resource_version,
+                } => {
+                    self.observer
+                        .acknowledged(&key, &operation, resource_version.as_ref());
+                    self.observer.notice(Notice::Delivered(key, version));
+                }
                 Event::Expired { key } => self.observer.notice(Notice::Expired(key)),
                 Event::Refused { key, reason } => self.observer.notice(Notice::Refused(key, reason)),
                 Event::CallEnded(id, end) => {

@@ -53,6 +53,9 @@ pub(crate) enum Command {
         wanted: Vec<(String, Scope)>,
         answer: oneshot::Sender<Vec<(String, String)>>,
     },
+    Afresh {
+        node: NodeId,
+    },
     Drop {
         node: NodeId,
         object: Object,
@@ -173,6 +176,11 @@ impl Client {
     ) -> Result<Vec<(String, String)>, Stopping> {
         self.ask(|answer| Command::WatchSync { node, wanted, answer })
             .await
+    }
+
+    /// The node may have lost what it held.
+    pub(crate) async fn afresh(&self, node: NodeId) {
+        let _ = self.0.send(Command::Afresh { node }).await;
     }
 
     /// The node holds an object that does not exist: it is told to delete it.

@@ -88,6 +88,13 @@ impl KnownKinds {
         }
     }
 
+    /// Whether all of this collection is known.
+    pub(super) fn is_known(&self, resource: &GroupVersionResource, scopes: &Scopes) -> bool {
+        let kind = self.kinds.iter().find(|kind| kind.resource == *resource);
+        let scope = kind.and_then(|kind| kind.scope);
+        scope.is_some_and(|scope| scopes.state(scope) == State::Synced)
+    }
+
     /// The collections of which not all is known.
     pub(super) fn unknown(&self, scopes: &Scopes) -> impl Iterator<Item = (&GroupVersionResource, Known)> {
         self.kinds.iter().filter_map(|kind| {

@@ -9,6 +9,7 @@
 //!                                                                     └── no room: later ────┘
 //! ```
 
+mod account;
 mod catch_up;
 mod client;
 mod dirty;
@@ -17,8 +18,10 @@ mod kinds;
 mod known_kinds;
 mod membership;
 mod outgoing;
+mod recall;
 mod references;
 mod scopes;
+mod stock;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,6 +40,7 @@ use hub_core::scope::Scope;
 use hub_core::session::Outgoing;
 use hub_core::transport::{Capabilities, CloseReason};
 
+pub(crate) use account::{Account, Deleted};
 pub(crate) use client::{Client, Command, Question, Stopping};
 pub(crate) use index::ScopeId;
 pub(crate) use kinds::{EDGE_CONTROLLER, accesses};
@@ -50,11 +54,14 @@ use index::{Effect, Index, What};
 use kinds::{Kind, kind};
 use known_kinds::KnownKinds;
 use membership::{Membership, Told};
+use recall::Recalled;
 use scopes::State;
+use stock::Stock;
 
 use crate::cluster::{Cluster, ClusterEvent};
 use crate::config::DownstreamConfig;
 use crate::metrics::HubMetrics;
+use crate::records::SyncRecords;
 use crate::sessions::{SessionId, Sessions};
 
 /// See the [module](self).
@@ -64,6 +71,12 @@ pub(crate) struct Downstream {
     sessions: Arc<Sessions>,
     metrics: Arc<HubMetrics>,
     commands: mpsc::Receiver<Command>,
+    records: Arc<dyn SyncRecords>,
+    deleted: mpsc::UnboundedReceiver<Deleted>,
+    /// What the records are asked, and the cluster about them.
+    recalling: FuturesUnordered<BoxFuture<'static, Recalled>>,
+    /// Whether the records of vanished nodes were looked for.
+    swept: bool,
     index: Index,
     scopes: Scopes,
     /// What every node gets something of.
@@ -86,7 +99,9 @@ struct Node {
     session: SessionId,
     handle: SessionHandle,
     resume: bool,
-    /// Whether it is told of changes: from the start, or from its first catch-up on.
+    /// What a stock edge holds. Our own say so themselves.
+    stock: Option<Box<Stock>>,
+    /// Whether it is told of changes: from its first catch-up on, or from when a stock edge was compared with its records.
     live: bool,
     feeding: bool,
     paused: bool,
@@ -119,6 +134,10 @@ enum Subscription {
 enum Timer {
     Feed(NodeId),
     Have(NodeId),
+    Recall(NodeId),
+    Check(NodeId),
+    Surplus(NodeId),
+    Sweep,
     CloseScope(ScopeId),
     ReopenScope(ScopeId),
 }
@@ -131,6 +150,14 @@ struct Fed {
     given: Vec<(ObjectKey, Dirty)>,
     told: Told,
     completed: bool,
+    /// Whether what a crash must not forget is written.
+    recorded: bool,
+}
+
+/// What a [`Downstream`] reads from.
+pub(crate) struct Inbox {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) deleted: mpsc::UnboundedReceiver<Deleted>,
 }
 
 impl Downstream {
@@ -139,7 +166,8 @@ impl Downstream {
         config: DownstreamConfig,
         sessions: Arc<Sessions>,
         metrics: Arc<HubMetrics>,
-        commands: mpsc::Receiver<Command>,
+        records: Arc<dyn SyncRecords>,
+        Inbox { commands, deleted }: Inbox,
     ) -> Self {
         let known_kinds = KnownKinds::new(config.policy);
         let own = BASE.len() + known_kinds.len();
@@ -154,6 +182,10 @@ impl Downstream {
             sessions,
             metrics,
             commands,
+            records,
+            deleted,
+            recalling: FuturesUnordered::new(),
+            swept: false,
             index: Index::new(policy),
             scopes,
             base,
@@ -196,6 +228,8 @@ impl Downstream {
                 // What it tells is looked at above.
                 Ok(()) = kinds.changed() => {}
                 Some(fed) = self.feeding.next(), if !self.feeding.is_empty() => self.fed(fed),
+                Some(deleted) = self.deleted.recv() => self.deleted(&deleted),
+                Some(recalled) = self.recalling.next(), if !self.recalling.is_empty() => self.recalled(recalled),
                 () = sleep => self.timeout(Instant::now()),
             }
             for node in std::mem::take(&mut self.ready) {
@@ -258,6 +292,7 @@ impl Downstream {
             Command::WatchSync { node, wanted, answer } => {
                 let _ = answer.send(self.watch_sync(&node, wanted));
             }
+            Command::Afresh { node } => self.afresh(&node),
             Command::Drop { node, object } => {
                 if let Some(known) = self.nodes.get_mut(&node) {
                     known.queue.surplus(object);
@@ -294,6 +329,9 @@ impl Downstream {
         let resume = capabilities.resume;
         if let Some(known) = self.nodes.get_mut(&id) {
             if known.session == session && known.resume == resume {
+                if let Some(stock) = &mut known.stock {
+                    stock.told_everything = false;
+                }
                 // Everything that it was not told waits in its session or in its queue.
                 return;
             }
@@ -302,11 +340,12 @@ impl Downstream {
             }
             self.forget(&id);
         }
-        let mut node = Node {
+        let node = Node {
             session,
             handle,
             resume,
-            live: !resume,
+            stock: (!resume).then(Box::default),
+            live: false,
             feeding: false,
             paused: false,
             queue: Queue::default(),
@@ -318,19 +357,6 @@ impl Downstream {
             complete: None,
             comparing: false,
         };
-        if !resume {
-            // A stock edge does not say what it holds.
-            for key in self.index.wanted(&id).into_keys() {
-                node.queue.mark(
-                    key,
-                    What::Put {
-                        fresh: true,
-                        previous: None,
-                    },
-                    None,
-                );
-            }
-        }
         self.nodes.insert(id.clone(), node);
         let watches = self.away.remove(&id).unwrap_or_default();
         for (application, scope) in watches.into_iter().filter(|_| !resume) {
@@ -338,6 +364,7 @@ impl Downstream {
                 tracing::info!(node = %id, %scope, reason, "a watch cannot go on");
             }
         }
+        self.recall(&id);
         self.ready.insert(id);
     }
 
@@ -433,6 +460,7 @@ impl Downstream {
         node.watches = kept;
         let left: Vec<_> = BTreeMap::into_values(left).collect();
         self.leave(id, &left);
+        self.knows_watches(id);
         failed
     }
 
@@ -529,6 +557,7 @@ impl Downstream {
             self.forget(&node);
             self.away.remove(&node);
             self.sessions.end(&node, CloseReason::NodeDeleted);
+            self.records.forget_node(&node);
         }
     }
 
@@ -540,7 +569,9 @@ impl Downstream {
                 self.command(question);
             }
             self.ready.extend(self.nodes.keys().cloned());
+            self.sweep();
         }
+        self.settled_for_stock();
         let waiting: Vec<_> = self
             .nodes
             .iter()
@@ -611,6 +642,16 @@ impl Downstream {
             if !node.live || node.have.is_some() {
                 continue;
             }
+            let what = match (what, &mut node.stock, self.index.get(&key)) {
+                (What::Put { fresh, previous }, Some(stock), Some(object)) => {
+                    let put = What::Put { fresh, previous };
+                    match stock.wants(&key, object, put, &mut node.queue) {
+                        Some(what) => what,
+                        None => continue,
+                    }
+                }
+                (what, ..) => what,
+            };
             let waits = matches!(what, What::Put { .. })
                 && matches!(kind(&key), Kind::Pod | Kind::Device)
                 && !self.index.has_dependencies(&key);
@@ -633,9 +674,15 @@ impl Downstream {
             return;
         };
         let (index, now) = (&self.index, Instant::now());
+        let mut stock = node.stock.as_deref_mut();
         let given = node.queue.take(self.config.batch, |key, dirty| {
-            dirty.latest.is_none_or(|latest| latest <= now) || index.has_dependencies(key)
+            let held_up = stock.as_ref().is_some_and(|stock| {
+                let object = index.get(key).filter(|_| index.needs(id, key));
+                stock.is_held_up(key, object.map(|object| &*object.uid))
+            });
+            !held_up && (dirty.latest.is_none_or(|latest| latest <= now) || index.has_dependencies(key))
         });
+        let (mut intended, mut later) = (Vec::new(), Vec::new());
         let registry = self.cluster.registry();
         let mut batch = Batch::default();
         for key in std::mem::take(&mut node.held) {
@@ -658,15 +705,29 @@ impl Downstream {
                 .as_ref()
                 .filter(|gone| now.is_none_or(|now| now.uid != gone.uid))
             {
-                // What it was is known no more; a node's own kinds were its own.
+                // What it was is known no more; a node's own kinds were its own, and all that a stock edge is told by its records.
                 let own = own || kind(key).is_owned();
-                let mut outgoing = outgoing::delete(registry, gone, own);
+                let by_record = stock.is_some() && gone.version.as_str().is_empty();
+                let mut outgoing = outgoing::delete(registry, gone, own || by_record);
                 if own && !node.resume {
                     outgoing::as_kubeedge_writes(&mut outgoing, kind(key));
                 }
                 batch.send.push(outgoing);
+                if let Some(stock) = &mut stock {
+                    stock.deletes(key, &gone.uid);
+                }
             }
             if let Some(object) = now {
+                if let Some(stock) = &mut stock {
+                    if stock.is_held_up(key, Some(&object.uid)) {
+                        later.push(key.clone());
+                        continue;
+                    }
+                    stock.deletes_no_more(key, &object.uid);
+                    if dirty.fresh || dirty.force || dirty.gone.is_some() {
+                        intended.extend(account::recorded(registry, key, &object.uid));
+                    }
+                }
                 if dirty.force {
                     batch.cancel.push(outgoing::slot(key, &object.uid));
                 }
@@ -677,6 +738,9 @@ impl Downstream {
                 }
                 batch.send.push(outgoing);
             }
+        }
+        for key in later {
+            node.queue.lacks(key);
         }
         let completed = node
             .complete
@@ -693,8 +757,11 @@ impl Downstream {
             return;
         }
         node.feeding = true;
-        let (node, session, handle) = (id.clone(), node.session, node.handle.clone());
+        let (session, handle) = (node.session, node.handle.clone());
+        let recorded = self.intend(id, intended);
+        let node = id.clone();
         let feed = async move {
+            let recorded = recorded.await;
             Fed {
                 node,
                 session,
@@ -702,6 +769,7 @@ impl Downstream {
                 given,
                 told,
                 completed,
+                recorded,
             }
         };
         self.feeding.push(feed.boxed());
@@ -716,6 +784,9 @@ impl Downstream {
             return;
         };
         node.feeding = false;
+        if let Some(stock) = node.stock.as_mut().filter(|_| !fed.recorded) {
+            stock.unrecorded_until = Some(Instant::now() + UNRECORDED);
+        }
         match fed.result {
             Ok(left) => {
                 let left: HashSet<_> = left.iter().map(|outgoing| &*outgoing.key).collect();
@@ -736,6 +807,11 @@ impl Downstream {
                     let again = Instant::now() + self.config.full_pause;
                     self.timers.insert((again, Timer::Feed(fed.node.clone())));
                     for (key, dirty) in fed.given {
+                        if let (Some(stock), Some(gone)) = (&mut node.stock, &dirty.gone)
+                            && left.contains(&*outgoing::slot(&key, &gone.uid))
+                        {
+                            stock.deletes_no_more(&key, &gone.uid);
+                        }
                         let slots = [dirty.gone.as_ref(), self.index.get(&key)];
                         if slots
                             .into_iter()
@@ -765,6 +841,10 @@ impl Downstream {
                     }
                 }
                 Timer::Have(id) => self.compare(&id, true),
+                Timer::Recall(id) => self.recall(&id),
+                Timer::Check(id) => self.check(&id, None),
+                Timer::Surplus(id) => self.delete_surplus(&id),
+                Timer::Sweep => self.sweep(),
                 Timer::CloseScope(scope) => {
                     if !self.index.is_wanted(scope) {
                         self.close(scope);
@@ -820,5 +900,7 @@ const BASE: [&str; 4] = ["configmaps", "secrets", "pods", "nodes"];
 const NODES: usize = 3;
 /// Changes that are looked at together.
 const EVENTS_AT_ONCE: usize = 256;
+/// After an intention could not be written in time: how long a node's objects are sent without waiting for the next.
+const UNRECORDED: Duration = Duration::from_secs(30);
 /// The pause before a watch that ended is begun anew.
 const REOPEN: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use hub_core::application::SOURCE_CLOUD;
 use hub_core::catch_up::{self, Complete};
 use hub_core::message::{Content, Message, Operation, Resource, Route};
-use hub_core::object::{Metadata, Object, ObjectKey};
+use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::session::{Delivery, Lane, Outgoing};
 
@@ -88,6 +88,25 @@ pub(crate) fn slot(key: &ObjectKey, uid: &str) -> Arc<str> {
     .into()
 }
 
+/// The object whose place this is, and its uid.
+pub(crate) fn object_of(slot: &str) -> Option<(ObjectKey, Arc<str>)> {
+    let (path, uid) = slot.rsplit_once('#')?;
+    let mut parts = path.strip_prefix('/')?.split('/');
+    let (group, version) = match parts.next()? {
+        "api" => ("", parts.next()?),
+        "apis" => (parts.next()?, parts.next()?),
+        _ => return None,
+    };
+    let rest: Vec<_> = parts.collect();
+    let (namespace, resource, name) = match rest[..] {
+        [resource, name] => (None, resource, name),
+        ["namespaces", namespace, resource, name] => (Some(namespace), resource, name),
+        _ => return None,
+    };
+    let resource = GroupVersionResource::new(group, version, resource);
+    Some((ObjectKey::new(resource, namespace, name), uid.into()))
+}
+
 /// The least that names an object: for deleting what is not known here. None when its kind is not known.
 pub(crate) fn minimal(registry: &Registry, key: &ObjectKey, uid: &str) -> Option<Object> {
     let kind = registry.by_resource(&key.resource)?;
@@ -136,5 +155,34 @@ fn message(registry: &Registry, object: &Object, own: bool, operation: Operation
         delivery: Delivery::Acked,
         message,
         previous: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_names_its_object() {
+        let widgets = GroupVersionResource::new("example.com", "v1", "widgets");
+        for key in [
+            ObjectKey::new(GroupVersionResource::core("pods"), Some("d"), "web"),
+            ObjectKey::new(GroupVersionResource::core("nodes"), None, "edge-1"),
+            ObjectKey::new(GroupVersionResource::core("namespaces"), None, "d"),
+            ObjectKey::new(widgets.clone(), Some("d"), "a.b"),
+            ObjectKey::new(widgets, None, "c"),
+        ] {
+            assert_eq!(object_of(&slot(&key, "u-1")), Some((key, "u-1".into())));
+        }
+        for odd in [
+            "",
+            "catch-up/complete",
+            "/api#u",
+            "/api/v1/pods#u",
+            "membership#",
+            "/x/v1/pods/p#u",
+        ] {
+            assert_eq!(object_of(odd), None, "{odd}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod table;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use hub_core::driver::{DetachReason, Driver, Notice, Observer};
 use hub_core::handle::SessionHandle;
+use hub_core::message::Operation;
 use hub_core::node::NodeId;
+use hub_core::object::ResourceVersion;
 use hub_core::service::Handler;
 use hub_core::session::Depth;
 use hub_core::transport::{Capabilities, CloseReason, Transport, TransportError};
@@ -21,7 +24,7 @@ use table::{Connected, Table};
 
 use crate::complaints::Complaints;
 use crate::config::CloudHubConfig;
-use crate::downstream::Client;
+use crate::downstream::{Account, Client};
 use crate::metered::Metered;
 use crate::metrics::HubMetrics;
 
@@ -63,6 +66,7 @@ pub(crate) struct Sessions {
     metrics: Arc<HubMetrics>,
     complaints: Arc<Complaints>,
     downstream: Client,
+    account: Account,
     events: broadcast::Sender<HubEvent>,
     drivers: TaskTracker,
 }
@@ -73,6 +77,7 @@ impl Sessions {
         metrics: Arc<HubMetrics>,
         complaints: Arc<Complaints>,
         downstream: Client,
+        account: Account,
     ) -> Self {
         Self {
             table: Mutex::new(Table::new(config.node_limit)),
@@ -81,6 +86,7 @@ impl Sessions {
             metrics,
             complaints,
             downstream,
+            account,
             events: broadcast::channel(EVENTS_KEPT).0,
             drivers: TaskTracker::new(),
         }
@@ -112,6 +118,7 @@ impl Sessions {
                 node: node.clone(),
                 session,
                 sessions: self.clone(),
+                is_stock: AtomicBool::new(false),
             });
             let seed = rand_seed();
             let (driver, handle) =
@@ -242,13 +249,23 @@ struct Watcher {
     node: NodeId,
     session: SessionId,
     sessions: Arc<Sessions>,
+    /// Whether account is kept of what it acknowledges.
+    is_stock: AtomicBool,
 }
 
 impl Observer for Watcher {
+    fn acknowledged(&self, key: &Arc<str>, operation: &Operation, version: Option<&ResourceVersion>) {
+        if self.is_stock.load(Ordering::Relaxed) {
+            let account = &self.sessions.account;
+            account.acknowledged(&self.node, self.session, key, operation, version);
+        }
+    }
+
     fn notice(&self, notice: Notice<'_>) {
         let (node, sessions) = (&self.node, &self.sessions);
         match notice {
             Notice::Attached(peer) => {
+                self.is_stock.store(!peer.capabilities.resume, Ordering::Relaxed);
                 let duplicate = sessions.table().attached(node, self.session, peer);
                 if let Some(duplicate) = duplicate {
                     sessions.metrics.duplicates.inc();

@@ -20,6 +20,10 @@ use crate::sessions::HubEvent;
 /// choose, so the hub creates it, and never with labels that NodeRestriction keeps from nodes for good.
 pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
     let response = create(&upstream, &request).await?;
+    if !request.capabilities.resume {
+        // A stock edge registers when its process begins. Perhaps it begins with an empty database; it would never say so.
+        upstream.downstream.afresh(request.node.clone()).await;
+    }
     Ok(reply(&request, object_response(&response, Absent::Node), None))
 }
 

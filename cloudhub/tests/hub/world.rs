@@ -1,6 +1,8 @@
 //! A hub over an embedded cluster, and edges that a test plays by hand, over the memory transport.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +34,7 @@ pub(crate) struct World {
     dialer: MemoryDialer,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) serving: JoinHandle<Result<(), ServeError>>,
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
@@ -41,10 +43,30 @@ impl World {
     }
 
     pub(crate) fn with(config: CloudHubConfig, build: impl FnOnce(CloudHub) -> CloudHub) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let cluster =
             EmbeddedCluster::open(&folder.path().join("cluster.db"), EmbeddedConfig::default()).unwrap();
         let hub = build(CloudHub::new(config, cluster.clone()).unwrap());
+        Self::serve(hub, cluster, folder)
+    }
+
+    /// The process of this hub is killed, and another serves the same cluster in its place.
+    pub(crate) async fn killed(
+        self,
+        config: CloudHubConfig,
+        build: impl FnOnce(CloudHub) -> CloudHub,
+    ) -> Self {
+        self.serving.abort();
+        let _ = self.serving.await;
+        let hub = build(CloudHub::new(config, self.cluster.clone()).unwrap());
+        Self::serve(hub, self.cluster, self.folder)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn serve(hub: CloudHub, cluster: EmbeddedCluster, folder: Arc<tempfile::TempDir>) -> Self {
         let events = hub.events();
         let (listener, dialer) = memory(MemoryConfig::default());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -59,7 +81,7 @@ impl World {
             dialer,
             stop: Some(stop),
             serving,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -92,6 +114,7 @@ impl World {
             held: BTreeMap::new(),
             registry: self.cluster.registry().clone(),
             received: 0,
+            manners: Manners::Good,
         }
     }
 
@@ -230,6 +253,18 @@ pub(crate) struct Edge {
     registry: hub_core::registry::Registry,
     /// Messages that carried objects.
     pub(crate) received: usize,
+    pub(crate) manners: Manners,
+}
+
+/// What an edge does with a message that it should acknowledge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// Stores it and says so.
+    Good,
+    /// Stores it and says nothing.
+    Silent,
+    /// Does not store it, and says that.
+    Refusing,
 }
 
 impl Edge {
@@ -265,7 +300,16 @@ impl Edge {
                 Some(Err(_)) | None => return Err(None),
             };
             if needs_ack(&message) {
-                self.acknowledge(&message).await;
+                match self.manners {
+                    Manners::Good => self.acknowledge(&message).await,
+                    Manners::Silent => {}
+                    Manners::Refusing => {
+                        let mut refusal = message.error("the disk is full");
+                        refusal.header.id = MessageId::random();
+                        self.send_frame(refusal).await;
+                        return Ok(message);
+                    }
+                }
             }
             if !message.is_reply() {
                 self.received += 1;

@@ -130,6 +130,8 @@ pub struct EdgeTunnel {
     pub authorization: Authorization,
     /// Where the CA and the server's certificate are.
     pub certificates: Certificates,
+    /// Where it is remembered what stock KubeEdge edges hold.
+    pub sync_records: SyncRecords,
 }
 
 /// Where the CA and the server's certificate are.
@@ -139,6 +141,29 @@ pub struct Certificates {
     /// Whether in the cluster's Secrets `casecret`, `cloudcoresecret` and `tokensecret` of namespace `kubeedge`, as with KubeEdge,
     /// instead of in the files of `modules.cloudHub`. Files that are there come first all the same, and go into the Secrets.
     pub shared: bool,
+}
+
+/// Where it is remembered what stock KubeEdge edges hold, so that they hear of what was deleted while they were away.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncRecords {
+    /// In which way.
+    pub mode: SyncRecordsMode,
+    /// The file, where it is one. Empty: `sync-records.db` beside the embedded cluster.
+    pub file: PathBuf,
+}
+
+/// How sync records are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SyncRecordsMode {
+    /// In a file of this process.
+    #[default]
+    File,
+    /// In the cluster, as ObjectSync and ClusterObjectSync: beside a Go cloudcore.
+    ObjectSync,
+    /// Until this process ends.
+    Memory,
 }
 
 /// What nodes may do beyond what is their own.

@@ -25,7 +25,10 @@ mod tests;
 mod words;
 
 pub use catalogue::{Catalogue, Fate, Key, Keys, Run};
-pub use cloudcore::{Authorization, CloudCore, CloudHubModule, KubeApiConfig, Listen, Standalone};
+pub use cloudcore::{
+    Authorization, CloudCore, CloudHubModule, EdgeTunnel, KubeApiConfig, Listen, Standalone, SyncRecords,
+    SyncRecordsMode,
+};
 pub use edgecore::{EdgeCore, EdgeHubModule, Edged, Endpoints, Kubelet, MetaServerModule};
 pub(crate) use host::Host;
 pub use kind::Kind;

@@ -38,6 +38,7 @@ use outbox::Outbox;
 use stamp::Stamp;
 
 use crate::message::{Content, Message, MessageId, Operation, Route, needs_ack};
+use crate::object::ResourceVersion;
 use crate::transport::{Capabilities, Outbound};
 
 /// Which outgoing messages go first. Bulk can never make a healthy node look dead.
@@ -120,6 +121,10 @@ pub enum Event {
         key: Arc<str>,
         /// Its version.
         version: Option<u64>,
+        /// What the acknowledged message asked for.
+        operation: Operation,
+        /// The version of the object that it carried, as the cloud wrote it.
+        resource_version: Option<ResourceVersion>,
     },
     /// The message was given up: its time was over.
     Expired {

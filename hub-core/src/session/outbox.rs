@@ -232,6 +232,8 @@ impl Outbox {
             events.push_back(Event::Delivered {
                 key: slot.key.clone(),
                 version: item.version,
+                operation: item.message.route.operation.clone(),
+                resource_version: item.message.header.resource_version.clone(),
             });
         }
         self.finish(slot);

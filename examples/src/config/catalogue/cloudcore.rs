@@ -25,6 +25,9 @@ edgeTunnel:
     dataDir: /var/lib/kubeedge/cluster
     enable: false
     server: 127.0.0.1:10080
+  syncRecords:
+    file: \"\"
+    mode: file
 featureGates:
   requireAuthorization: false
 ";
@@ -162,6 +165,12 @@ const OWN: &[Run] = &[
             ("readAllConfigs", Kind::Switch),
             ("unrestrictedRequests", Kind::Switch),
         ],
+    ),
+    Run::honoured(
+        "edgeTunnel.syncRecords",
+        "ours: where it is remembered what stock edges hold: `file` (empty: `sync-records.db` in `edgeTunnel.standalone.dataDir`), \
+         `objectSync` in the cluster, beside a Go cloudcore, or `memory` until the process ends",
+        &[("mode", Kind::Text), ("file", Kind::File)],
     ),
 ];
 

@@ -68,7 +68,7 @@ impl Bench {
 
     fn delivered(&mut self) -> Vec<(String, u64)> {
         let delivered = |event| match event {
-            Event::Delivered { key, version } => Some((key.to_string(), version.unwrap())),
+            Event::Delivered { key, version, .. } => Some((key.to_string(), version.unwrap())),
             _ => None,
         };
         self.events.drain(..).filter_map(delivered).collect()

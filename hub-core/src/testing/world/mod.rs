@@ -706,7 +706,7 @@ impl World {
     fn event(&mut self, side: Side, event: Event) {
         match event {
             Event::Inbound(message) => self.inbound(side, message),
-            Event::Delivered { key, version } => self.delivered(side, &key, version),
+            Event::Delivered { key, version, .. } => self.delivered(side, &key, version),
             Event::Expired { key } => {
                 self.tally.expired += 1;
                 self.check(key.starts_with("passing"), "only what is passing expires");
