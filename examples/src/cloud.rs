@@ -218,6 +218,7 @@ impl Cloud {
         addresses.api = api_listener.local_addr().ok();
         let meta_config = MetaConfig {
             revisions: Revisions::Authoritative,
+            cbor: standalone.cbor,
             ..MetaConfig::default()
         };
         let api = MetaServer::with_config(meta_config, cluster.clone(), cluster.upstream());

@@ -1,8 +1,19 @@
-//! Which form of an answer a client wants (Kubernetes `apiserver/pkg/endpoints/handlers/negotiation`).
+//! Which form of an answer a client wants (Kubernetes `apiserver/pkg/endpoints/handlers/negotiation`, and go-restful before it).
+
+use std::cmp::Ordering;
 
 use hub_core::api::{Reason, Status};
 
-/// The form of an answer.
+/// How an answer is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Media {
+    Json,
+    Yaml,
+    Protobuf,
+    Cbor,
+}
+
+/// What of an object is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// The objects themselves.
@@ -19,51 +30,126 @@ pub(crate) enum Shape {
     },
 }
 
-/// Picks the first acceptable form: by weight, then as listed. `list` tells which forms a refusal names.
-pub(crate) fn negotiate(accept: &str, list: bool) -> Result<Shape, Status> {
-    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
-    if clauses.is_empty() {
-        return Ok(Shape::Object);
-    }
-    clauses.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-    let mut refused = false;
-    for clause in clauses {
-        if !matches!(clause.media, "application/json" | "*/*") {
-            refused |= clause.shape.is_some() && clause.media.starts_with("application/vnd.kubernetes");
-            continue;
-        }
-        match clause.shape {
-            None => return Ok(Shape::Object),
-            Some(shape) => match shape.known(clause.media) {
-                Some(shape) => return Ok(shape),
-                None => refused = true,
-            },
-        }
-    }
-    Err(Status::failure(
-        Reason::NotAcceptable,
-        match (refused, list) {
-            (true, _) => "only the following media types are accepted: application/json".to_owned(),
-            (_, true) => "406: Not Acceptable\n\nAvailable representations: application/json, \
-                 application/json;stream=watch"
-                .to_owned(),
-            _ => "406: Not Acceptable\n\nAvailable representations: application/json".to_owned(),
-        },
-    ))
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) media: Media,
+    pub(crate) shape: Shape,
+    /// Whether JSON is laid out for people.
+    pub(crate) pretty: bool,
 }
 
-/// Whether one of the clauses is this media type with these `g`, `v` and `as`.
-pub(crate) fn discovery_version(accept: &str) -> Option<&'static str> {
-    let clauses = accept.split(',').filter_map(Clause::parse);
-    for clause in clauses.filter(|clause| clause.media == "application/json") {
-        match clause.shape {
-            Some(Conversion {
+/// What there is to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// An object.
+    Object,
+    /// A collection, which can be watched as well.
+    List,
+    /// An object or collection of a custom kind, which has no form in protobuf but for its metadata.
+    Custom,
+}
+
+impl Media {
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+            Self::Cbor => "application/cbor",
+        }
+    }
+
+    /// The type of a stream of events. None: there are no streams of it.
+    pub(crate) fn stream_type(self) -> Option<&'static str> {
+        match self {
+            Self::Json => Some("application/json"),
+            Self::Yaml => None,
+            Self::Protobuf => Some("application/vnd.kubernetes.protobuf;stream=watch"),
+            Self::Cbor => Some("application/cbor-seq"),
+        }
+    }
+
+    /// What is offered, best first. CBOR only where it is switched on.
+    fn offered(cbor: bool) -> &'static [Self] {
+        let all = &[Self::Json, Self::Yaml, Self::Protobuf, Self::Cbor];
+        if cbor { all } else { &all[..3] }
+    }
+}
+
+impl Form {
+    /// The form that a client gets who says nothing of it.
+    pub(crate) const PLAIN: Self = Self {
+        media: Media::Json,
+        shape: Shape::Object,
+        pretty: false,
+    };
+
+    /// Picks the first acceptable form.
+    pub(crate) fn negotiate(accept: &str, offer: Offer, cbor: bool, pretty: bool) -> Result<Self, Status> {
+        let offered = Media::offered(cbor);
+        if offer != Offer::Custom {
+            routed(accept, offer, offered)?;
+        }
+        let found = pick(accept, offered, |media, shape| match (shape, media) {
+            (Shape::Object, Media::Protobuf) => offer != Offer::Custom,
+            (Shape::Table { .. }, media) => matches!(media, Media::Json | Media::Yaml),
+            _ => true,
+        });
+        found.map(|form| form.or_pretty(pretty)).ok_or_else(|| {
+            let types = offered.iter().map(|media| media.content_type());
+            only(types)
+        })
+    }
+
+    /// The same for the answers of discovery.
+    pub(crate) fn of_discovery(accept: &str, pretty: bool) -> Result<Self, Status> {
+        let offered = Media::offered(false);
+        routed(accept, Offer::List, offered)?;
+        let found = pick(accept, offered, |_, shape| shape == Shape::Object);
+        let found = found.map(|form| form.or_pretty(pretty));
+        found.ok_or_else(|| only(offered.iter().map(|media| media.content_type())))
+    }
+
+    /// The form of what went wrong. A client that accepts none of them gets JSON to read for itself.
+    pub(crate) fn of_status(accept: &str, cbor: bool, pretty: bool) -> Self {
+        let found = pick(accept, Media::offered(cbor), |_, shape| shape == Shape::Object);
+        let unread = Self {
+            pretty: true,
+            ..Self::PLAIN
+        };
+        found.map_or(unread, |form| form.or_pretty(pretty))
+    }
+
+    /// Refuses what cannot be streamed.
+    pub(crate) fn streamed(self, cbor: bool) -> Result<Self, Status> {
+        if self.media.stream_type().is_some() {
+            return Ok(self);
+        }
+        let types = Media::offered(cbor).iter().filter_map(|media| stream(*media));
+        Err(only(types))
+    }
+
+    fn or_pretty(mut self, pretty: bool) -> Self {
+        self.pretty |= pretty;
+        self
+    }
+}
+
+/// Whether, and in which version, the aggregated list of kinds is the first form that is acceptable.
+pub(crate) fn discovery_version(accept: &str) -> Option<(&'static str, Media)> {
+    let clauses = sorted(accept);
+    let offered = clauses.iter().filter_map(|clause| {
+        let media = [Media::Json, Media::Protobuf].into_iter().find(|media| clause.is(*media))?;
+        Some((clause, media))
+    });
+    for (clause, media) in offered {
+        match clause.convert {
+            Some(Convert {
                 kind: "APIGroupDiscoveryList",
                 group: "apidiscovery.k8s.io",
                 version: "v2",
-            }) => {
-                return Some("v2");
-            }
+            }) => return Some(("v2", media)),
             None => return None,
             Some(_) => {}
         }
@@ -71,55 +157,156 @@ pub(crate) fn discovery_version(accept: &str) -> Option<&'static str> {
     None
 }
 
-struct Clause<'a> {
-    media: &'a str,
-    weight: f32,
-    shape: Option<Conversion<'a>>,
+/// What go-restful lets through to the negotiation: types without their parameters, and no wildcards but for all.
+fn routed(accept: &str, offer: Offer, offered: &[Media]) -> Result<(), Status> {
+    let streams = offered.iter().filter(|_| offer == Offer::List);
+    let mut types: Vec<&str> = offered.iter().map(|media| media.content_type()).collect();
+    types.extend(streams.filter_map(|media| stream(*media)));
+    let known = |part: &str| {
+        let media = part.split(';').next().unwrap_or_default().trim_matches(' ');
+        media == "*/*" || types.contains(&media)
+    };
+    if accept.is_empty() || accept.split(',').any(known) {
+        return Ok(());
+    }
+    let types = types.join(", ");
+    Err(Status::failure(
+        Reason::NotAcceptable,
+        format!("406: Not Acceptable\n\nAvailable representations: {types}"),
+    ))
 }
 
-struct Conversion<'a> {
+/// How the type of a stream is named where types are listed.
+fn stream(media: Media) -> Option<&'static str> {
+    match media {
+        Media::Json => Some("application/json;stream=watch"),
+        other => other.stream_type(),
+    }
+}
+
+fn only<'a>(types: impl Iterator<Item = &'a str>) -> Status {
+    let types: Vec<&str> = types.collect();
+    Status::failure(
+        Reason::NotAcceptable,
+        format!("only the following media types are accepted: {}", types.join(", ")),
+    )
+}
+
+fn pick(accept: &str, offered: &[Media], allowed: impl Fn(Media, Shape) -> bool) -> Option<Form> {
+    if accept.is_empty() {
+        return Some(Form::PLAIN);
+    }
+    for clause in sorted(accept) {
+        for media in offered.iter().copied().filter(|media| clause.is(*media)) {
+            let streams = clause.stream.is_empty() || clause.stream == "watch" && media.stream_type().is_some();
+            let Some(shape) = clause.shape() else { continue };
+            if streams && clause.server_version && allowed(media, shape) {
+                return Some(Form {
+                    media,
+                    shape,
+                    pretty: clause.pretty && media == Media::Json,
+                });
+            }
+        }
+    }
+    None
+}
+
+struct Clause<'a> {
+    group: &'a str,
+    media: &'a str,
+    weight: f32,
+    convert: Option<Convert<'a>>,
+    stream: &'a str,
+    pretty: bool,
+    /// Whether the version of the server's own kinds that is asked for is one that there is.
+    server_version: bool,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Convert<'a> {
     kind: &'a str,
     group: &'a str,
     version: &'a str,
 }
 
+/// The clauses in the order in which a real server looks at them.
+fn sorted(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = Vec::new();
+    // Not by a sort of ours: this comparison is no order, and what comes out depends on how it is used.
+    for clause in accept.split(',').filter_map(Clause::parse) {
+        let mut place = clauses.len();
+        while place > 0 && clause.before(&clauses[place - 1]) {
+            place -= 1;
+        }
+        clauses.insert(place, clause);
+    }
+    clauses
+}
+
 impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let media = parts.next().filter(|media| !media.is_empty())?;
-        let mut clause = Self {
-            media,
-            weight: 1.0,
-            shape: None,
+        let mut parts = text.trim_matches(' ').split(';');
+        let (group, media) = match parts.next()?.split_once('/') {
+            Some((group, media)) if !media.contains('/') && !media.is_empty() => (group, media),
+            None => Some(("*", "*")).filter(|_| text.trim_matches(' ').starts_with('*'))?,
+            _ => return None,
         };
-        let (mut kind, mut group, mut version) = ("", "", "");
+        let mut clause = Self {
+            group: group.trim_matches(' '),
+            media: media.trim_matches(' '),
+            weight: 1.0,
+            convert: None,
+            stream: "",
+            pretty: false,
+            server_version: true,
+        };
         for part in parts {
-            match part.split_once('=') {
-                Some(("q", weight)) => clause.weight = weight.parse().unwrap_or(1.0),
-                Some(("as", text)) => kind = text,
-                Some(("g", text)) => group = text,
-                Some(("v", text)) => version = text,
+            let Some((name, value)) = part.split_once('=') else { continue };
+            if value.is_empty() || value.contains('=') {
+                continue;
+            }
+            let trimmed = value.trim_matches(' ');
+            match name.trim_matches(' ') {
+                "q" => clause.weight = value.parse().unwrap_or_default(),
+                "as" => clause.convert.get_or_insert_default().kind = trimmed,
+                "g" => clause.convert.get_or_insert_default().group = trimmed,
+                "v" => clause.convert.get_or_insert_default().version = trimmed,
+                "stream" => clause.stream = trimmed,
+                "pretty" => clause.pretty = trimmed == "1",
+                "sv" => clause.server_version = trimmed == "v1",
                 _ => {}
             }
         }
-        if !kind.is_empty() {
-            clause.shape = Some(Conversion { kind, group, version });
-        }
         Some(clause)
     }
-}
 
-impl Conversion<'_> {
-    fn known(&self, media: &str) -> Option<Shape> {
-        let beta = match self.version {
-            "v1" => false,
-            "v1beta1" => true,
+    fn before(&self, other: &Self) -> bool {
+        self.weight.partial_cmp(&other.weight) == Some(Ordering::Greater)
+            || self.group != "*" && other.group == "*"
+            || self.media != "*" && other.media == "*"
+    }
+
+    fn is(&self, media: Media) -> bool {
+        let (group, name) = media.content_type().split_once('/').unwrap_or_default();
+        match (self.group, self.media) {
+            ("*", "*") => true,
+            (own, "*") => own == group,
+            (own, media) => own == group && media == name,
+        }
+    }
+
+    /// None when it is one that nobody has.
+    fn shape(&self) -> Option<Shape> {
+        let Some(convert) = self.convert else {
+            return Some(Shape::Object);
+        };
+        let beta = match (convert.group, convert.version) {
+            ("meta.k8s.io", "v1") => false,
+            ("meta.k8s.io", "v1beta1") => true,
             _ => return None,
         };
-        if self.group != "meta.k8s.io" || media != "application/json" {
-            return None;
-        }
-        match self.kind {
+        match convert.kind {
             "Table" => Some(Shape::Table { beta }),
             "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata { beta }),
             _ => None,
@@ -129,38 +316,57 @@ impl Conversion<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn shape(accept: &str) -> Result<Shape, u16> {
-        negotiate(accept, true).map_err(|status| status.code)
+    const OBJECT: Shape = Shape::Object;
+    const TABLE: Shape = Shape::Table { beta: false };
+
+    fn form(accept: &str) -> Result<(Media, Shape), u16> {
+        let form = Form::negotiate(accept, Offer::List, false, false);
+        form.map(|form| (form.media, form.shape)).map_err(|status| status.code)
     }
 
     #[test]
     fn the_first_acceptable_form_is_taken() {
         for (accept, expected) in [
-            ("", Ok(Shape::Object)),
-            ("*/*", Ok(Shape::Object)),
-            ("text/html,application/xhtml+xml,*/*;q=0.8", Ok(Shape::Object)),
+            ("", Ok((Media::Json, OBJECT))),
+            ("*/*", Ok((Media::Json, OBJECT))),
             (
-                "application/vnd.kubernetes.protobuf,application/json",
-                Ok(Shape::Object),
+                "text/html,application/xhtml+xml,*/*;q=0.8",
+                Ok((Media::Json, OBJECT)),
             ),
             (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Ok((Media::Protobuf, OBJECT)),
+            ),
+            ("application/yaml;q=0.5, application/json;q=0.9", Ok((Media::Json, OBJECT))),
+            ("application/cbor,application/json", Ok((Media::Json, OBJECT))),
+            (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-                Ok(Shape::Table { beta: false }),
+                Ok((Media::Json, TABLE)),
             ),
             (
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
-                Ok(Shape::Table { beta: true }),
+                Ok((Media::Json, Shape::Table { beta: true })),
             ),
             (
                 "application/json;as=Table;v=v2;g=meta.k8s.io,application/json",
-                Ok(Shape::Object),
+                Ok((Media::Json, OBJECT)),
             ),
             (
                 "application/json;q=0.5,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-                Ok(Shape::Metadata { beta: false }),
+                Ok((Media::Json, Shape::Metadata { beta: false })),
             ),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/yaml;as=Table;g=meta.k8s.io;v=v1",
+                Ok((Media::Yaml, TABLE)),
+            ),
+            // A wildcard comes after what is named, whatever the weights say.
+            ("*/*,application/yaml;q=0.1", Ok((Media::Yaml, OBJECT))),
+            ("application/json;stream=watch", Ok((Media::Json, OBJECT))),
+            ("application/json;stream=other", Err(406)),
             ("application/json;as=Foo;v=v1;g=meta.k8s.io", Err(406)),
             (
                 "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1",
@@ -169,15 +375,58 @@ mod tests {
             ("application/*", Err(406)),
             ("text/html", Err(406)),
         ] {
-            assert_eq!(shape(accept), expected, "{accept}");
+            assert_eq!(form(accept), expected, "{accept}");
         }
     }
 
     #[test]
+    fn custom_kinds_are_in_protobuf_only_by_their_metadata() {
+        let form = |accept| Form::negotiate(accept, Offer::Custom, false, false).map(|form| form.media);
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        assert_eq!(form(metadata).unwrap(), Media::Protobuf);
+        assert_eq!(
+            form("application/vnd.kubernetes.protobuf,application/json").unwrap(),
+            Media::Json
+        );
+        assert_eq!(
+            form("application/vnd.kubernetes.protobuf").unwrap_err().message,
+            "only the following media types are accepted: application/json, application/yaml, \
+             application/vnd.kubernetes.protobuf"
+        );
+    }
+
+    #[test]
+    fn what_went_wrong_comes_in_a_form_that_is_read() {
+        let form = |accept| Form::of_status(accept, false, false);
+        assert_eq!(form("application/vnd.kubernetes.protobuf").media, Media::Protobuf);
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!((form(table).media, form(table).pretty), (Media::Json, true));
+        assert_eq!(form(&format!("{table},application/json")), Form::PLAIN);
+    }
+
+    #[test]
+    fn cbor_is_there_where_it_is_switched_on() {
+        let form = |accept, cbor| Form::negotiate(accept, Offer::List, cbor, false).map(|form| form.media);
+        assert_eq!(form("application/cbor", true).unwrap(), Media::Cbor);
+        assert!(form("application/cbor", false).is_err());
+        assert!(form("application/cbor-seq", true).unwrap_err().message.starts_with("only"));
+    }
+
+    #[test]
     fn discovery_is_aggregated_only_where_it_is_asked_for() {
-        let aggregated =
-            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
-        assert_eq!(discovery_version(aggregated), Some("v2"));
+        let aggregated = |media: &str| format!("{media};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+        let both = format!("{},application/json", aggregated("application/json"));
+        assert_eq!(discovery_version(&both), Some(("v2", Media::Json)));
+        let protobuf = aggregated("application/vnd.kubernetes.protobuf");
+        assert_eq!(discovery_version(&protobuf), Some(("v2", Media::Protobuf)));
         assert_eq!(discovery_version("application/json"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(accept in "[a-z*/;=,. 0-9]{0,60}") {
+            let _ = Form::negotiate(&accept, Offer::List, true, false);
+            let _ = discovery_version(&accept);
+        }
     }
 }

@@ -18,14 +18,17 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept;
+use crate::accept::{self, Form, Media, Offer};
 use crate::body::Body;
 use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
 use crate::decode;
+use crate::encode::{Cache, View};
 use crate::fault;
+use crate::gzip;
 use crate::metrics::Metrics;
+use crate::read::included;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, query};
 
@@ -36,6 +39,8 @@ pub(crate) struct Api {
     pub(crate) config: MetaConfig,
     pub(crate) metrics: Metrics,
     pub(crate) watches: Arc<Semaphore>,
+    /// What was put into protobuf before.
+    encoded: Arc<Cache>,
     /// Ends the watches when the server stops.
     pub(crate) stop: CancellationToken,
     discovery: Discovery,
@@ -62,6 +67,12 @@ impl Asked {
             namespace,
             self.name.as_deref()?,
         ))
+    }
+
+    /// The form that the answer will have.
+    pub(crate) fn form(&self, offer: Offer) -> Result<Form, Status> {
+        let offer = if self.kind.custom { Offer::Custom } else { offer };
+        Form::negotiate(&self.client.accept, offer, self.client.cbor, self.client.pretty)
     }
 
     /// The same request for the cloud.
@@ -92,6 +103,7 @@ impl Api {
             cloud,
             metrics: Metrics::new(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
+            encoded: Arc::new(Cache::new(config.encoded_bytes_max)),
             stop: CancellationToken::new(),
             discovery: Discovery::default(),
             kinds_asked: Mutex::new(None),
@@ -105,8 +117,12 @@ impl Api {
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let start = Instant::now();
-        let client = Client::new(&head.headers, head.uri.query().unwrap_or_default());
-        let pretty = client.pretty;
+        let client = Client::new(
+            &head.headers,
+            head.uri.query().unwrap_or_default(),
+            self.config.cbor,
+        );
+        let (form, compressed) = (client.status_form(), client.gzip);
         let (mut verb, mut resource) = ("other", String::new());
         let answered = match Route::parse(head.uri.path()) {
             Route::Nowhere => Ok(reply::nowhere()),
@@ -120,7 +136,10 @@ impl Api {
                 Err(status) => Err(status),
             },
         };
-        let reply = answered.unwrap_or_else(|status| reply::status(&status, pretty));
+        let mut reply = answered.unwrap_or_else(|status| reply::status(&status, form));
+        if compressed {
+            reply = gzip::compress(reply).await;
+        }
         let source = reply.extensions().get().copied().unwrap_or(Source::Own);
         self.metrics
             .answered(verb, resource, reply.status().as_u16(), source, start.elapsed());
@@ -139,7 +158,7 @@ impl Api {
     where
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        let (query_text, pretty) = (head.uri.query().unwrap_or_default(), client.pretty);
+        let (query_text, form) = (head.uri.query().unwrap_or_default(), client.status_form());
         let (named, below) = (route.name.is_some(), route.subresource.as_deref());
         let verb = match head.method {
             Method::GET if named && !route.watch => Verb::Get,
@@ -211,7 +230,7 @@ impl Api {
         let warning = deprecation(&asked.kind.resource);
         let answer = self.dispatch(asked, verb, body).await;
         let Some(warning) = warning else { return answer };
-        let answer = answer.unwrap_or_else(|status| reply::status(&status, pretty));
+        let answer = answer.unwrap_or_else(|status| reply::status(&status, form));
         Ok(reply::header(answer, WARNING, &format!("299 - \"{warning}\"")))
     }
 
@@ -228,10 +247,10 @@ impl Api {
             Verb::Watch => self.watch(asked).await,
             _ => {
                 let mut body = self.read(body).await?;
-                if let Some(decoded) = decode::protobuf(&asked, verb, &body)? {
+                if let Some(decoded) = decode::body(&asked, verb, &body)? {
                     self.metrics.skipped_fields.inc_by(decoded.skipped);
                     body = decoded.json;
-                    asked.content_type = "application/json".into();
+                    asked.content_type = decoded.content_type.into();
                 }
                 self.write(&asked, verb, body).await
             }
@@ -242,7 +261,13 @@ impl Api {
     pub(crate) async fn forward(&self, asked: &Asked, verb: Verb, body: Bytes) -> Result<Reply, Status> {
         let answer = self.cloud.call(asked.request(verb, body)).await;
         let response = answer.map_err(|error| away(&error, verb, &asked.kind, asked.name.as_deref()))?;
-        Ok(reply::passed(response, asked.client.pretty))
+        Ok(reply::passed(response, asked.client.status_form()))
+    }
+
+    /// How the client wants to see objects of the kind.
+    pub(crate) fn view(&self, asked: &Asked, form: Form) -> Result<View, Status> {
+        let include = included(asked, form.shape)?;
+        Ok(View::new(asked.kind.clone(), form, include, self.encoded.clone()))
     }
 
     async fn read<B>(&self, body: B) -> Result<Bytes, Status>
@@ -373,9 +398,11 @@ impl Api {
         }
         let aggregated =
             accept::discovery_version(&client.accept).filter(|_| path == "/api" || path == "/apis");
-        if aggregated.is_none() {
-            accept::negotiate(&client.accept, false)?;
-        }
+        let form = match aggregated {
+            Some((_, media)) => Form { media, pretty: client.pretty && media == Media::Json, ..Form::PLAIN },
+            None => Form::of_discovery(&client.accept, client.pretty)?,
+        };
+        let aggregated = aggregated.map(|(version, _)| version);
         let registry = self.store.registry();
         let Some(document) = self.discovery.document(registry, path, aggregated) else {
             let group = path.split('/').nth(2).unwrap_or_default();
@@ -391,7 +418,7 @@ impl Api {
             };
         };
         let Some(etag) = &document.etag else {
-            return Ok(reply::json(200, document.body.clone(), client.pretty));
+            return Ok(reply::object(200, document.body.clone(), form));
         };
         let known = head
             .headers
@@ -404,10 +431,11 @@ impl Api {
             reply
         } else {
             let version = aggregated.unwrap_or_default();
+            let media = form.media.content_type();
             let content_type =
-                format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+                format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
             reply::header(
-                reply::json(200, document.body.clone(), client.pretty),
+                reply::object(200, document.body.clone(), form),
                 CONTENT_TYPE,
                 &content_type,
             )
@@ -438,7 +466,7 @@ impl Api {
             return Ok(reply::json(200, Bytes::from(document.to_string()), false));
         }
         let response = answer.map_err(|error| fault::cloud_away(&error.to_string()))?;
-        Ok(reply::passed(response, false))
+        Ok(reply::passed(response, Form::PLAIN))
     }
 }
 

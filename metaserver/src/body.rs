@@ -96,6 +96,14 @@ impl Body {
         Self(Kind::Whole(Some(slices.into())))
     }
 
+    /// All of it, taken out, where it is more than so many bytes and no stream.
+    pub(crate) fn take_over(&mut self, bytes: usize) -> Option<Slices> {
+        match &mut self.0 {
+            Kind::Whole(slices) if slices.as_ref().is_some_and(|slices| slices.remaining > bytes) => slices.take(),
+            _ => None,
+        }
+    }
+
     /// As it comes. Nothing is taken out of the stream before the client has room for it.
     pub(crate) fn stream(stream: impl Stream<Item = Slices> + Send + 'static) -> Self {
         Self(Kind::Stream(Box::pin(stream)))

@@ -1,8 +1,9 @@
 //! What is known of the client that asks, beside its request's path.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, HeaderName, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, USER_AGENT};
 
+use crate::accept::Form;
 use crate::request::query;
 
 /// One request's client.
@@ -10,6 +11,10 @@ use crate::request::query;
 pub(crate) struct Client {
     /// The forms it accepts.
     pub(crate) accept: String,
+    /// Whether it reads answers that are compressed.
+    pub(crate) gzip: bool,
+    /// Whether CBOR is among the forms that there are.
+    pub(crate) cbor: bool,
     /// Whether it wants JSON laid out for people.
     pub(crate) pretty: bool,
     /// Whether a person reads warnings there.
@@ -17,31 +22,30 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(headers: &HeaderMap, query_text: &str) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, query_text: &str, cbor: bool) -> Self {
+        // Of several headers a real server reads the first.
         let text = |name: HeaderName| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default()
         };
         let agent = text(USER_AGENT);
-        let all: Vec<&str> = headers
-            .get_all(ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        let asked = query(query_text)
-            .find(|(key, _)| key == "pretty")
-            .map(|(_, value)| value);
+        let asked = query(query_text).find(|(key, value)| key == "pretty" && !value.is_empty());
         Self {
-            accept: all.join(","),
-            pretty: match asked.as_deref() {
-                Some(value) => !matches!(value, "0" | "false"),
+            accept: text(ACCEPT).to_owned(),
+            gzip: text(ACCEPT_ENCODING).split(',').any(|coding| coding.trim() == "gzip"),
+            cbor,
+            pretty: match asked {
+                Some((_, value)) => matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True"),
                 None => ["curl", "Wget", "Mozilla/5.0"]
                     .iter()
                     .any(|browser| agent.starts_with(browser)),
             },
             person: agent.starts_with("kubectl"),
         }
+    }
+
+    /// The form in which it is told what went wrong.
+    pub(crate) fn status_form(&self) -> Form {
+        Form::of_status(&self.accept, self.cbor, self.pretty)
     }
 }

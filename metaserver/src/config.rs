@@ -19,6 +19,10 @@ pub struct MetaConfig {
     pub revisions: Revisions,
     /// The version that `/version` tells, such as `v1.36.2`. Clients enable features by it.
     pub kubernetes_version: String,
+    /// Whether CBOR is spoken, as by a kube-apiserver with the gate `CBORServingAndStorage`, which is off there too.
+    pub cbor: bool,
+    /// Bytes of protobuf that are kept for the next client who wants the same. Protects memory; 0 keeps none.
+    pub encoded_bytes_max: usize,
     /// Connections at a time; more wait in the listener's queue. Protects memory and descriptors.
     pub connections_max: usize,
     /// Watches at a time; more are told to come back (429). Protects memory.
@@ -54,6 +58,8 @@ impl Default for MetaConfig {
         Self {
             revisions: Revisions::Local,
             kubernetes_version: hub_core::discovery::version::KUBERNETES.into(),
+            cbor: false,
+            encoded_bytes_max: 16 << 20,
             connections_max: 1024,
             watches_max: 4096,
             head_bytes_max: 64 << 10,

@@ -4,6 +4,8 @@ use hub_core::api::{Reason, Status};
 use hub_core::object::{GroupVersionResource, Revision};
 use hub_core::registry::ResourceKind;
 
+use crate::encode::EncodeError;
+
 /// There is no such collection in a group that exists.
 pub(crate) fn no_resource() -> Status {
     Status::failure(
@@ -154,6 +156,11 @@ pub(crate) fn outcome_unknown() -> Status {
         "the cloud did not answer in time, whether the change was made is not known",
     )
     .cause("CloudTimeout", "the cloud did not answer in time", "")
+}
+
+/// What is stored cannot be written in the form that the client wants.
+pub(crate) fn not_encoded(error: &EncodeError) -> Status {
+    Status::failure(Reason::InternalError, format!("Internal error occurred: {error}"))
 }
 
 pub(crate) fn too_large(limit: usize) -> Status {

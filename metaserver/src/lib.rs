@@ -47,6 +47,7 @@ mod config;
 mod decode;
 mod encode;
 mod fault;
+mod gzip;
 mod messages;
 mod metrics;
 mod options;

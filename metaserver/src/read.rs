@@ -13,10 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::accept::{Shape, negotiate};
+use crate::accept::{Offer, Shape};
 use crate::api::{Api, Asked, away};
-use crate::body::Slices;
-use crate::encode::{self, IncludeObject, Page, Table};
+use crate::encode::{self, IncludeObject, Page};
 use crate::fault;
 use crate::options::{ListOptions, Version};
 use crate::page::{PageToken, listing_at};
@@ -25,8 +24,8 @@ use crate::reply::{self, Reply, Source};
 impl Api {
     /// One object.
     pub(crate) async fn get(&self, asked: &Asked) -> Result<Reply, Status> {
-        let shape = negotiate(&asked.client.accept, false)?;
-        let include = included(asked, shape)?;
+        let form = asked.form(Offer::Object)?;
+        let view = self.view(asked, form)?;
         if let Version::At(version) = Version::of_get(&asked.query)? {
             self.await_version(version).await?;
         }
@@ -34,7 +33,8 @@ impl Api {
             return Err(fault::no_resource());
         };
         if let Some(stored) = self.store.get(&key) {
-            return Ok(self.cached(asked, self.object(asked, shape, include, 200, &stored.served)));
+            let body = view.object(&stored.served, Some(stored.revision));
+            return Ok(self.cached(asked, reply::encoded(200, body, form)));
         }
         if self.holds(&Scope::object(&key)) {
             return Err(fault::not_found(&key.resource, &key.name));
@@ -46,19 +46,19 @@ impl Api {
             .await
             .map_err(|error| away(&error, Verb::Get, &asked.kind, Some(&key.name)))?;
         if !response.is_success() {
-            return Ok(reply::passed(response, asked.client.pretty));
+            return Ok(reply::passed(response, form));
         }
         let served = self.keep_object(&asked.kind, &key, &response).await?;
         Ok(reply::from(
-            self.object(asked, shape, include, 200, &served),
+            reply::encoded(200, view.object(&served, None), form),
             Source::Cloud,
         ))
     }
 
     /// A collection, or a part of it.
     pub(crate) async fn list(&self, asked: &Asked) -> Result<Reply, Status> {
-        let shape = negotiate(&asked.client.accept, true)?;
-        let include = included(asked, shape)?;
+        let form = asked.form(Offer::List)?;
+        let view = self.view(asked, form)?;
         let namespace = asked.namespace.as_deref().filter(|_| asked.kind.namespaced);
         let options = ListOptions::parse(&asked.query, &asked.kind, namespace, None, false)?;
         let token = match &options.token {
@@ -88,40 +88,17 @@ impl Api {
                 .await
                 .map_err(|error| away(&error, Verb::List, &asked.kind, None))?;
             if !response.is_success() {
-                return Ok(reply::passed(response, asked.client.pretty));
+                return Ok(reply::passed(response, form));
             }
             let kept = self.keep_list(&asked.kind, scope, &response.body).await;
             (kept.map_err(|error| not_kept(&error))?, Source::Cloud)
         };
         let (page, objects) = page(listing, &options, token.as_ref());
-        let slices: Slices = match shape {
-            Shape::Object => encode::list(&asked.kind, &page, &objects),
-            Shape::Table { beta } => Table::new(&asked.kind, include, beta)
-                .list(&page, &objects)
-                .into(),
-            Shape::Metadata { beta } => encode::metadata_list(&page, &objects, beta),
-        };
-        let answer = reply::json(200, slices, asked.client.pretty);
+        let answer = reply::encoded(200, view.list(&page, &objects), form);
         Ok(match source {
             Source::Cache => self.cached(asked, answer),
             other => reply::from(answer, other),
         })
-    }
-
-    /// An object in the form that the client wants.
-    pub(crate) fn object(
-        &self,
-        asked: &Asked,
-        shape: Shape,
-        include: IncludeObject,
-        code: u16,
-        served: &Bytes,
-    ) -> Reply {
-        reply::json(
-            code,
-            encode::object(&asked.kind, shape, include, served),
-            asked.client.pretty,
-        )
     }
 
     /// Waits until the store has come to a version, for a while.

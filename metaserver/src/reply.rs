@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use bytes::Buf as _;
 use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
 use hub_core::api::{ApiResponse, Status};
 
+use crate::accept::{Form, Media};
 use crate::body::{Body, Slices};
-use crate::encode;
+use crate::encode::{self, EncodeError};
+use crate::fault;
 
 /// An answer to a client.
 pub(crate) type Reply = Response<Body>;
@@ -36,14 +37,25 @@ impl Source {
     }
 }
 
-/// JSON, laid out for people where they asked for it.
-pub(crate) fn json(code: u16, slices: impl Into<Slices>, pretty: bool) -> Reply {
-    let mut slices = slices.into();
-    if pretty {
-        let whole = slices.copy_to_bytes(slices.remaining());
-        slices = bytes::Bytes::from(encode::pretty(&whole)).into();
+/// JSON that names its kind, in the form that the client wants.
+pub(crate) fn object(code: u16, json: impl Into<Slices>, form: Form) -> Reply {
+    encoded(code, encode::transcode(json.into(), form), form)
+}
+
+/// An answer that is in the form that the client wants already, if it has one.
+pub(crate) fn encoded(code: u16, body: Result<Slices, EncodeError>, form: Form) -> Reply {
+    match body {
+        Ok(slices) => typed(code, form.media.content_type(), Body::whole(slices)),
+        Err(error) => {
+            tracing::warn!(%error, "an answer could not be encoded");
+            status(&fault::not_encoded(&error), Form::PLAIN)
+        }
     }
-    typed(code, "application/json", Body::whole(slices))
+}
+
+/// Plain JSON that is no object of a kind, such as the server's version.
+pub(crate) fn json(code: u16, slices: impl Into<Slices>, pretty: bool) -> Reply {
+    object(code, slices, Form { pretty, ..Form::PLAIN })
 }
 
 /// Plain text, as for health checks and unknown paths.
@@ -65,10 +77,10 @@ pub(crate) fn nowhere() -> Reply {
 }
 
 /// What went wrong.
-pub(crate) fn status(status: &Status, pretty: bool) -> Reply {
+pub(crate) fn status(status: &Status, form: Form) -> Reply {
     let mut body = status.to_json();
     body.push(b'\n');
-    let mut reply = json(status.code, bytes::Bytes::from(body), pretty);
+    let mut reply = object(status.code, bytes::Bytes::from(body), form);
     if let Some(seconds) = status.retry_after_seconds {
         reply
             .headers_mut()
@@ -77,11 +89,11 @@ pub(crate) fn status(status: &Status, pretty: bool) -> Reply {
     reply
 }
 
-/// An answer of the cloud, as it is.
-pub(crate) fn passed(response: ApiResponse, pretty: bool) -> Reply {
+/// An answer of the cloud. Its objects come in JSON and are put into the form that the client wants.
+pub(crate) fn passed(response: ApiResponse, form: Form) -> Reply {
     let retry = retry_after(&response);
     let mut reply = if response.content_type.starts_with("application/json") {
-        json(response.code, response.body, pretty)
+        object(response.code, response.body, form)
     } else {
         typed(response.code, &response.content_type, Body::whole(response.body))
     };
@@ -94,8 +106,8 @@ pub(crate) fn passed(response: ApiResponse, pretty: bool) -> Reply {
 }
 
 /// A stream of events. Its head goes out at once.
-pub(crate) fn stream(body: Body) -> Reply {
-    typed(200, "application/json", body)
+pub(crate) fn stream(body: Body, media: Media) -> Reply {
+    typed(200, media.stream_type().unwrap_or(media.content_type()), body)
 }
 
 /// The same answer, marked with where it came from.

@@ -19,20 +19,20 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::accept::{Shape, negotiate};
+use crate::accept::Offer;
 use crate::api::{Api, Asked, away};
 use crate::body::{Body, Slices};
-use crate::encode::{self, IncludeObject, Table};
+use crate::encode::View;
 use crate::fault;
 use crate::options::{ListOptions, Selection, Version};
-use crate::read::{included, not_kept};
+use crate::read::not_kept;
 use crate::reply::{self, Reply, Source};
 
 impl Api {
     /// Opens a watch.
     pub(crate) async fn watch(self: &Arc<Self>, asked: Asked) -> Result<Reply, Status> {
-        let shape = negotiate(&asked.client.accept, true)?;
-        let include = included(&asked, shape)?;
+        let form = asked.form(Offer::List)?.streamed(asked.client.cbor)?;
+        let view = self.view(&asked, form)?;
         let namespace = asked.namespace.as_deref().filter(|_| asked.kind.namespaced);
         let options = ListOptions::parse(&asked.query, &asked.kind, namespace, asked.name.as_deref(), true)?;
         let Ok(permit) = self.watches.clone().try_acquire_owned() else {
@@ -44,12 +44,12 @@ impl Api {
         {
             return Ok(refused);
         }
-        let watcher = self.follow(asked.kind, options, shape, include, permit).await;
+        let watcher = self.follow(asked.kind, options, view, permit).await;
         let events = futures::stream::unfold(watcher, async |mut watcher| {
             let slices = watcher.next().await?;
             Some((slices, watcher))
         });
-        Ok(reply::from(reply::stream(Body::stream(events)), Source::Cache))
+        Ok(reply::from(reply::stream(Body::stream(events), form.media), Source::Cache))
     }
 
     /// Subscribes to a scope and waits until all of it is here. Some: the cloud refused.
@@ -71,7 +71,7 @@ impl Api {
         let answer = self.cloud.call(request).await;
         let response = answer.map_err(|error| away(&error, Verb::Watch, &asked.kind, None))?;
         if !response.is_success() {
-            return Ok(Some(reply::passed(response, asked.client.pretty)));
+            return Ok(Some(reply::passed(response, asked.client.status_form())));
         }
         let mut changed = self.store.scopes_changed();
         self.store
@@ -95,8 +95,7 @@ impl Api {
         self: &Arc<Self>,
         kind: Arc<ResourceKind>,
         options: ListOptions,
-        shape: Shape,
-        include: IncludeObject,
+        view: View,
         permit: OwnedSemaphorePermit,
     ) -> Watcher {
         let now = Instant::now();
@@ -116,11 +115,9 @@ impl Api {
             mark: None,
             fault: None,
             watch: None,
-            described: false,
             select: options.select,
             kind,
-            shape,
-            include,
+            view,
             api: self.clone(),
             _permit: permit,
         };
@@ -161,8 +158,7 @@ struct Watcher {
     api: Arc<Api>,
     kind: Arc<ResourceKind>,
     select: Selection,
-    shape: Shape,
-    include: IncludeObject,
+    view: View,
     /// What was there at the start and is still to be sent.
     initial: VecDeque<Arc<Stored>>,
     /// Where a bookmark ends the initial objects.
@@ -171,8 +167,6 @@ struct Watcher {
     fault: Option<Status>,
     /// None once the stream has ended.
     watch: Option<Watch>,
-    /// Whether a Table's columns have been described.
-    described: bool,
     /// The newest revision that was sent.
     sent: u64,
     deadline: Instant,
@@ -190,7 +184,7 @@ impl Watcher {
             let mut slices = Slices::default();
             while let Some(stored) = self.initial.pop_front() {
                 if self.select.matches(&stored) {
-                    self.push(&mut slices, ADDED, &stored.served);
+                    self.push(&mut slices, ADDED, &stored.served, Some(stored.revision));
                     if bytes::Buf::remaining(&slices) > CHUNK {
                         return Some(slices);
                     }
@@ -201,9 +195,8 @@ impl Watcher {
             }
             if let Some(status) = self.fault.take() {
                 self.watch = None;
-                slices.push(Bytes::from_static(br#"{"type":"ERROR","object":"#));
-                slices.push(status.to_json());
-                slices.push(Bytes::from_static(b"}\n"));
+                // A Status has every form.
+                let _ = self.view.error(&mut slices, &status);
             }
             if bytes::Buf::has_remaining(&slices) {
                 return Some(slices);
@@ -262,18 +255,19 @@ impl Watcher {
                 .matches(event.previous.as_ref().unwrap_or(&event.stored)),
         };
         let is = event.kind != EventKind::Deleted && self.select.matches(&event.stored);
+        let revision = Some(event.stored.revision);
         match (was, is) {
             (false, false) => {}
-            (false, true) => self.push(slices, ADDED, &event.stored.served),
-            (true, true) => self.push(slices, MODIFIED, &event.stored.served),
+            (false, true) => self.push(slices, ADDED, &event.stored.served, revision),
+            (true, true) => self.push(slices, MODIFIED, &event.stored.served, revision),
             (true, false) if event.kind == EventKind::Deleted => {
-                self.push(slices, DELETED, &event.stored.served)
+                self.push(slices, DELETED, &event.stored.served, revision)
             }
             (true, false) => {
                 // The client is shown the last state that it could see, at the revision of the change.
                 let last = event.previous.as_ref().unwrap_or(&event.stored);
                 let served = with_resource_version(&last.served, event.revision.0);
-                self.push(slices, DELETED, &served);
+                self.push(slices, DELETED, &served, None);
             }
         }
     }
@@ -289,20 +283,22 @@ impl Watcher {
             self.kind.kind,
             self.kind.resource.api_version(),
         );
-        self.push(slices, BOOKMARK, &object.into());
+        self.push(slices, BOOKMARK, &object.into(), None);
     }
 
-    fn push(&mut self, slices: &mut Slices, kind: &'static [u8], served: &Bytes) {
-        slices.push(Bytes::from_static(kind));
-        match self.shape {
-            Shape::Object => slices.push(encode::line(served)),
-            Shape::Metadata { beta } => slices.push(encode::metadata(served, beta)),
-            Shape::Table { beta } => {
-                slices.push(Table::new(&self.kind, self.include, beta).one(served, !self.described));
-                self.described = true;
-            }
+    fn push(
+        &mut self,
+        slices: &mut Slices,
+        kind: &'static str,
+        served: &Bytes,
+        revision: Option<Revision>,
+    ) {
+        if let Err(error) = self.view.event(slices, kind, served, revision) {
+            // The client must not believe that it has seen everything.
+            tracing::warn!(%error, "an event could not be encoded");
+            self.fault = Some(fault::not_encoded(&error));
+            return;
         }
-        slices.push(Bytes::from_static(b"}\n"));
         self.api.metrics.events.inc();
     }
 }
@@ -319,10 +315,10 @@ fn spread(time: Duration) -> Duration {
     time + time * u32::try_from(random).unwrap_or_default() / 1000
 }
 
-const ADDED: &[u8] = br#"{"type":"ADDED","object":"#;
-const MODIFIED: &[u8] = br#"{"type":"MODIFIED","object":"#;
-const DELETED: &[u8] = br#"{"type":"DELETED","object":"#;
-const BOOKMARK: &[u8] = br#"{"type":"BOOKMARK","object":"#;
+const ADDED: &str = "ADDED";
+const MODIFIED: &str = "MODIFIED";
+const DELETED: &str = "DELETED";
+const BOOKMARK: &str = "BOOKMARK";
 
 /// Events taken from the history at a time.
 const BATCH: usize = 64;

@@ -65,7 +65,7 @@ impl World {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("accept", "application/vnd.kubernetes.protobuf,application/json")
+            .header("accept", "application/json")
             .header("content-type", PROTOBUF)
             .body(Full::new(body.into()))
             .unwrap();

@@ -186,6 +186,8 @@ pub struct Standalone {
     pub data_dir: PathBuf,
     /// Where its API is served, plain HTTP: keep it on loopback.
     pub server: String,
+    /// Whether its API speaks CBOR too, as a kube-apiserver with the gate `CBORServingAndStorage` does.
+    pub cbor: bool,
 }
 
 impl Configuration for CloudCore {

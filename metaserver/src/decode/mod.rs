@@ -1,12 +1,14 @@
-//! Bodies of requests in protobuf, made JSON before they go anywhere: the only form that the rest of this crate and the cloud
-//! read. Typed clients of Go send built-in kinds so.
+//! Bodies of requests in protobuf, YAML or CBOR, made JSON before they go anywhere: the only form that the rest of this crate and
+//! the cloud read. Typed clients of Go send built-in kinds in protobuf, and people send YAML.
 
+mod cbor;
 mod convert;
 mod protobuf;
 mod special;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod yaml;
 
 use std::fmt::Write as _;
 
@@ -18,35 +20,61 @@ use crate::api::Asked;
 use crate::fault;
 use protobuf::{DecodeError, Envelope};
 
-/// A body that was protobuf.
+/// A body that was not JSON.
 pub(crate) struct Decoded {
     pub(crate) json: Bytes,
+    /// What the JSON is.
+    pub(crate) content_type: &'static str,
     /// Fields left out because nothing is known of them: the client is newer than the table.
     pub(crate) skipped: u64,
 }
 
-/// The body as JSON if it is protobuf of a built-in kind. None if it is anything else, whoever may read that.
-pub(crate) fn protobuf(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<Decoded>, Status> {
+impl Decoded {
+    fn new(json: Vec<u8>, content_type: &'static str) -> Self {
+        Self {
+            json: json.into(),
+            content_type,
+            skipped: 0,
+        }
+    }
+}
+
+/// The body as JSON if it is anything else that is spoken here. None if it is not, whoever may read that.
+pub(crate) fn body(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<Decoded>, Status> {
     let media = asked.content_type.split(';').next().unwrap_or_default().trim();
-    let options = matches!(verb, Verb::Delete | Verb::DeleteCollection);
-    if media != "application/vnd.kubernetes.protobuf"
-        || verb == Verb::Patch
-        || asked.kind.custom && !options
-        || options && body.is_empty()
-    {
+    if body.is_empty() && matches!(verb, Verb::Delete | Verb::DeleteCollection) {
         return Ok(None);
     }
-    let (api_version, kind) = if options {
-        (asked.kind.resource.api_version(), "DeleteOptions".to_owned())
-    } else {
-        body_kind(&asked.kind, asked.subresource.as_deref())
-    };
-    let mut envelope = Envelope::read(body).map_err(|error| {
-        let start = start(body);
-        fault::bad(format!(
-            "the object provided is unrecognized (must be of type {kind}): {error} ({start})"
-        ))
-    })?;
+    match (media, verb) {
+        ("application/apply-patch+yaml", Verb::Patch) => {
+            let json = yaml::json(body).map_err(|error| fault::bad(format!("error decoding YAML: {error}")))?;
+            Ok(Some(Decoded::new(json, APPLY)))
+        }
+        ("application/apply-patch+cbor", Verb::Patch) if asked.client.cbor => {
+            let json = cbor::json(body).map_err(|error| fault::bad(format!("error decoding CBOR: {error}")))?;
+            Ok(Some(Decoded::new(json, APPLY)))
+        }
+        (_, Verb::Patch) => Ok(None),
+        ("application/yaml", _) => {
+            let json = yaml::json(body).map_err(|error| unrecognized(asked, verb, body, &error))?;
+            Ok(Some(Decoded::new(json, JSON)))
+        }
+        ("application/cbor", _) if asked.client.cbor => {
+            let json = cbor::json(body).map_err(|error| unrecognized(asked, verb, body, &error))?;
+            Ok(Some(Decoded::new(json, JSON)))
+        }
+        ("application/vnd.kubernetes.protobuf", _) => protobuf(asked, verb, body),
+        _ => Ok(None),
+    }
+}
+
+fn protobuf(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<Decoded>, Status> {
+    let options = matches!(verb, Verb::Delete | Verb::DeleteCollection);
+    if asked.kind.custom && !options {
+        return Ok(None);
+    }
+    let (api_version, kind) = wanted(asked, verb);
+    let mut envelope = Envelope::read(body).map_err(|error| unrecognized(asked, verb, body, &error))?;
     if envelope.kind.is_empty() {
         envelope.kind = &kind;
     }
@@ -55,8 +83,8 @@ pub(crate) fn protobuf(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<
     }
     match envelope.to_json() {
         Ok((json, skipped)) => Ok(Some(Decoded {
-            json: json.into(),
             skipped,
+            ..Decoded::new(json, JSON)
         })),
         Err(error @ (DecodeError::Kind { .. } | DecodeError::Encoding)) => {
             Err(Status::failure(Reason::UnsupportedMediaType, error.to_string()))
@@ -66,6 +94,21 @@ pub(crate) fn protobuf(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<
             envelope.kind, envelope.api_version
         ))),
     }
+}
+
+fn unrecognized(asked: &Asked, verb: Verb, body: &[u8], error: &dyn std::error::Error) -> Status {
+    let (start, (_, kind)) = (start(body), wanted(asked, verb));
+    fault::bad(format!(
+        "the object provided is unrecognized (must be of type {kind}): {error} ({start})"
+    ))
+}
+
+/// `apiVersion` and `kind` of what the body should be.
+fn wanted(asked: &Asked, verb: Verb) -> (String, String) {
+    if matches!(verb, Verb::Delete | Verb::DeleteCollection) {
+        return (asked.kind.resource.api_version(), "DeleteOptions".to_owned());
+    }
+    body_kind(&asked.kind, asked.subresource.as_deref())
 }
 
 /// `apiVersion` and `kind` of what is put to a kind, or below an object of it.
@@ -100,3 +143,7 @@ fn start(body: &[u8]) -> String {
 }
 
 const SHOWN_BYTES_MAX: usize = 30;
+
+const JSON: &str = "application/json";
+/// JSON is YAML too.
+const APPLY: &str = "application/apply-patch+yaml";

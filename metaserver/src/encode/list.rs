@@ -1,11 +1,15 @@
-//! A list as a chain of slices: the stored bytes of each object between a few bytes of our own. Nothing is parsed or copied.
+//! A list as a chain of slices: the stored bytes of each object between a few bytes of our own. Of objects as an API server
+//! writes them nothing is parsed or copied.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hub_core::object::Revision;
 use hub_core::registry::ResourceKind;
 use hub_core::store::Stored;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::body::Slices;
 
@@ -40,7 +44,7 @@ impl Page {
 }
 
 /// A list of whole objects. Those of built-in kinds come without their own kind and version, as a real server has it.
-pub(crate) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) -> Slices {
+pub(super) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) -> Slices {
     let mut slices = Slices::default();
     slices.push(format!(
         r#"{{"kind":"{}","apiVersion":"{}","metadata":{},"items":["#,
@@ -49,25 +53,16 @@ pub(crate) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) ->
         page.metadata(kind.custom),
     ));
     for (index, stored) in objects.iter().enumerate() {
-        let rest = if kind.custom {
-            None
+        if index > 0 {
+            slices.push(Bytes::from_static(b","));
+        }
+        if kind.custom {
+            slices.push(stored.served.clone());
+        } else if let Some(rest) = without_type(&stored.served) {
+            slices.push(Bytes::from_static(b"{"));
+            slices.push(rest);
         } else {
-            without_type(&stored.served)
-        };
-        match (rest, index) {
-            (Some(rest), 0) => {
-                slices.push(Bytes::from_static(b"{"));
-                slices.push(rest);
-            }
-            (Some(rest), _) => {
-                slices.push(Bytes::from_static(b",{"));
-                slices.push(rest);
-            }
-            (None, 0) => slices.push(stored.served.clone()),
-            (None, _) => {
-                slices.push(Bytes::from_static(b","));
-                slices.push(stored.served.clone());
-            }
+            slices.push(picked(&stored.served).unwrap_or_else(|| stored.served.clone()));
         }
     }
     slices.push(Bytes::from_static(b"]}\n"));
@@ -75,7 +70,7 @@ pub(crate) fn list(kind: &ResourceKind, page: &Page, objects: &[Arc<Stored>]) ->
 }
 
 /// An object's text after its opening brace, kind and version, where these stand first as servers write them.
-pub(crate) fn without_type(body: &Bytes) -> Option<Bytes> {
+fn without_type(body: &Bytes) -> Option<Bytes> {
     let mut rest = body.strip_prefix(b"{")?;
     for _ in 0..2 {
         rest = [&br#""kind":""#[..], br#""apiVersion":""#]
@@ -85,6 +80,53 @@ pub(crate) fn without_type(body: &Bytes) -> Option<Bytes> {
         rest = rest[end..].strip_prefix(br#"","#)?;
     }
     Some(body.slice_ref(rest))
+}
+
+/// An object's text without kind and version, wherever these stand. None if it is no object.
+fn picked(body: &Bytes) -> Option<Bytes> {
+    let fields: Fields<'_> = serde_json::from_slice(body).ok()?;
+    let mut picked = Vec::with_capacity(body.len());
+    picked.push(b'{');
+    for (key, value) in fields.0 {
+        if matches!(&*key, "kind" | "apiVersion") {
+            continue;
+        }
+        if picked.len() > 1 {
+            picked.push(b',');
+        }
+        serde_json::to_writer(&mut picked, &key).ok()?;
+        picked.push(b':');
+        picked.extend_from_slice(value.get().as_bytes());
+    }
+    picked.push(b'}');
+    Some(picked.into())
+}
+
+/// The fields of an object in their order, their values as they are.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        from.deserialize_map(Collect)
+    }
 }
 
 /// An object with kind and version in front: items of lists lack them.
@@ -128,6 +170,16 @@ mod tests {
         ] {
             assert!(rest(other).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn kind_and_version_are_left_out_wherever_they_stand() {
+        let picked = |text: &'static str| picked(&Bytes::from_static(text.as_bytes()));
+        assert_eq!(
+            picked(r#"{ "apiVersion":"v1", "data":{"kind":"x"},"kind":"Pod","metadata": {"a" :1}}"#).unwrap(),
+            r#"{"data":{"kind":"x"},"metadata":{"a" :1}}"#
+        );
+        assert!(picked("[]").is_none());
     }
 
     #[test]

@@ -11,17 +11,17 @@ use hub_core::selector::{FieldSelector, LabelSelector};
 use hub_core::store::Change;
 use serde::Deserialize;
 
-use crate::accept::negotiate;
+use crate::accept::Offer;
 use crate::api::{Api, Asked, away};
-use crate::read::{included, typed};
+use crate::read::typed;
 use crate::reply::{self, Reply, Source};
 use precondition::Place;
 
 impl Api {
     /// Creates, updates, patches or deletes.
     pub(crate) async fn write(&self, asked: &Asked, verb: Verb, body: Bytes) -> Result<Reply, Status> {
-        let shape = negotiate(&asked.client.accept, false)?;
-        let include = included(asked, shape)?;
+        let form = asked.form(Offer::Object)?;
+        let view = self.view(asked, form)?;
         check_media(asked, verb, &body)?;
         let key = asked.key();
         let current = key.as_ref().and_then(|key| self.store.get(key));
@@ -37,10 +37,10 @@ impl Api {
         let kept = self.read_your_write(asked, verb, &response, key, uid).await;
         Ok(match kept {
             Some(served) => reply::from(
-                self.object(asked, shape, include, response.code, &served),
+                reply::encoded(response.code, view.object(&served, None), form),
                 Source::Cloud,
             ),
-            None => reply::passed(response, asked.client.pretty),
+            None => reply::passed(response, form),
         })
     }
 

@@ -1,12 +1,13 @@
 //! Messages that were made once and may be wanted again: by the next list, by the other clients of a watch.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use hub_core::object::Revision;
+use hub_core::object::{GroupVersionResource, Revision};
 
-/// Messages by the revision of their objects, which no other state of any object has. Holds no more bytes than its limit;
+/// Messages by kind and revision of their objects, which no other state of any object has. Holds no more bytes than its limit;
 /// what was not asked for while half of that was filled anew goes.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -16,10 +17,13 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Default)]
 struct Halves {
-    new: HashMap<Revision, Bytes>,
+    new: HashMap<Key, Bytes>,
     new_bytes: usize,
-    old: HashMap<Revision, Bytes>,
+    old: HashMap<Key, Bytes>,
 }
+
+/// The kind, and the revision.
+type Key = (u64, Revision);
 
 impl Cache {
     pub(crate) fn new(bytes_max: usize) -> Self {
@@ -30,30 +34,37 @@ impl Cache {
     }
 
     /// The message of each revision that is kept.
-    pub(crate) fn get(&self, revisions: impl Iterator<Item = Revision>) -> Vec<Option<Bytes>> {
+    pub(crate) fn get(
+        &self,
+        kind: &GroupVersionResource,
+        revisions: impl Iterator<Item = Revision>,
+    ) -> Vec<Option<Bytes>> {
+        let kind = hash(kind);
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
         revisions
             .map(|revision| {
-                if let Some(message) = halves.new.get(&revision) {
+                let key = (kind, revision);
+                if let Some(message) = halves.new.get(&key) {
                     return Some(message.clone());
                 }
-                let message = halves.old.remove(&revision)?;
-                halves.put(self.bytes_max, revision, message.clone());
+                let message = halves.old.remove(&key)?;
+                halves.put(self.bytes_max, key, message.clone());
                 Some(message)
             })
             .collect()
     }
 
-    pub(crate) fn put(&self, messages: impl Iterator<Item = (Revision, Bytes)>) {
+    pub(crate) fn put(&self, kind: &GroupVersionResource, messages: impl Iterator<Item = (Revision, Bytes)>) {
+        let kind = hash(kind);
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
         for (revision, message) in messages {
-            halves.put(self.bytes_max, revision, message);
+            halves.put(self.bytes_max, (kind, revision), message);
         }
     }
 }
 
 impl Halves {
-    fn put(&mut self, bytes_max: usize, revision: Revision, message: Bytes) {
+    fn put(&mut self, bytes_max: usize, key: Key, message: Bytes) {
         let bytes = message.len() + ENTRY_BYTES;
         if bytes > bytes_max / 2 {
             return;
@@ -62,10 +73,16 @@ impl Halves {
             self.old = std::mem::take(&mut self.new);
             self.new_bytes = 0;
         }
-        if self.new.insert(revision, message).is_none() {
+        if self.new.insert(key, message).is_none() {
             self.new_bytes += bytes;
         }
     }
+}
+
+fn hash(kind: &GroupVersionResource) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    kind.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What an entry takes beside its message, about.
@@ -78,10 +95,10 @@ mod tests {
     #[test]
     fn what_is_asked_for_stays_and_the_rest_goes_at_the_limit() {
         let cache = Cache::new(20 * (ENTRY_BYTES + 36));
-        let message = Bytes::from(vec![0; 36]);
-        let kept = |revision| cache.get([Revision(revision)].into_iter())[0].is_some();
+        let (message, kind) = (Bytes::from(vec![0; 36]), GroupVersionResource::core("pods"));
+        let kept = |revision| cache.get(&kind, [Revision(revision)].into_iter())[0].is_some();
         for revision in 1..100 {
-            cache.put([(Revision(revision), message.clone())].into_iter());
+            cache.put(&kind, [(Revision(revision), message.clone())].into_iter());
             assert!(kept(1), "{revision}");
             let halves = cache.halves.lock().unwrap();
             assert!(halves.new.len() + halves.old.len() <= 20);
@@ -91,8 +108,8 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_half_of_it_is_not_kept() {
-        let cache = Cache::new(100);
-        cache.put([(Revision(1), Bytes::from(vec![0; 100]))].into_iter());
-        assert_eq!(cache.get([Revision(1)].into_iter()), [None]);
+        let (cache, kind) = (Cache::new(100), GroupVersionResource::core("pods"));
+        cache.put(&kind, [(Revision(1), Bytes::from(vec![0; 100]))].into_iter());
+        assert_eq!(cache.get(&kind, [Revision(1)].into_iter()), [None]);
     }
 }

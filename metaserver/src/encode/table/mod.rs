@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{Page, metadata};
+use super::Page;
+use super::metadata::metadata;
 use crate::request::query;
 use custom::CustomColumns;
 
