@@ -140,7 +140,9 @@ impl Form {
 pub(crate) fn discovery_version(accept: &str) -> Option<(&'static str, Media)> {
     let clauses = sorted(accept);
     let offered = clauses.iter().filter_map(|clause| {
-        let media = [Media::Json, Media::Protobuf].into_iter().find(|media| clause.is(*media))?;
+        let media = [Media::Json, Media::Protobuf]
+            .into_iter()
+            .find(|media| clause.is(*media))?;
         Some((clause, media))
     });
     for (clause, media) in offered {
@@ -188,7 +190,10 @@ fn only<'a>(types: impl Iterator<Item = &'a str>) -> Status {
     let types: Vec<&str> = types.collect();
     Status::failure(
         Reason::NotAcceptable,
-        format!("only the following media types are accepted: {}", types.join(", ")),
+        format!(
+            "only the following media types are accepted: {}",
+            types.join(", ")
+        ),
     )
 }
 
@@ -198,7 +203,8 @@ fn pick(accept: &str, offered: &[Media], allowed: impl Fn(Media, Shape) -> bool)
     }
     for clause in sorted(accept) {
         for media in offered.iter().copied().filter(|media| clause.is(*media)) {
-            let streams = clause.stream.is_empty() || clause.stream == "watch" && media.stream_type().is_some();
+            let streams =
+                clause.stream.is_empty() || clause.stream == "watch" && media.stream_type().is_some();
             let Some(shape) = clause.shape() else { continue };
             if streams && clause.server_version && allowed(media, shape) {
                 return Some(Form {
@@ -262,7 +268,9 @@ impl<'a> Clause<'a> {
             server_version: true,
         };
         for part in parts {
-            let Some((name, value)) = part.split_once('=') else { continue };
+            let Some((name, value)) = part.split_once('=') else {
+                continue;
+            };
             if value.is_empty() || value.contains('=') {
                 continue;
             }
@@ -325,7 +333,8 @@ mod tests {
 
     fn form(accept: &str) -> Result<(Media, Shape), u16> {
         let form = Form::negotiate(accept, Offer::List, false, false);
-        form.map(|form| (form.media, form.shape)).map_err(|status| status.code)
+        form.map(|form| (form.media, form.shape))
+            .map_err(|status| status.code)
     }
 
     #[test]
@@ -341,7 +350,10 @@ mod tests {
                 "application/vnd.kubernetes.protobuf,application/json",
                 Ok((Media::Protobuf, OBJECT)),
             ),
-            ("application/yaml;q=0.5, application/json;q=0.9", Ok((Media::Json, OBJECT))),
+            (
+                "application/yaml;q=0.5, application/json;q=0.9",
+                Ok((Media::Json, OBJECT)),
+            ),
             ("application/cbor,application/json", Ok((Media::Json, OBJECT))),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
@@ -409,7 +421,12 @@ mod tests {
         let form = |accept, cbor| Form::negotiate(accept, Offer::List, cbor, false).map(|form| form.media);
         assert_eq!(form("application/cbor", true).unwrap(), Media::Cbor);
         assert!(form("application/cbor", false).is_err());
-        assert!(form("application/cbor-seq", true).unwrap_err().message.starts_with("only"));
+        assert!(
+            form("application/cbor-seq", true)
+                .unwrap_err()
+                .message
+                .starts_with("only")
+        );
     }
 
     #[test]

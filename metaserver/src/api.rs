@@ -399,7 +399,11 @@ impl Api {
         let aggregated =
             accept::discovery_version(&client.accept).filter(|_| path == "/api" || path == "/apis");
         let form = match aggregated {
-            Some((_, media)) => Form { media, pretty: client.pretty && media == Media::Json, ..Form::PLAIN },
+            Some((_, media)) => Form {
+                media,
+                pretty: client.pretty && media == Media::Json,
+                ..Form::PLAIN
+            },
             None => Form::of_discovery(&client.accept, client.pretty)?,
         };
         let aggregated = aggregated.map(|(version, _)| version);
@@ -432,8 +436,7 @@ impl Api {
         } else {
             let version = aggregated.unwrap_or_default();
             let media = form.media.content_type();
-            let content_type =
-                format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+            let content_type = format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
             reply::header(
                 reply::object(200, document.body.clone(), form),
                 CONTENT_TYPE,

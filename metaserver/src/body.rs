@@ -99,7 +99,9 @@ impl Body {
     /// All of it, taken out, where it is more than so many bytes and no stream.
     pub(crate) fn take_over(&mut self, bytes: usize) -> Option<Slices> {
         match &mut self.0 {
-            Kind::Whole(slices) if slices.as_ref().is_some_and(|slices| slices.remaining > bytes) => slices.take(),
+            Kind::Whole(slices) if slices.as_ref().is_some_and(|slices| slices.remaining > bytes) => {
+                slices.take()
+            }
             _ => None,
         }
     }

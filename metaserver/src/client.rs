@@ -32,7 +32,9 @@ impl Client {
         let asked = query(query_text).find(|(key, value)| key == "pretty" && !value.is_empty());
         Self {
             accept: text(ACCEPT).to_owned(),
-            gzip: text(ACCEPT_ENCODING).split(',').any(|coding| coding.trim() == "gzip"),
+            gzip: text(ACCEPT_ENCODING)
+                .split(',')
+                .any(|coding| coding.trim() == "gzip"),
             cbor,
             pretty: match asked {
                 Some((_, value)) => matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True"),

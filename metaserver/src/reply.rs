@@ -55,7 +55,14 @@ pub(crate) fn encoded(code: u16, body: Result<Slices, EncodeError>, form: Form) 
 
 /// Plain JSON that is no object of a kind, such as the server's version.
 pub(crate) fn json(code: u16, slices: impl Into<Slices>, pretty: bool) -> Reply {
-    object(code, slices, Form { pretty, ..Form::PLAIN })
+    object(
+        code,
+        slices,
+        Form {
+            pretty,
+            ..Form::PLAIN
+        },
+    )
 }
 
 /// Plain text, as for health checks and unknown paths.

@@ -49,7 +49,10 @@ impl Api {
             let slices = watcher.next().await?;
             Some((slices, watcher))
         });
-        Ok(reply::from(reply::stream(Body::stream(events), form.media), Source::Cache))
+        Ok(reply::from(
+            reply::stream(Body::stream(events), form.media),
+            Source::Cache,
+        ))
     }
 
     /// Subscribes to a scope and waits until all of it is here. Some: the cloud refused.
@@ -286,13 +289,7 @@ impl Watcher {
         self.push(slices, BOOKMARK, &object.into(), None);
     }
 
-    fn push(
-        &mut self,
-        slices: &mut Slices,
-        kind: &'static str,
-        served: &Bytes,
-        revision: Option<Revision>,
-    ) {
+    fn push(&mut self, slices: &mut Slices, kind: &'static str, served: &Bytes, revision: Option<Revision>) {
         if let Err(error) = self.view.event(slices, kind, served, revision) {
             // The client must not believe that it has seen everything.
             tracing::warn!(%error, "an event could not be encoded");

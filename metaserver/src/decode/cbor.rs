@@ -39,12 +39,19 @@ fn value(cbor: Cbor) -> Result<Value, CborError> {
         Cbor::Integer(number) => {
             let number = i128::from(number);
             let small = i64::try_from(number).map(Number::from);
-            small.or_else(|_| u64::try_from(number).map(Number::from)).map_err(|_| CborError::Number)?.into()
+            small
+                .or_else(|_| u64::try_from(number).map(Number::from))
+                .map_err(|_| CborError::Number)?
+                .into()
         }
         Cbor::Float(number) => Number::from_f64(number).ok_or(CborError::Number)?.into(),
         Cbor::Text(text) => text.into(),
         Cbor::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| CborError::Text)?.into(),
-        Cbor::Array(items) => items.into_iter().map(value).collect::<Result<Vec<_>, _>>()?.into(),
+        Cbor::Array(items) => items
+            .into_iter()
+            .map(value)
+            .collect::<Result<Vec<_>, _>>()?
+            .into(),
         Cbor::Map(fields) => {
             let mut map = Map::new();
             for (key, field) in fields {
@@ -94,7 +101,15 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for body in [&b"\xff\xff"[..], b"", b"\xa1\x01\x02", b"\xa0\xa0", b"\x41\xff", b"\xc1\x00", b"\xfb\x7f\xf0\0\0\0\0\0\0"] {
+        for body in [
+            &b"\xff\xff"[..],
+            b"",
+            b"\xa1\x01\x02",
+            b"\xa0\xa0",
+            b"\x41\xff",
+            b"\xc1\x00",
+            b"\xfb\x7f\xf0\0\0\0\0\0\0",
+        ] {
             assert!(read(body).is_err(), "{body:x?}");
         }
         assert!(read(&[0x81; 1000]).is_err());

@@ -47,11 +47,13 @@ pub(crate) fn body(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<Deco
     }
     match (media, verb) {
         ("application/apply-patch+yaml", Verb::Patch) => {
-            let json = yaml::json(body).map_err(|error| fault::bad(format!("error decoding YAML: {error}")))?;
+            let json =
+                yaml::json(body).map_err(|error| fault::bad(format!("error decoding YAML: {error}")))?;
             Ok(Some(Decoded::new(json, APPLY)))
         }
         ("application/apply-patch+cbor", Verb::Patch) if asked.client.cbor => {
-            let json = cbor::json(body).map_err(|error| fault::bad(format!("error decoding CBOR: {error}")))?;
+            let json =
+                cbor::json(body).map_err(|error| fault::bad(format!("error decoding CBOR: {error}")))?;
             Ok(Some(Decoded::new(json, APPLY)))
         }
         (_, Verb::Patch) => Ok(None),

@@ -30,9 +30,15 @@ mod tests {
         let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"},
             "data": {"a": "1", "b": "x\ny\n"}});
         assert_eq!(read(text).unwrap(), expected);
-        assert_eq!(read("a: 1\nb: 1.5\nc: true\nd: null\ne: 0x10\n").unwrap()["b"], json!(1.5));
+        assert_eq!(
+            read("a: 1\nb: 1.5\nc: true\nd: null\ne: 0x10\n").unwrap()["b"],
+            json!(1.5)
+        );
         assert_eq!(read(r#"{"a": [1, "x"]}"#).unwrap(), json!({"a": [1, "x"]}));
-        assert_eq!(read("a: &x {b: 1}\nc: *x\n").unwrap(), json!({"a": {"b": 1}, "c": {"b": 1}}));
+        assert_eq!(
+            read("a: &x {b: 1}\nc: *x\n").unwrap(),
+            json!({"a": {"b": 1}, "c": {"b": 1}})
+        );
     }
 
     #[test]

@@ -39,7 +39,9 @@ fn document(out: &mut Vec<u8>, json: &[u8]) -> serde_json::Result<()> {
             match field {
                 Value::Array(items) => {
                     head(out, ARRAY, items.len() as u64);
-                    items.iter().for_each(|json| value(out, json, Known::Message(item)));
+                    items
+                        .iter()
+                        .for_each(|json| value(out, json, Known::Message(item)));
                 }
                 other => value(out, other, Known::Nothing),
             }
@@ -155,7 +157,10 @@ mod tests {
             ("-1", &[0x20]),
             ("-500", &[0x39, 1, 0xf3]),
             ("1.5", &[0xfb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0]),
-            (r#"{"a":["b",null,true]}"#, &[0xa1, 0x41, b'a', 0x83, 0x41, b'b', 0xf6, 0xf5]),
+            (
+                r#"{"a":["b",null,true]}"#,
+                &[0xa1, 0x41, b'a', 0x83, 0x41, b'b', 0xf6, 0xf5],
+            ),
         ] {
             assert_eq!(cbor(json.as_bytes()).unwrap()[3..], *expected, "{json}");
         }

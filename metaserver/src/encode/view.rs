@@ -28,7 +28,12 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(kind: Arc<ResourceKind>, form: Form, include: IncludeObject, cache: Arc<Cache>) -> Self {
+    pub(crate) fn new(
+        kind: Arc<ResourceKind>,
+        form: Form,
+        include: IncludeObject,
+        cache: Arc<Cache>,
+    ) -> Self {
         Self {
             kind,
             form,
@@ -145,12 +150,17 @@ impl View {
     fn envelope(&self, served: &Bytes, revision: Option<Revision>) -> Result<Slices, EncodeError> {
         let (api_version, kind) = self.protobuf_kind();
         let kept = revision.filter(|_| self.form.shape == Shape::Object);
-        if let Some(message) = kept.and_then(|revision| self.cache.get(&self.kind.resource, [revision].into_iter()).pop()?) {
+        if let Some(message) = kept.and_then(|revision| {
+            self.cache
+                .get(&self.kind.resource, [revision].into_iter())
+                .pop()?
+        }) {
             return Ok(protobuf::envelope(&api_version, kind, message.into()));
         }
         let message = protobuf::raw(&api_version, kind, served)?;
         if let Some(revision) = kept {
-            self.cache.put(&self.kind.resource, [(revision, message.clone())].into_iter());
+            self.cache
+                .put(&self.kind.resource, [(revision, message.clone())].into_iter());
         }
         Ok(protobuf::envelope(&api_version, kind, message.into()))
     }
@@ -158,7 +168,9 @@ impl View {
     /// Each object as a message; those that were asked for before are there already.
     fn messages(&self, objects: &[Arc<Stored>]) -> Result<Vec<Bytes>, EncodeError> {
         let (api_version, kind) = self.protobuf_kind();
-        let kept = self.cache.get(&self.kind.resource, objects.iter().map(|stored| stored.revision));
+        let kept = self
+            .cache
+            .get(&self.kind.resource, objects.iter().map(|stored| stored.revision));
         let mut made = Vec::new();
         let messages: Result<Vec<Bytes>, EncodeError> = kept
             .into_iter()

@@ -47,7 +47,6 @@ impl CustomColumns {
             json!({ "name": "Name", "type": "string", "format": "name", "description": NAME, "priority": 0 });
         let columns = self.0.iter().map(|column| {
             let description = match &*column.description {
-                "" if column.json_path == ".metadata.creationTimestamp" => AGE.into(),
                 "" => format!("Custom resource definition column (in JSONPath format): {}", column.json_path),
                 own => own.to_owned(),
             };
@@ -70,25 +69,30 @@ impl CustomColumns {
 
 impl Column {
     fn cell(&self, object: &Value, now: OffsetDateTime) -> Value {
-        let found = find(object, &self.json_path);
-        let Some(first) = found.first() else {
+        // Of several only the first is shown.
+        let Some(first) = find(object, &self.json_path).first().copied() else {
             return Value::Null;
         };
         match &*self.kind {
-            "integer" => first.as_i64().map_or(Value::Null, Value::from),
-            "number" => first.as_f64().map_or(Value::Null, |_| (*first).clone()),
+            "string" => first
+                .as_str()
+                .map_or_else(|| first.to_string(), str::to_owned)
+                .into(),
+            "integer" => match (first.as_i64(), first.as_f64()) {
+                (Some(number), _) => number.into(),
+                // The part before the point.
+                (None, Some(number)) => (number as i64).into(),
+                (None, None) => Value::Null,
+            },
+            "number" => first.as_f64().map_or(Value::Null, |_| first.clone()),
             "boolean" => first.as_bool().map_or(Value::Null, Value::from),
             "date" => match first.as_str() {
+                Some("" | "null") => age::since(&Value::Null, now).into(),
+                Some(_) if age::parse(first).is_none() => "<invalid>".into(),
                 Some(_) => age::since(first, now).into(),
                 None => Value::Null,
             },
-            _ => {
-                let texts: Vec<String> = found
-                    .iter()
-                    .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                    .collect();
-                texts.join(",").into()
-            }
+            _ => Value::Null,
         }
     }
 }
@@ -249,6 +253,45 @@ mod tests {
         assert_eq!(text(".spec['a.b']"), "\"dot\"");
         assert_eq!(text(r".spec.a\.b"), "\"dot\"");
         assert_eq!(text(".spec.absent.x"), "");
+    }
+
+    #[test]
+    fn cells_are_of_the_type_of_their_column() {
+        let object =
+            json!({"metadata": {"name": "a"}, "n": 3, "f": 2.7, "l": [1, "x"], "t": "never", "b": true});
+        let columns: Vec<Value> = [
+            ("integer", ".f"),
+            ("integer", ".t"),
+            ("number", ".n"),
+            ("string", ".l"),
+            ("string", ".l[*]"),
+            ("string", ".n"),
+            ("date", ".t"),
+            ("boolean", ".b"),
+            ("boolean", ".n"),
+            ("string", ".absent"),
+        ]
+        .iter()
+        .map(|(kind, path)| json!({ "name": path, "type": kind, "jsonPath": path }))
+        .collect();
+        let columns = CustomColumns::new(Some(&Value::from(columns).to_string()));
+        let cells = Value::from(columns.cells(&object, OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(
+            cells,
+            json!([
+                "a",
+                2,
+                null,
+                3,
+                "[1,\"x\"]",
+                "1",
+                "3",
+                "<invalid>",
+                true,
+                null,
+                null
+            ])
+        );
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! `meta.k8s.io` Tables: the columns that kubectl prints.
 
 mod age;
-mod cells;
 mod custom;
+mod kinds;
 mod pod;
 mod text;
 
@@ -111,7 +111,7 @@ impl<'a> Table<'a> {
         let object: Value = serde_json::from_slice(served).unwrap_or_default();
         let cells = match &self.custom {
             Some(custom) => custom.cells(&object, self.now),
-            None => cells::cells(&self.kind.resource, &object, self.now),
+            None => kinds::cells(&self.kind.resource, &object, self.now),
         };
         let shown = match self.include {
             IncludeObject::None => "null".into(),
@@ -145,7 +145,7 @@ impl Column {
 fn built_in(kind: &ResourceKind) -> &'static [Column] {
     let columns = COLUMNS.get(&kind.resource.to_string());
     columns
-        .or_else(|| COLUMNS.get(cells::DEFAULT))
+        .or_else(|| COLUMNS.get(kinds::DEFAULT))
         .map_or(&[], Vec::as_slice)
 }
 

@@ -109,3 +109,20 @@ pub(super) fn first(parts: &[String], max: usize, none: &str) -> String {
         more => format!("{shown} + {more} more..."),
     }
 }
+
+/// How many fields an object has.
+pub(super) fn count(object: &Value, path: &str) -> usize {
+    at(object, path).as_object().map_or(0, serde_json::Map::len)
+}
+
+/// The condition of a type, in `status`.
+pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    items(object, "status.conditions")
+        .iter()
+        .find(|condition| text(condition, "type") == kind)
+}
+
+/// The names and the images of containers.
+pub(super) fn containers(spec: &Value) -> [Value; 2] {
+    ["name", "image"].map(|field| join(spec, "containers", field).into())
+}

@@ -190,7 +190,10 @@ mod tests {
             "a:\n- \"yes\"\n- \"1\"\n- \"0x1f\"\n- \"1:20\"\n- \"2026-11-22T05:32:20Z\"\n- \"\"\n- 'a: b'\n- '- a'\n- '#'\n- \
              'it''s: so'\n- ' a'\n- \"~\"\n",
         );
-        check(json!({"a": "x\ty", "b": "1.2.3", "c": "\u{1f600}"}), "a: \"x\\ty\"\nb: 1.2.3\nc: \"\\U0001F600\"\n");
+        check(
+            json!({"a": "x\ty", "b": "1.2.3", "c": "\u{1f600}"}),
+            "a: \"x\\ty\"\nb: 1.2.3\nc: \"\\U0001F600\"\n",
+        );
     }
 
     #[test]
@@ -207,7 +210,10 @@ mod tests {
         let text = words.trim_end();
         let (front, rest) = (&text[..79], &text[80..]);
         check(json!({ "a": text }), &format!("a: {front}\n  {rest}\n"));
-        check(json!({ "a": format!("'{text}") }), &format!("a: '''{}\n  {}'\n", &text[..79], &text[80..]));
+        check(
+            json!({ "a": format!("'{text}") }),
+            &format!("a: '''{}\n  {}'\n", &text[..79], &text[80..]),
+        );
     }
 
     proptest! {

@@ -76,7 +76,13 @@ impl<'a> Scalar<'a> {
         let mut chars = self.text.char_indices().peekable();
         while let Some((at, c)) = chars.next() {
             let next = chars.peek().map(|(_, next)| *next);
-            if c == ' ' && !key && !spaces && to.column > WIDTH && at > 0 && next.is_some_and(|next| next != ' ') {
+            if c == ' '
+                && !key
+                && !spaces
+                && to.column > WIDTH
+                && at > 0
+                && next.is_some_and(|next| next != ' ')
+            {
                 to.line(indent);
             } else {
                 put(to, c);
@@ -218,7 +224,9 @@ fn is_number(text: &str) -> bool {
 
 fn is_time(text: &str) -> bool {
     let number = |text: &str, max: u8| {
-        text.len() <= 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse().is_ok_and(|n: u8| n <= max)
+        text.len() <= 2
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && text.parse().is_ok_and(|n: u8| n <= max)
     };
     let (date, clock) = match text.find(['T', 't', ' ']) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
