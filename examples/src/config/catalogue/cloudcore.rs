@@ -22,6 +22,7 @@ edgeTunnel:
   certificates:
     shared: false
   standalone:
+    cbor: false
     dataDir: /var/lib/kubeedge/cluster
     enable: false
     server: 127.0.0.1:10080
@@ -155,6 +156,11 @@ const OWN: &[Run] = &[
         "ours: whether CA, server certificate and token are in the Secrets of namespace `kubeedge` that instances share, Go ones too, \
          and not only in the files",
         &[("shared", Kind::Switch)],
+    ),
+    Run::honoured(
+        "edgeTunnel.standalone",
+        "ours: whether the embedded cluster's API speaks CBOR too, as a kube-apiserver with the gate `CBORServingAndStorage` does",
+        &[("cbor", Kind::Switch)],
     ),
     Run::honoured(
         "edgeTunnel.authorization",
