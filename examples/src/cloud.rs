@@ -1,13 +1,15 @@
-//! The cloud half as one value: certificates, the embedded cluster with its API, the hub and its metrics.
+//! The cloud half as one value: certificates, an API server or the embedded cluster with its API, the hub and its metrics.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cloudhub::cluster::{Cluster, EmbeddedCluster, EmbeddedConfig};
+use cloudhub::cluster::{
+    Cluster, Credentials, EmbeddedCluster, EmbeddedConfig, KubeCluster, KubeClusterConfig,
+};
 use cloudhub::pki::{
     self, Authority, AuthorityConfig, ClusterNodes, PkiConfig, PkiServer, ServeConfig, SharedSecrets,
     TokenKey,
@@ -32,13 +34,15 @@ use crate::metrics;
 pub struct Cloud {
     /// Where it listens.
     pub addresses: Addresses,
-    /// The embedded cluster.
-    pub cluster: EmbeddedCluster,
+    /// The embedded cluster; None in front of an API server.
+    pub embedded: Option<EmbeddedCluster>,
+    cluster: Arc<dyn Cluster>,
     authority: Arc<Authority>,
     hub: CloudHub,
     listeners: Vec<Box<dyn Listener>>,
     https: Option<TcpListener>,
-    api: (MetaServer, TcpListener),
+    /// The embedded cluster's API.
+    api: Option<(MetaServer, TcpListener)>,
     metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
 }
 
@@ -157,17 +161,21 @@ impl Cloud {
     pub async fn bind(config: &CloudCore) -> Result<Self, String> {
         let module = &config.modules.cloud_hub;
         let standalone = &config.edge_tunnel.standalone;
-        if !standalone.enable {
-            return Err("only the embedded cluster is served yet: start with --standalone".into());
-        }
         if !module.enable {
             tracing::warn!("modules.cloudHub.enable is false: no node can connect");
         }
-        let folder: PathBuf = standalone.data_dir.clone();
-        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-        let cluster = EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default())
-            .map_err(|error| error.to_string())?;
-        let authority = Arc::new(authority(config, Arc::new(cluster.clone())).await?);
+        let mut registry = prometheus_client::registry::Registry::default();
+        let (cluster, embedded): (Arc<dyn Cluster>, _) = if standalone.enable {
+            let cluster = embedded(&standalone.data_dir)?;
+            (Arc::new(cluster.clone()), Some(cluster))
+        } else {
+            let cluster = KubeCluster::connect(credentials(config), KubeClusterConfig::default())
+                .await
+                .map_err(|error| error.to_string())?;
+            cluster.register_metrics(&mut registry);
+            (Arc::new(cluster), None)
+        };
+        let authority = Arc::new(authority(config, cluster.clone()).await?);
 
         let mut hub_config = CloudHubConfig {
             node_limit: module.node_limit,
@@ -183,7 +191,7 @@ impl Cloud {
         hub_config.authorization.read_all_configs = rights.read_all_configs;
         hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
-        let hub = with_records(hub, &config.edge_tunnel, &cluster)?;
+        let hub = with_records(hub, &config.edge_tunnel, cluster.clone())?;
 
         let tls = || {
             authority
@@ -214,22 +222,28 @@ impl Cloud {
         };
         addresses.https = https.as_ref().and_then(|listener| listener.local_addr().ok());
 
-        let api_listener = listen(&standalone.server).await?;
-        addresses.api = api_listener.local_addr().ok();
-        let meta_config = MetaConfig {
-            revisions: Revisions::Authoritative,
-            cbor: standalone.cbor,
-            ..MetaConfig::default()
+        let api = match &embedded {
+            Some(cluster) => {
+                let meta_config = MetaConfig {
+                    revisions: Revisions::Authoritative,
+                    cbor: standalone.cbor,
+                    ..MetaConfig::default()
+                };
+                let server = MetaServer::with_config(meta_config, cluster.clone(), cluster.upstream());
+                Some((server, listen(&standalone.server).await?))
+            }
+            None => None,
         };
-        let api = MetaServer::with_config(meta_config, cluster.clone(), cluster.upstream());
+        addresses.api = api.as_ref().and_then(|(_, listener)| listener.local_addr().ok());
 
         let bind_metrics = &config.common_config.monitor_server.bind_address;
         let metrics = if bind_metrics.is_empty() {
             None
         } else {
-            let mut registry = prometheus_client::registry::Registry::default();
             hub.register_metrics(&mut registry);
-            api.register_metrics(&mut registry);
+            if let Some((server, _)) = &api {
+                server.register_metrics(&mut registry);
+            }
             Some((listen(bind_metrics).await?, registry))
         };
         addresses.metrics = metrics
@@ -237,12 +251,13 @@ impl Cloud {
             .and_then(|(listener, _)| listener.local_addr().ok());
         Ok(Self {
             addresses,
+            embedded,
             cluster,
             authority,
             hub,
             listeners,
             https,
-            api: (api, api_listener),
+            api,
             metrics,
         })
     }
@@ -269,7 +284,7 @@ impl Cloud {
         let pki = {
             let (stop, authority) = (stop.clone(), self.authority.clone());
             let pki = PkiConfig {
-                nodes: Some(Arc::new(ClusterNodes::new(Arc::new(self.cluster.clone())))),
+                nodes: Some(Arc::new(ClusterNodes::new(self.cluster))),
                 ..PkiConfig::default()
             };
             async move {
@@ -287,8 +302,11 @@ impl Cloud {
             }
         };
         let api = {
-            let (stop, (server, listener)) = (stop.clone(), self.api);
+            let stop = stop.clone();
             async move {
+                let Some((server, listener)) = self.api else {
+                    return Ok(());
+                };
                 server
                     .serve_on(listener, stop.cancelled_owned())
                     .await
@@ -308,7 +326,7 @@ impl Cloud {
 }
 
 /// The hub with the sync records that the configuration names.
-fn with_records(hub: CloudHub, config: &EdgeTunnel, cluster: &EmbeddedCluster) -> Result<CloudHub, String> {
+fn with_records(hub: CloudHub, config: &EdgeTunnel, cluster: Arc<dyn Cluster>) -> Result<CloudHub, String> {
     let limits = RecordsConfig::default();
     Ok(match config.sync_records.mode {
         SyncRecordsMode::File => {
@@ -316,11 +334,37 @@ fn with_records(hub: CloudHub, config: &EdgeTunnel, cluster: &EmbeddedCluster) -
             if file.as_os_str().is_empty() {
                 file = config.standalone.data_dir.join("sync-records.db");
             }
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)
+                    .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+            }
             hub.with_records(FileRecords::open(&file, limits).map_err(|error| error.to_string())?)
         }
-        SyncRecordsMode::ObjectSync => hub.with_records(ObjectSyncRecords::new(cluster.clone(), limits)),
+        SyncRecordsMode::ObjectSync => hub.with_records(ObjectSyncRecords::new(cluster, limits)),
         SyncRecordsMode::Memory => hub,
     })
+}
+
+fn embedded(folder: &Path) -> Result<EmbeddedCluster, String> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default())
+        .map_err(|error| error.to_string())
+}
+
+/// As KubeEdge reads its `kubeAPIConfig`: the file, the address in its place or alone, or else the pod's own account. Without a
+/// pod, what `kubectl` would use.
+fn credentials(config: &CloudCore) -> Credentials {
+    let api = &config.kube_api_config;
+    let server = Some(api.master.clone()).filter(|master| !master.is_empty());
+    match (api.kube_config.is_empty(), server) {
+        (false, server) => Credentials::File {
+            path: api.kube_config.clone().into(),
+            server,
+        },
+        (true, Some(server)) => Credentials::Anonymous { server },
+        (true, None) if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => Credentials::InCluster,
+        (true, None) => Credentials::Inferred,
+    }
 }
 
 fn socket(listen: &Listen) -> Result<SocketAddr, String> {

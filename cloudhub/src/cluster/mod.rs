@@ -13,6 +13,8 @@ mod embedded;
 #[cfg(feature = "kube")]
 mod kube;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -50,6 +52,29 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The kinds that the cluster has, kept up to date by it.
     fn registry(&self) -> &Registry;
+}
+
+/// Whoever holds a cluster with others.
+impl<C: Cluster + ?Sized> Cluster for Arc<C> {
+    fn watch(&self, scope: Scope) -> BoxStream<'static, ClusterEvent> {
+        (**self).watch(scope)
+    }
+
+    fn get(&self, key: ObjectKey) -> BoxFuture<'static, Result<Option<Object>, ClusterError>> {
+        (**self).get(key)
+    }
+
+    fn execute(&self, request: ApiRequest) -> BoxFuture<'static, Result<ApiResponse, UpstreamError>> {
+        (**self).execute(request)
+    }
+
+    fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        (**self).allows(request)
+    }
+
+    fn registry(&self) -> &Registry {
+        (**self).registry()
+    }
 }
 
 /// A step of a [watch](Cluster::watch).

@@ -95,7 +95,10 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .await?;
     let (addresses, cluster, token) = (
         cloud.addresses.clone(),
-        cloud.cluster.clone(),
+        cloud
+            .embedded
+            .clone()
+            .ok_or("the embedded cluster is not there")?,
         cloud.join_token()?,
     );
     let cloud_task = tokio::spawn(cloud.run(stop.clone()));

@@ -47,6 +47,7 @@ use super::{Cluster, ClusterError, ClusterEvent};
 use collection::Collection;
 use discovery::Discovery;
 use door::Door;
+use review::Reviews;
 use share::Shares;
 
 /// A Kubernetes API server. Cheap to clone; all clones share their watches.
@@ -57,6 +58,7 @@ pub struct KubeCluster {
     door: Arc<Door>,
     registry: Registry,
     shares: Arc<Shares>,
+    reviews: Arc<Reviews>,
     _discovery: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -93,6 +95,7 @@ impl KubeCluster {
             door,
             registry,
             shares,
+            reviews: Arc::default(),
             _discovery: Arc::new(AbortOnDropHandle::new(discovery)),
         }
     }
@@ -150,8 +153,8 @@ impl Cluster for KubeCluster {
     }
 
     fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
-        let (door, request) = (self.door.clone(), request.clone());
-        async move { review::allows(&door, &request).await }.boxed()
+        let (door, reviews, request) = (self.door.clone(), self.reviews.clone(), request.clone());
+        async move { reviews.allows(&door, &request).await }.boxed()
     }
 
     fn registry(&self) -> &Registry {

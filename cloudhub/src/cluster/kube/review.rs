@@ -1,76 +1,138 @@
-//! Whether a user may do what the hub would do for it with an account of its own.
+//! Whether the cluster's own rules let somebody have something: a SubjectAccessReview, and for a short time its answer.
 
-use hub_core::api::{ApiRequest, Target, User, Verb};
-use hub_core::object::GroupVersionResource;
-use hub_core::rbac::selected_name;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Request, header};
 use serde_json::{Value, json};
 
-use super::door::Door;
-use super::execute;
+use hub_core::api::{ApiRequest, User};
+use hub_core::rbac::{self, About, Attributes};
 
-/// Asks the API server (`SubjectAccessReview`). Only watches need it: they are shared among nodes and run as the hub. Everything else
-/// is executed as the user, and the API server decides then.
-pub(super) async fn allows(door: &Door, request: &ApiRequest) -> bool {
-    if request.verb != Verb::Watch {
-        return true;
-    }
-    let Some(review) = review(request) else {
-        return false;
-    };
-    let target = Target::Resource {
-        resource: GroupVersionResource::new("authorization.k8s.io", "v1", "subjectaccessreviews"),
-        namespace: None,
-        name: None,
-        subresource: None,
-    };
-    let ask = ApiRequest::new(Verb::Create, target).with_body("application/json", review.to_string());
-    let answer = execute::execute(door, ask).await;
-    let allowed = |body: &[u8]| {
-        serde_json::from_slice::<Value>(body).is_ok_and(|review| review["status"]["allowed"] == true)
-    };
-    match answer {
-        Ok(answer) if answer.is_success() => allowed(&answer.body),
-        Ok(answer) => {
-            tracing::warn!(
-                code = answer.code,
-                "the API server does not say what a node may watch; allow cloudcore to create subjectaccessreviews.authorization.k8s.io"
-            );
-            false
+use super::door::Door;
+use super::rights::Right;
+
+/// Answers of the API server, kept as a kubelet keeps them (Kubernetes `authorizationConfig.webhook`), but shorter.
+#[derive(Debug, Default)]
+pub(super) struct Reviews {
+    kept: Mutex<HashMap<String, (bool, Instant)>>,
+}
+
+impl Reviews {
+    /// False where the API server denies it, and where nobody knows.
+    pub(super) async fn allows(&self, door: &Door, request: &ApiRequest) -> bool {
+        let spec = spec(request);
+        let question = spec.to_string();
+        if let Some(known) = self.known(&question, Instant::now()) {
+            return known;
         }
-        Err(error) => {
-            tracing::debug!(%error, "what a node may watch could not be asked");
-            false
+        let review = json!({
+            "kind": "SubjectAccessReview",
+            "apiVersion": "authorization.k8s.io/v1",
+            "spec": spec,
+        });
+        match ask(door, "subjectaccessreviews", &review).await {
+            Some(allowed) => {
+                self.keep(question, allowed, Instant::now());
+                allowed
+            }
+            None => false,
+        }
+    }
+
+    fn known(&self, question: &str, now: Instant) -> Option<bool> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (allowed, since) = kept.get(question)?;
+        (now.duration_since(*since) < KEPT).then_some(*allowed)
+    }
+
+    fn keep(&self, question: String, allowed: bool, now: Instant) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT_MAX {
+            kept.retain(|_, (_, since)| now.duration_since(*since) < KEPT);
+        }
+        if kept.len() < KEPT_MAX {
+            kept.insert(question, (allowed, now));
         }
     }
 }
 
-fn review(request: &ApiRequest) -> Option<Value> {
-    let User {
-        name,
-        groups,
-        uid,
-        extra,
-    } = request.user.as_ref()?;
-    let Target::Resource {
-        resource,
-        namespace,
-        name: object,
-        subresource,
-    } = &request.target
-    else {
-        return None;
-    };
-    let selected = selected_name(request);
-    Some(json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {
-            "user": name, "groups": groups, "uid": uid, "extra": extra,
-            "resourceAttributes": {
-                "verb": request.verb.as_str(), "group": resource.group, "version": resource.version,
-                "resource": resource.resource, "subresource": subresource, "namespace": namespace,
-                "name": object.as_deref().or(selected.as_deref()),
-            },
-        },
-    }))
+/// Puts a review of `authorization.k8s.io`. None where there is no answer.
+pub(super) async fn ask(door: &Door, resource: &'static str, review: &Value) -> Option<bool> {
+    let request = Request::post(format!("/apis/authorization.k8s.io/v1/{resource}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .body(review.to_string().into())
+        .ok()?;
+    let answer = door.call(request).await.ok()?;
+    if answer.code == 403 {
+        let right = Right {
+            group: "authorization.k8s.io".into(),
+            resource: resource.into(),
+            verbs: vec!["create"],
+        };
+        door.rights.report(right, &answer.refusal().message);
+    }
+    let answered: Value = serde_json::from_slice(&answer.body)
+        .ok()
+        .filter(|_| answer.is_success())?;
+    answered["status"]["allowed"].as_bool()
+}
+
+fn spec(request: &ApiRequest) -> Value {
+    let nobody = User::default();
+    let user = request.user.as_ref().unwrap_or(&nobody);
+    let selected = rbac::selected_name(request);
+    let wanted = Attributes::of(request, selected.as_deref());
+    let mut spec = json!({
+        "user": user.name,
+        "groups": user.groups,
+        "uid": user.uid,
+        "extra": user.extra,
+    });
+    match wanted.object {
+        About::Path(path) => spec["nonResourceAttributes"] = json!({ "verb": wanted.verb, "path": path }),
+        About::Resource {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+        } => {
+            spec["resourceAttributes"] = json!({
+                "verb": wanted.verb,
+                "group": group,
+                "resource": resource,
+                "subresource": subresource.unwrap_or_default(),
+                "namespace": namespace.unwrap_or_default(),
+                "name": name.unwrap_or_default(),
+            });
+        }
+    }
+    spec
+}
+
+/// How long an answer is believed: so long may a change of roles take to be felt.
+const KEPT: Duration = Duration::from_secs(10);
+/// Answers that are kept.
+const KEPT_MAX: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_believed_for_a_while() {
+        let (reviews, start) = (Reviews::default(), Instant::now());
+        reviews.keep("q".into(), true, start);
+        assert_eq!(reviews.known("q", start + KEPT / 2), Some(true));
+        assert_eq!(reviews.known("q", start + KEPT), None);
+        for at in 0..KEPT_MAX + 1 {
+            reviews.keep(at.to_string(), false, start);
+        }
+        assert!(reviews.kept.lock().unwrap().len() <= KEPT_MAX);
+        reviews.keep("later".into(), true, start + KEPT);
+        assert_eq!(reviews.kept.lock().unwrap().len(), 1);
+    }
 }
