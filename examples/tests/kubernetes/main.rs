@@ -6,5 +6,18 @@ mod real;
 mod requests;
 mod server;
 mod storms;
+mod tunnel;
 mod view;
 mod watching;
+
+#[path = "../whole/client.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod client;
+#[path = "../whole/world.rs"]
+#[allow(
+    dead_code,
+    unused_macros,
+    unused_imports,
+    reason = "not all of it is needed here"
+)]
+mod world;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloudhub::cluster::{Cluster, Credentials, KubeCluster, KubeClusterConfig};
 use hub_core::api::{ApiRequest, ApiResponse, Target, User, Verb};
@@ -517,9 +517,4 @@ pub(crate) fn address(kubeconfig: &std::path::Path) -> std::net::SocketAddr {
         .trim_end_matches('/')
         .parse()
         .expect("an address of numbers")
-}
-
-/// How long something took, for people who run this.
-pub(crate) fn took(what: &str, since: Instant) {
-    eprintln!("{what}: {} ms", since.elapsed().as_millis());
 }
