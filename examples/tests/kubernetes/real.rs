@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use cloudhub::cluster::{Cluster, Credentials, KubeCluster, KubeClusterConfig};
-use hub_core::api::{ApiRequest, ApiResponse, Target, User, Verb};
+use hub_core::api::{ApiRequest, ApiResponse, Target, UpstreamError, User, Verb};
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
@@ -95,6 +95,11 @@ impl Admin {
     }
 
     pub(crate) async fn end(self) {
+        for resource in ["clusterroles", "clusterrolebindings"] {
+            let resource = GroupVersionResource::new("rbac.authorization.k8s.io", "v1", resource);
+            let delete = ApiRequest::resource(Verb::Delete, resource, None, Some(&self.namespace));
+            let _ = self.cluster.execute(delete).await;
+        }
         self.delete("namespaces", &self.namespace).await;
     }
 
@@ -354,24 +359,14 @@ async fn a_node_may_what_the_server_lets_it_and_no_more() {
             .contains(&format!("system:node:{name}")),
         "{status}"
     );
-    assert!(
-        !admin
-            .cluster
-            .allows(&ApiRequest {
-                user: node(&name),
-                ..admin.request(Verb::List, "secrets", None)
-            })
-            .await
-    );
-    assert!(
-        admin
-            .cluster
-            .allows(&ApiRequest {
-                user: node(&name),
-                ..admin.request(Verb::List, "services", None)
-            })
-            .await
-    );
+    let may_watch = |resource| {
+        let watch = ApiRequest {
+            user: node(&name),
+            ..admin.request(Verb::Watch, resource, None)
+        };
+        admin.cluster.allows(&watch)
+    };
+    assert!(may_watch("services").await && !may_watch("secrets").await);
 
     let create = |name: &str| {
         let body = json!({ "kind": "Node", "apiVersion": "v1", "metadata": { "name": name } });
@@ -504,6 +499,103 @@ async fn what_is_no_object_passes_with_its_headers() {
         "{applied}"
     );
     admin.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: see the top of this file"]
+async fn the_cluster_role_suffices_and_without_it_the_rules_are_named() {
+    let admin = Admin::new("role").await;
+    let (file, account) = admin.account().await;
+    let connect = || {
+        let credentials = Credentials::File {
+            path: file.path().to_owned(),
+            server: None,
+        };
+        KubeCluster::connect(credentials, KubeClusterConfig::default())
+    };
+    let poor = connect().await.unwrap();
+    within("the review", async {
+        while poor.missing_rights().len() < 6 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let missing: Vec<_> = poor.missing_rights().iter().map(ToString::to_string).collect();
+    for rule in [
+        r#"- {apiGroups: [""], resources: ["secrets"], verbs: ["get", "list", "watch"]}"#,
+        r#"- {apiGroups: [""], resources: ["users"], verbs: ["impersonate"]}"#,
+    ] {
+        assert!(missing.iter().any(|missing| missing == rule), "{missing:#?}");
+    }
+    let mut secrets = View::of(&poor, Scope::all(GroupVersionResource::core("secrets")));
+    secrets.until("the refusal", |view| view.refused.is_some()).await;
+    let mut request = admin.request(Verb::List, "services", None);
+    request.user = node("edge-1");
+    let answer = poor.execute(request.clone()).await;
+    assert_eq!(
+        answer,
+        Err(UpstreamError::Unreachable),
+        "it is not the node's fault"
+    );
+
+    admin.bind(&account).await;
+    let rich = connect().await.unwrap();
+    for resource in ["configmaps", "nodes", "pods", "secrets", "services"] {
+        View::of(&rich, Scope::all(GroupVersionResource::core(resource)))
+            .synced()
+            .await;
+    }
+    assert_eq!(rich.execute(request).await.unwrap().code, 200);
+    within("discovery", async {
+        while rich.registry().generation() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(rich.missing_rights(), []);
+    admin.end().await;
+}
+
+impl Admin {
+    /// A service account without rights, and a kubeconfig for it.
+    pub(crate) async fn account(&self) -> (tempfile::NamedTempFile, String) {
+        self.create("serviceaccounts", json!({ "metadata": { "name": "cloudcore" } }))
+            .await;
+        let token = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 } });
+        let token = self
+            .request(Verb::Create, "serviceaccounts", Some("cloudcore"))
+            .with_subresource("token")
+            .with_body("application/json", token.to_string());
+        let token = self.done(token).await;
+        let admins = std::fs::read_to_string(std::env::var("KUBECONFIG").unwrap()).unwrap();
+        let mut config: Value = serde_saphyr::from_str(&admins).unwrap();
+        config["users"][0]["user"] = json!({ "token": token["status"]["token"] });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config.to_string()).unwrap();
+        (
+            file,
+            format!("system:serviceaccount:{}:cloudcore", self.namespace),
+        )
+    }
+
+    /// Gives an account what `examples/kubernetes/role.yaml` says.
+    pub(crate) async fn bind(&self, account: &str) {
+        let role = include_str!("../../kubernetes/role.yaml");
+        let objects: Vec<Value> = serde_saphyr::from_multiple(role).unwrap();
+        for mut object in objects {
+            let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
+            object["metadata"]["name"] = self.namespace.as_str().into();
+            if plural == "clusterrolebindings" {
+                object["roleRef"]["name"] = self.namespace.as_str().into();
+                object["subjects"] =
+                    json!([{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": account }]);
+            }
+            let resource = GroupVersionResource::new("rbac.authorization.k8s.io", "v1", &*plural);
+            let create = ApiRequest::resource(Verb::Create, resource, None, None);
+            self.done(create.with_body("application/json", object.to_string()))
+                .await;
+        }
+    }
 }
 
 /// The address of the server that a kubeconfig names.

@@ -31,11 +31,11 @@ impl Half {
     }
 }
 
-async fn cloud() -> (Half, Addresses, String) {
+async fn cloud(kubeconfig: &std::path::Path) -> (Half, Addresses, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut config = cloud_config(folder.path(), Tunnel::WebSocket);
     config.edge_tunnel.standalone.enable = false;
-    config.kube_api_config.kube_config = std::env::var("KUBECONFIG").unwrap();
+    config.kube_api_config.kube_config = kubeconfig.to_str().unwrap().into();
     let cloud = Cloud::bind(&config).await.unwrap();
     let (addresses, token) = (cloud.addresses.clone(), cloud.join_token().unwrap());
     assert!(addresses.api.is_none(), "there is another API already");
@@ -100,7 +100,10 @@ fn is_ready(node: &Value) -> bool {
 async fn a_node_joins_runs_its_pods_and_leaves() {
     let admin = Admin::new("tunnel").await;
     let name = format!("edge-{}", admin.namespace);
-    let (cloud, addresses, token) = cloud().await;
+    // The cloud has the rights of the manifests, and no more.
+    let (kubeconfig, account) = admin.account().await;
+    admin.bind(&account).await;
+    let (cloud, addresses, token) = cloud(kubeconfig.path()).await;
 
     // It joins.
     let began = Instant::now();
