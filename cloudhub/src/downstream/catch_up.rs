@@ -91,6 +91,7 @@ impl Downstream {
             return;
         }
         loading.extend(unknown.iter().map(|(resource, _)| resource_name(resource)));
+        loading.extend(self.narrow.resources().map(resource_name));
         let Some(pending) = node.have.take() else { return };
         node.live = true;
         self.metrics.catch_ups.inc();
@@ -124,8 +125,13 @@ impl Downstream {
                 }
             }
         }
-        let same = wanted
+        // What is withheld cannot be compared: what is known of it is told anew.
+        let (withheld, wanted): (Vec<_>, Vec<_>) = wanted
             .into_keys()
+            .partition(|key| self.narrow.withholds(&key.resource));
+        withheld.into_iter().for_each(|key| node.queue.lacks(key));
+        let same = wanted
+            .into_iter()
             .filter(|key| !differ.resources.contains_key(&resource_name(&key.resource)));
         node.held = same.take(self.config.assume_held_max).collect();
         node.complete = Some(Box::new(complete));

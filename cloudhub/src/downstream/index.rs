@@ -48,6 +48,8 @@ pub(crate) struct Index {
     placed: HashMap<NodeId, BTreeSet<ObjectKey>>,
     /// Which nodes have how many pods or devices that need an object.
     referenced: HashMap<ObjectKey, BTreeMap<NodeId, u32>>,
+    /// Counts the changes of what pods and devices need.
+    needs_revision: u64,
     /// Whether nodes are told what the service accounts of their pods may do.
     policy: bool,
     /// The objects of the scopes that are subscribed to.
@@ -107,6 +109,16 @@ impl Index {
         self.referenced
             .get(key)
             .is_some_and(|nodes| nodes.contains_key(node))
+    }
+
+    /// What pods and devices of any node need, be it there or not.
+    pub(crate) fn needed(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.referenced.keys()
+    }
+
+    /// Changes whenever [`needed`](Self::needed) may have changed.
+    pub(crate) fn needs_revision(&self) -> u64 {
+        self.needs_revision
     }
 
     /// The facts of the node's pods and devices.
@@ -315,6 +327,7 @@ impl Index {
         if old == new {
             return;
         }
+        self.needs_revision += 1;
         let none = BTreeSet::new();
         let place = |facts: &Option<Box<Facts>>| facts.as_ref().and_then(|facts| facts.node.clone());
         let (from, to) = (place(&old), place(&new));

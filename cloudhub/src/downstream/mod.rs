@@ -17,6 +17,7 @@ mod index;
 mod kinds;
 mod known_kinds;
 mod membership;
+mod narrow;
 mod outgoing;
 mod recall;
 mod references;
@@ -54,6 +55,7 @@ use index::{Effect, Index, What};
 use kinds::{Kind, kind};
 use known_kinds::KnownKinds;
 use membership::{Membership, Told};
+use narrow::Narrow;
 use recall::Recalled;
 use scopes::State;
 use stock::Stock;
@@ -83,6 +85,7 @@ pub(crate) struct Downstream {
     base: Vec<ScopeId>,
     /// What every node gets something of where the cluster has the kind.
     known_kinds: KnownKinds,
+    narrow: Narrow,
     nodes: HashMap<NodeId, Node>,
     /// What stock edges watched whose sessions are over: they believe that they still do, and do not say so again (weak spot L10).
     away: HashMap<NodeId, BTreeMap<String, Scope>>,
@@ -190,6 +193,7 @@ impl Downstream {
             scopes,
             base,
             known_kinds,
+            narrow: Narrow::default(),
             nodes: HashMap::new(),
             away: HashMap::new(),
             ready: BTreeSet::new(),
@@ -231,6 +235,9 @@ impl Downstream {
                 Some(deleted) = self.deleted.recv() => self.deleted(&deleted),
                 Some(recalled) = self.recalling.next(), if !self.recalling.is_empty() => self.recalled(recalled),
                 () = sleep => self.timeout(Instant::now()),
+            }
+            for scope in self.narrow.follow(&self.index, &mut self.scopes) {
+                self.close(scope);
             }
             for node in std::mem::take(&mut self.ready) {
                 self.feed(&node);
@@ -518,13 +525,23 @@ impl Downstream {
                     }
                 }
                 self.known_kinds.synced(scope);
+                if let Some(resource) = self.withholdable(scope) {
+                    self.narrow.grant(&resource);
+                }
                 self.settled(scope);
             }
             Some(ClusterEvent::Refused(status)) => {
                 let stays = self.base.contains(&scope)
+                    || self.narrow.contains(scope)
                     || (self.known_kinds.contains(scope)
                         && !self.known_kinds.refused(scope, self.cluster.registry()));
-                if stays {
+                if let Some(resource) = self.withholdable(scope) {
+                    if self.scopes.withheld(scope, &status) {
+                        tracing::error!(%resource, reason = status.message, "the cluster does not list these for the hub; what pods need of them is watched by name");
+                    }
+                    self.narrow.withhold(resource);
+                    self.settled(scope);
+                } else if stays {
                     tracing::error!(scope = %scope_text(&self.scopes, scope), reason = status.message, "the cluster refuses what every node needs; give the hub the right to list and watch it");
                     self.settled(scope);
                 } else {
@@ -620,15 +637,24 @@ impl Downstream {
 
     /// Whether it is watched for all nodes.
     fn is_for_all(&self, scope: ScopeId) -> bool {
-        self.base.contains(&scope) || self.known_kinds.contains(scope)
+        self.base.contains(&scope) || self.known_kinds.contains(scope) || self.narrow.contains(scope)
+    }
+
+    /// What a watch for all nodes is about, if pods get by without the whole of it.
+    fn withholdable(&self, scope: ScopeId) -> Option<GroupVersionResource> {
+        let configs = self.base.get(..CONFIGS)?;
+        let found = configs.iter().position(|config| *config == scope)?;
+        Some(GroupVersionResource::core(BASE[found]))
     }
 
     fn is_base_known(&self) -> bool {
         self.base.len() == BASE.len()
-            && self
-                .base
-                .iter()
-                .all(|scope| self.scopes.state(*scope) == State::Synced)
+            && self.base.iter().all(|scope| match self.scopes.state(*scope) {
+                State::Synced => true,
+                State::Loading => false,
+                // Never of pods: a list of them that is not known is not an empty one.
+                State::Refused(_) => self.withholdable(*scope).is_some(),
+            })
     }
 
     // --- queues and batches
@@ -896,6 +922,8 @@ pub(crate) fn nodes() -> GroupVersionResource {
 
 /// What is watched for all nodes. ConfigMaps and Secrets first: pods need them.
 const BASE: [&str; 4] = ["configmaps", "secrets", "pods", "nodes"];
+/// How many at its start are ConfigMaps and Secrets.
+const CONFIGS: usize = 2;
 /// The place of the nodes in it.
 const NODES: usize = 3;
 /// Changes that are looked at together.

@@ -166,6 +166,14 @@ impl Scopes {
         watched.seen.take()
     }
 
+    /// The cluster will not have it for now; it is asked again. Whether that is news.
+    pub(crate) fn withheld(&mut self, id: ScopeId, status: &Status) -> bool {
+        let refused = State::Refused(status.message.clone());
+        self.watched
+            .get_mut(&id)
+            .is_some_and(|watched| std::mem::replace(&mut watched.state, refused.clone()) != refused)
+    }
+
     /// The cluster will not have it. Who asks for it again starts a new watch.
     pub(crate) fn refused(&mut self, id: ScopeId, status: &Status) {
         if let Some(watched) = self.watched.get_mut(&id) {

@@ -538,7 +538,7 @@ async fn the_cluster_role_suffices_and_without_it_the_rules_are_named() {
         "it is not the node's fault"
     );
 
-    admin.bind(&account).await;
+    admin.bind(&account, "").await;
     let rich = connect().await.unwrap();
     for resource in ["configmaps", "nodes", "pods", "secrets", "services"] {
         View::of(&rich, Scope::all(GroupVersionResource::core(resource)))
@@ -578,13 +578,17 @@ impl Admin {
         )
     }
 
-    /// Gives an account what `examples/kubernetes/role.yaml` says.
-    pub(crate) async fn bind(&self, account: &str) {
+    /// Gives an account what `examples/kubernetes/role.yaml` says, but nothing about one resource.
+    pub(crate) async fn bind(&self, account: &str, without: &str) {
         let role = include_str!("../../kubernetes/role.yaml");
         let objects: Vec<Value> = serde_saphyr::from_multiple(role).unwrap();
         for mut object in objects {
             let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
             object["metadata"]["name"] = self.namespace.as_str().into();
+            for rule in object["rules"].as_array_mut().into_iter().flatten() {
+                let resources = rule["resources"].as_array_mut().unwrap();
+                resources.retain(|resource| resource != without);
+            }
             if plural == "clusterrolebindings" {
                 object["roleRef"]["name"] = self.namespace.as_str().into();
                 object["subjects"] =

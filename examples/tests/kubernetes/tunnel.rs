@@ -102,7 +102,7 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
     let name = format!("edge-{}", admin.namespace);
     // The cloud has the rights of the manifests, and no more.
     let (kubeconfig, account) = admin.account().await;
-    admin.bind(&account).await;
+    admin.bind(&account, "").await;
     let (cloud, addresses, token) = cloud(kubeconfig.path()).await;
 
     // It joins.
@@ -288,6 +288,74 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
         .await
         .unwrap();
     edge.half.end().await;
+    cloud.end().await;
+    admin.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: see real.rs"]
+async fn where_secrets_may_not_be_listed_those_that_pods_need_are_watched_by_name() {
+    let admin = Admin::new("narrow").await;
+    let name = format!("edge-{}", admin.namespace);
+    let (kubeconfig, account) = admin.account().await;
+    admin.bind(&account, "secrets").await;
+    let group = "rbac.authorization.k8s.io";
+    let role = json!({ "metadata": { "name": "one" }, "rules": [{ "apiGroups": [""], "resources": ["secrets"],
+        "resourceNames": ["password"], "verbs": ["get", "list", "watch"] }] });
+    let binding = json!({ "metadata": { "name": "one" }, "roleRef": { "apiGroup": group, "kind": "Role", "name": "one" },
+        "subjects": [{ "apiGroup": group, "kind": "User", "name": account }] });
+    for (resource, object) in [("roles", role), ("rolebindings", binding)] {
+        let resource = GroupVersionResource::new(group, "v1", resource);
+        let create = ApiRequest::resource(Verb::Create, resource, Some(&admin.namespace), None);
+        admin
+            .done(create.with_body("application/json", object.to_string()))
+            .await;
+    }
+    let (cloud, addresses, token) = cloud(kubeconfig.path()).await;
+    let edge = edge(&name, &addresses, &token).await;
+    until("a ready node", async || {
+        admin.read("nodes", &name).await.filter(is_ready)
+    })
+    .await;
+    for secret in ["password", "forbidden"] {
+        let secret = json!({ "metadata": { "name": secret }, "stringData": { "a": "1" } });
+        admin.create("secrets", secret).await;
+    }
+    let pod = |pod: &str, secret: &str| {
+        json!({ "metadata": { "name": pod }, "spec": { "nodeName": name, "containers": [{ "name": "main", "image": "example.com/main:1",
+            "envFrom": [{ "secretRef": { "name": secret } }] }] } })
+    };
+    admin.create("pods", pod("web", "password")).await;
+    admin.create("pods", pod("shut", "forbidden")).await;
+    for (resource, name) in [("pods", "web"), ("pods", "shut"), ("secrets", "password")] {
+        until(name, async || edge.held(&admin.key(resource, name))).await;
+    }
+    let patch = json!({ "stringData": { "a": "2" } });
+    admin.merge("secrets", "password", patch).await;
+    until("the change", async || {
+        (edge.held(&admin.key("secrets", "password"))?["data"]["a"] == "Mg==").then_some(())
+    })
+    .await;
+    assert_eq!(edge.held(&admin.key("secrets", "forbidden")), None);
+
+    // Nothing that is merely not known is taken from a node that comes back.
+    edge.handle.reconnect();
+    let now = admin
+        .request(Verb::Delete, "pods", Some("web"))
+        .with_body("application/json", json!({ "gracePeriodSeconds": 0 }).to_string());
+    admin.done(now).await;
+    until("the pod's end", async || {
+        edge.held(&admin.key("pods", "web")).is_none().then_some(())
+    })
+    .await;
+    until("the end of its secret", async || {
+        edge.held(&admin.key("secrets", "password"))
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    edge.half.end().await;
+    admin.delete("nodes", &name).await;
     cloud.end().await;
     admin.end().await;
 }

@@ -218,10 +218,13 @@ fn is_path(target: &Target) -> bool {
                 .chain(subresource)
                 .all(is_segment)
         }
-        Target::Path(path) => {
-            let mut parts = path.split('/');
-            parts.next() == Some("") && parts.all(|part| part.is_empty() || is_segment(part))
-        }
+        // A slash at the end is as good as none.
+        Target::Path(path) => match path.strip_prefix('/') {
+            Some(rest) => {
+                rest.is_empty() || rest.strip_suffix('/').unwrap_or(rest).split('/').all(is_segment)
+            }
+            None => false,
+        },
     }
 }
 
@@ -326,7 +329,15 @@ mod tests {
                 "{odd}"
             );
         }
-        for odd in ["", "version", "/api/../x", "/a%2e", "http://other/"] {
+        for odd in [
+            "",
+            "version",
+            "/api/../x",
+            "/a%2e",
+            "http://other/",
+            "//other",
+            "/a//b",
+        ] {
             assert!(!is_path(&Target::Path(odd.into())), "{odd}");
         }
         let mut request = ApiRequest::resource(Verb::Get, pods(), None, None);
