@@ -39,6 +39,8 @@ pub(crate) enum Mood {
     Expired,
     /// 403 to whoever lists or watches what contains this.
     Forbids(&'static str),
+    /// Lets nobody act as somebody else.
+    NoImpersonation,
     /// Knows no streaming lists, and says so.
     NoStreams,
     /// A proxy in front says that nobody is there.
@@ -188,6 +190,13 @@ impl Spoiled {
             Mood::Expired => {}
             Mood::Forbids(what) if line.contains(what) => return Ok(status(403, "Forbidden")),
             Mood::Forbids(_) => {}
+            Mood::NoImpersonation if parts.headers.contains_key("impersonate-user") => {
+                return Ok(status(
+                    403,
+                    "users \"x\" is forbidden: User \"y\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
+                ));
+            }
+            Mood::NoImpersonation => {}
             Mood::NoStreams if line.contains("sendInitialEvents") => return Ok(status(422, "Invalid")),
             Mood::NoStreams => {}
             Mood::Proxy => return Ok(plain(503, "text/html", "<html>no upstream</html>")),

@@ -98,7 +98,13 @@ impl fmt::Display for Right {
 /// The rights that were found missing.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
-    missing: Mutex<BTreeMap<Right, Instant>>,
+    missing: Mutex<BTreeMap<Right, Missing>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    said: Instant,
+    seen: Instant,
 }
 
 impl Rights {
@@ -106,13 +112,16 @@ impl Rights {
     pub(super) fn report(&self, right: Right, answer: &str) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let said = missing.get(&right).copied();
-        if said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
+        let known = missing.get_mut(&right).map(|known| {
+            known.seen = now;
+            known.said
+        });
+        if known.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
             return;
         }
         // Names come from requests, too: those that do not fit are not remembered, but said.
-        if said.is_some() || missing.len() < MISSING_MAX {
-            missing.insert(right.clone(), now);
+        if known.is_some() || missing.len() < MISSING_MAX {
+            missing.insert(right.clone(), Missing { said: now, seen: now });
         }
         if right == Right::CREDENTIALS {
             tracing::error!(answer, "the credentials for the API server are refused");
@@ -129,8 +138,11 @@ impl Rights {
         }
     }
 
+    /// Those that were missing not long ago: what stays missing is missed again.
     pub(super) fn missing(&self) -> Vec<Right> {
-        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        missing.retain(|_, known| now.duration_since(known.seen) < FORGOTTEN);
         missing.keys().cloned().collect()
     }
 }
@@ -165,6 +177,8 @@ fn attributes(right: &Right, verb: &str) -> Value {
 
 /// How often a right that stays missing is named.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
+/// A right that nobody missed for so long is not missing any more.
+const FORGOTTEN: Duration = Duration::from_secs(900);
 /// Missing rights that are remembered.
 const MISSING_MAX: usize = 256;
 
