@@ -176,7 +176,7 @@ const OWN: &[Run] = &[
         "edgeTunnel.syncRecords",
         "ours: where it is remembered what stock edges hold: `file` (empty: `sync-records.db` in `edgeTunnel.standalone.dataDir`), \
          `objectSync` in the cluster, beside a Go cloudcore, or `memory` until the process ends",
-        &[("mode", Kind::Text), ("file", Kind::File)],
+        &[("mode", Kind::Text), ("file", Kind::Text)],
     ),
 ];
 
