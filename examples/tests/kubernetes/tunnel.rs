@@ -265,7 +265,12 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
     .await;
     let now = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } });
     let answer = send(Method::DELETE, &format!("{pods}/web"), "application/json", now).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    // Where nothing runs pods, the node may have confirmed it by itself.
+    assert!(
+        matches!(answer.status, StatusCode::OK | StatusCode::NOT_FOUND),
+        "{}",
+        answer.body
+    );
     until("its end in the cluster", async || {
         admin.read("pods", "web").await.is_none().then_some(())
     })

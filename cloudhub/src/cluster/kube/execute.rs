@@ -58,6 +58,12 @@ fn judge(door: &Door, is_read: bool, request: &ApiRequest, answer: &Answer) -> R
             }
             None => Ok(()),
         },
+        403 => {
+            if let Some(right) = Right::of_request(request) {
+                door.rights.report(right, &answer.refusal().message);
+            }
+            Ok(())
+        }
         // A load balancer in front of an API server that is away.
         502..=504 if !answer.refusal().is_status => Err(if is_read || answer.code == 503 {
             UpstreamError::Unreachable

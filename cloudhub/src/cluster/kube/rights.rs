@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hub_core::api::{ApiRequest, Target};
 use hub_core::node::NODES_GROUP;
 use hub_core::object::GroupVersionResource;
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ impl Right {
         let read = &["get", "list", "watch"];
         vec![
             Self::of("", "configmaps", read),
-            Self::of("", "nodes", &["get", "list", "watch", "patch"]),
+            Self::of("", "nodes", &["create", "get", "list", "patch", "watch"]),
             Self::of("", "pods", read),
             Self::of("", "secrets", read),
             Self::of("", "users", &["impersonate"]),
@@ -61,6 +62,27 @@ impl Right {
             Self::of("apiextensions.k8s.io", "customresourcedefinitions", read),
             Self::of("authorization.k8s.io", "subjectaccessreviews", &["create"]),
         ]
+    }
+
+    /// What a request of the hub itself needs. None for a path that is no resource.
+    pub(super) fn of_request(request: &ApiRequest) -> Option<Self> {
+        let Target::Resource {
+            resource,
+            subresource,
+            ..
+        } = &request.target
+        else {
+            return None;
+        };
+        let name = match subresource {
+            Some(subresource) => format!("{}/{subresource}", resource.resource),
+            None => resource.resource.to_string(),
+        };
+        Some(Self {
+            group: resource.group.to_string().into(),
+            resource: name.into(),
+            verbs: vec![request.verb.as_str()],
+        })
     }
 
     /// The right that is missing where somebody could not be impersonated (Kubernetes
