@@ -1,8 +1,4 @@
-//! The Secrets in which the instances of a cloud half share what they trust: ours, and Go ones beside them.
-//!
-//! Names, keys and encodings are KubeEdge's (`cloud/pkg/cloudhub/servers/httpserver/pre_server.go`). Unlike there, what two instances
-//! make at the same time becomes one: a Secret is created or replaced only in the state in which it was seen, and who comes second
-//! takes what the first one made.
+//! The Secrets in which the instances of a cloud half share what they trust.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +14,11 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
-/// See the [module](self). Cheap to clone.
+/// The Secrets in which the instances of a cloud half share what they trust: ours, and Go ones beside them. Cheap to clone.
+///
+/// Names, keys and encodings are KubeEdge's (`cloud/pkg/cloudhub/servers/httpserver/pre_server.go`). Unlike there, what two instances
+/// make at the same time becomes one: a Secret is created or replaced only in the state in which it was seen, and who comes second
+/// takes what the first one made.
 #[derive(Clone)]
 pub struct SharedSecrets {
     cluster: Arc<dyn Cluster>,

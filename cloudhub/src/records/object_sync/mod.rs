@@ -1,13 +1,9 @@
-//! Records as ObjectSync and ClusterObjectSync in the cluster, where KubeEdge's own cloudcore keeps them (tunnel specification
-//! §4.6): so that a node may move between a Go instance and this one, and hears of every deletion.
+//! Records as objects of the cluster.
 //!
 //! ```text
 //!   intend · acked · forget ──► pending, newest of each ──► a few requests at once ──► cluster
 //!   of(node) ◄── cache, with what is on its way laid over it ◄── two watches ◄─────────────┘
 //! ```
-//!
-//! A namespace that is deleted takes its ObjectSyncs with it, and so the cluster's memory of what nodes hold of it. KubeEdge has
-//! the same weakness; a file has not.
 
 mod cache;
 mod object;
@@ -32,7 +28,12 @@ use crate::cluster::{Cluster, ClusterEvent};
 use cache::{Cache, Progress};
 use write::{Outcome, write};
 
-/// Records in the cluster itself. See the [module](self).
+/// Records as ObjectSync and ClusterObjectSync in the cluster, where KubeEdge's own cloudcore keeps them
+/// (`staging/src/github.com/kubeedge/api/apis/reliablesyncs/v1alpha1`): so that a node may move between a Go instance and this one,
+/// and hears of every deletion.
+///
+/// A namespace that is deleted takes its ObjectSyncs with it, and so the cluster's memory of what nodes hold of it. KubeEdge has
+/// the same weakness; a file has not.
 #[derive(Clone)]
 pub struct ObjectSyncRecords {
     inner: Arc<Inner>,
