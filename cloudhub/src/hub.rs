@@ -73,7 +73,7 @@ impl CloudHub {
         let metrics = Arc::new(HubMetrics::default());
         let complaints = Arc::new(Complaints::default());
         let (downstream, commands) = Client::new(config.downstream.commands_max);
-        let (account, deleted) = Account::new(cluster.registry().clone());
+        let (account, acked) = Account::new(cluster.registry().clone());
         let sessions = Sessions::new(
             config.clone(),
             metrics.clone(),
@@ -90,7 +90,7 @@ impl CloudHub {
             complaints,
             records: Arc::new(MemoryRecords::default()),
             account,
-            inbox: Arc::new(Mutex::new(Some(Inbox { commands, deleted }))),
+            inbox: Arc::new(Mutex::new(Some(Inbox { commands, acked }))),
             routes: Router::new(),
             wrap: None,
         })

@@ -1,7 +1,8 @@
 //! What stock edges acknowledge, on its way into the sync records.
 //!
 //! The acknowledgement of an object is recorded at once. That of a deletion goes through the downstream task: only it knows whether
-//! the object was sent again since, so that the record of what the node holds now is not the one that is forgotten.
+//! the object was sent again since, so that the record of what the node holds now is not the one that is forgotten. That of a
+//! DeviceModel goes both ways: devices wait for it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,17 +12,20 @@ use hub_core::object::{ObjectKey, ResourceVersion};
 use hub_core::registry::Registry;
 use tokio::sync::mpsc;
 
+use super::kinds::{Kind, kind};
 use super::outgoing;
 use crate::records::{Recorded, SyncRecords};
 use crate::sessions::SessionId;
 
-/// A node acknowledged that an object is deleted.
+/// A node acknowledged that an object is deleted, or that it holds a DeviceModel.
 #[derive(Debug)]
-pub(crate) struct Deleted {
+pub(crate) struct Acked {
     pub(super) node: NodeId,
     pub(super) session: SessionId,
     pub(super) key: ObjectKey,
     pub(super) uid: Arc<str>,
+    /// Whether it is a deletion.
+    pub(super) deleted: bool,
 }
 
 /// See the [module](self). Cheap to clone; all clones are one.
@@ -30,16 +34,16 @@ pub(crate) struct Account {
     records: Arc<OnceLock<Arc<dyn SyncRecords>>>,
     registry: Registry,
     /// Holds at most what was handed to the sessions: as many as their outboxes have slots.
-    deleted: mpsc::UnboundedSender<Deleted>,
+    acked: mpsc::UnboundedSender<Acked>,
 }
 
 impl Account {
-    pub(crate) fn new(registry: Registry) -> (Self, mpsc::UnboundedReceiver<Deleted>) {
-        let (deleted, receiver) = mpsc::unbounded_channel();
+    pub(crate) fn new(registry: Registry) -> (Self, mpsc::UnboundedReceiver<Acked>) {
+        let (acked, receiver) = mpsc::unbounded_channel();
         let account = Self {
             records: Arc::default(),
             registry,
-            deleted,
+            acked,
         };
         (account, receiver)
     }
@@ -61,25 +65,27 @@ impl Account {
         let Some((key, uid)) = outgoing::object_of(slot) else {
             return;
         };
-        match (operation, version) {
-            (Operation::Delete, _) => {
-                let node = node.clone();
-                let deleted = Deleted {
-                    node,
-                    session,
-                    key,
-                    uid,
-                };
-                let _ = self.deleted.send(deleted);
-            }
-            (Operation::Insert | Operation::Update, Some(version)) => {
-                if let Some(object) = recorded(&self.registry, &key, &uid)
-                    && let Some(records) = self.records.get()
-                {
-                    records.acked(node, object, version.clone());
-                }
-            }
-            _ => {}
+        let deleted = match operation {
+            Operation::Delete => true,
+            Operation::Insert | Operation::Update => false,
+            _ => return,
+        };
+        if !deleted
+            && let Some(version) = version
+            && let Some(object) = recorded(&self.registry, &key, &uid)
+            && let Some(records) = self.records.get()
+        {
+            records.acked(node, object, version.clone());
+        }
+        if deleted || kind(&key) == Kind::Model {
+            let acked = Acked {
+                node: node.clone(),
+                session,
+                key,
+                uid,
+                deleted,
+            };
+            let _ = self.acked.send(acked);
         }
     }
 }

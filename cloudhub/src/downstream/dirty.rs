@@ -144,12 +144,23 @@ impl Queue {
         taken
     }
 
-    /// The earliest instant at which an entry must go.
-    pub(crate) fn latest(&self) -> Option<Instant> {
-        self.entries
-            .values()
-            .filter_map(|(_, _, dirty)| dirty.latest)
-            .min()
+    /// Whether there is something to tell about an object.
+    pub(crate) fn contains(&self, key: &ObjectKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// What there is to tell about devices.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = (&ObjectKey, &Dirty)> {
+        let entries = self.entries.iter();
+        entries
+            .filter(|(key, _)| kind(key) == Kind::Device)
+            .map(|(key, (_, _, dirty))| (key, dirty))
+    }
+
+    /// The earliest instant after `now` at which an entry must go. What must have gone before waits for something else.
+    pub(crate) fn latest(&self, now: Instant) -> Option<Instant> {
+        let latest = self.entries.values().filter_map(|(_, _, dirty)| dirty.latest);
+        latest.filter(|latest| *latest > now).min()
     }
 }
 
@@ -219,6 +230,9 @@ mod tests {
         queue.mark(key("pods", "b"), put(), None);
         let taken = queue.take(9, |key, _| &*key.name == "b");
         assert_eq!(taken.len(), 1);
-        assert!(queue.latest().is_some() && !queue.is_empty());
+        assert!(!queue.is_empty());
+        let before = Instant::now().checked_sub(std::time::Duration::from_secs(1));
+        assert!(queue.latest(before.unwrap()).is_some());
+        assert_eq!(queue.latest(Instant::now()), None, "a timer would do nothing");
     }
 }

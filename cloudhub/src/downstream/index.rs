@@ -136,6 +136,13 @@ impl Index {
         })
     }
 
+    /// The DeviceModels that a device needs, be they there or not.
+    pub(crate) fn models_of(&self, device: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        let facts = self.objects.get(device).and_then(|entry| entry.facts.as_ref());
+        let needs = facts.into_iter().flat_map(|facts| &facts.needs);
+        needs.filter(|key| kind(key) == Kind::Model)
+    }
+
     /// All that a node should hold.
     pub(crate) fn wanted(&self, node: &NodeId) -> BTreeMap<ObjectKey, Arc<Object>> {
         let own_node = ObjectKey::new(super::nodes(), None, node.as_str());

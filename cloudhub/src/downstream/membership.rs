@@ -39,14 +39,15 @@ pub(super) struct Told {
 
 impl Membership {
     /// The messages that belong before what the node is about to be told.
-    pub(super) fn follow(
+    pub(super) fn follow<'a>(
         &mut self,
         index: &Index,
         node: &NodeId,
-        given: &[(ObjectKey, Dirty)],
+        given: impl IntoIterator<Item = (&'a ObjectKey, &'a Dirty)>,
     ) -> (Vec<Outgoing>, Told) {
         let (mut added, mut removed, mut told) = (Vec::new(), Vec::new(), Told::default());
-        for (key, dirty) in given.iter().filter(|(key, _)| kind(key) == Kind::Device) {
+        let devices = given.into_iter().filter(|(key, _)| kind(key) == Kind::Device);
+        for (key, dirty) in devices {
             let now = index.get(key).filter(|_| index.is_own(node, key));
             let known = self.told.get(key).cloned();
             let was_own = |gone: &&Arc<Object>| {
@@ -213,7 +214,7 @@ mod tests {
                 ..Dirty::default()
             };
             let key = ObjectKey::new(devices(), Some("d"), "t");
-            self.membership.follow(&self.index, &self.node, &[(key, dirty)])
+            self.membership.follow(&self.index, &self.node, [(&key, &dirty)])
         }
     }
 

@@ -17,6 +17,7 @@ mod index;
 mod kinds;
 mod known_kinds;
 mod membership;
+mod models;
 mod narrow;
 mod outgoing;
 mod recall;
@@ -41,7 +42,7 @@ use hub_core::scope::Scope;
 use hub_core::session::Outgoing;
 use hub_core::transport::{Capabilities, CloseReason};
 
-pub(crate) use account::{Account, Deleted};
+pub(crate) use account::{Account, Acked};
 pub(crate) use client::{Client, Command, Question, Stopping};
 pub(crate) use index::ScopeId;
 pub(crate) use kinds::{EDGE_CONTROLLER, accesses};
@@ -74,7 +75,7 @@ pub(crate) struct Downstream {
     metrics: Arc<HubMetrics>,
     commands: mpsc::Receiver<Command>,
     records: Arc<dyn SyncRecords>,
-    deleted: mpsc::UnboundedReceiver<Deleted>,
+    acked: mpsc::UnboundedReceiver<Acked>,
     /// What the records are asked, and the cluster about them.
     recalling: FuturesUnordered<BoxFuture<'static, Recalled>>,
     /// Whether the records of vanished nodes were looked for.
@@ -160,7 +161,7 @@ struct Fed {
 /// What a [`Downstream`] reads from.
 pub(crate) struct Inbox {
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) deleted: mpsc::UnboundedReceiver<Deleted>,
+    pub(crate) acked: mpsc::UnboundedReceiver<Acked>,
 }
 
 impl Downstream {
@@ -170,7 +171,7 @@ impl Downstream {
         sessions: Arc<Sessions>,
         metrics: Arc<HubMetrics>,
         records: Arc<dyn SyncRecords>,
-        Inbox { commands, deleted }: Inbox,
+        Inbox { commands, acked }: Inbox,
     ) -> Self {
         let known_kinds = KnownKinds::new(config.policy);
         let own = BASE.len() + known_kinds.len();
@@ -186,7 +187,7 @@ impl Downstream {
             metrics,
             commands,
             records,
-            deleted,
+            acked,
             recalling: FuturesUnordered::new(),
             swept: false,
             index: Index::new(policy),
@@ -232,7 +233,7 @@ impl Downstream {
                 // What it tells is looked at above.
                 Ok(()) = kinds.changed() => {}
                 Some(fed) = self.feeding.next(), if !self.feeding.is_empty() => self.fed(fed),
-                Some(deleted) = self.deleted.recv() => self.deleted(&deleted),
+                Some(acked) = self.acked.recv() => self.acked(&acked),
                 Some(recalled) = self.recalling.next(), if !self.recalling.is_empty() => self.recalled(recalled),
                 () = sleep => self.timeout(Instant::now()),
             }
@@ -701,10 +702,14 @@ impl Downstream {
         };
         let (index, now) = (&self.index, Instant::now());
         let mut stock = node.stock.as_deref_mut();
+        let waiting = match &stock {
+            Some(stock) => stock.models.waiting(index, id, &node.queue),
+            None => BTreeMap::new(),
+        };
         let given = node.queue.take(self.config.batch, |key, dirty| {
             let held_up = stock.as_ref().is_some_and(|stock| {
                 let object = index.get(key).filter(|_| index.needs(id, key));
-                stock.is_held_up(key, object.map(|object| &*object.uid))
+                waiting.contains_key(key) || stock.is_held_up(key, object.map(|object| &*object.uid))
             });
             !held_up && (dirty.latest.is_none_or(|latest| latest <= now) || index.has_dependencies(key))
         });
@@ -721,7 +726,9 @@ impl Downstream {
         }
         let mut told = Told::default();
         if !node.resume {
-            (batch.send, told) = node.membership.follow(index, id, &given);
+            // A device joins before its model goes, and waits for that.
+            let joining = given.iter().map(|(key, dirty)| (key, dirty)).chain(&waiting);
+            (batch.send, told) = node.membership.follow(index, id, joining);
         }
         for (key, dirty) in &given {
             let now = index.get(key).filter(|_| index.needs(id, key));
@@ -741,6 +748,7 @@ impl Downstream {
                 batch.send.push(outgoing);
                 if let Some(stock) = &mut stock {
                     stock.deletes(key, &gone.uid);
+                    stock.models.forget(key);
                 }
             }
             if let Some(object) = now {
@@ -750,6 +758,7 @@ impl Downstream {
                         continue;
                     }
                     stock.deletes_no_more(key, &object.uid);
+                    stock.models.sent(key, &object.uid);
                     if dirty.fresh || dirty.force || dirty.gone.is_some() {
                         intended.extend(account::recorded(registry, key, &object.uid));
                     }
@@ -777,7 +786,7 @@ impl Downstream {
             .extend(completed.map(|complete| outgoing::complete(complete)));
         let completed = completed.is_some();
         if batch.send.is_empty() && batch.held.is_empty() {
-            if let Some(latest) = node.queue.latest() {
+            if let Some(latest) = node.queue.latest(Instant::now()) {
                 self.timers.insert((latest, Timer::Feed(id.clone())));
             }
             return;

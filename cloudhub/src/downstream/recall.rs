@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt, stream};
 use hub_core::node::NodeId;
 use hub_core::object::ObjectKey;
 
-use super::account::Deleted;
+use super::account::Acked;
 use super::index::ScopeId;
 use super::kinds::{Kind, kind};
 use super::known_kinds::KnownKinds;
@@ -213,18 +213,22 @@ impl Downstream {
         }
     }
 
-    /// A stock edge acknowledged a deletion: unless the object was sent again since, it holds nothing of it.
-    pub(super) fn deleted(&mut self, deleted: &Deleted) {
-        let Deleted {
+    /// A stock edge acknowledged a deletion: unless the object was sent again since, it holds nothing of it. Or it acknowledged a
+    /// DeviceModel: devices may go that wait for it.
+    pub(super) fn acked(&mut self, acked: &Acked) {
+        let Acked {
             node: id,
             session,
             key,
             uid,
-        } = deleted;
+            deleted,
+        } = acked;
         let node = self.nodes.get_mut(id).filter(|node| node.session == *session);
         let Some(node) = node else { return };
         let Some(stock) = &mut node.stock else { return };
-        if stock.deletes_no_more(key, uid) {
+        if !deleted {
+            stock.models.acknowledged(key, uid);
+        } else if stock.deletes_no_more(key, uid) {
             if let Some(object) = account::recorded(self.cluster.registry(), key, uid) {
                 self.records.forget(id, object);
             }

@@ -6,7 +6,7 @@ use hub_core::object::GroupVersionResource;
 use hub_core::transport::Capabilities;
 use serde_json::{Value, json};
 
-use crate::world::{Edge, World, node, pod};
+use crate::world::{Edge, Manners, World, node, pod};
 
 const GROUP: &str = "devices.kubeedge.io";
 
@@ -111,6 +111,10 @@ fn captured(lines: std::ops::Range<usize>) -> Vec<Value> {
         .collect()
 }
 
+fn told(message: &Message) -> String {
+    format!("{} {}", message.route.operation, message.route.resource)
+}
+
 async fn forms(edge: &mut Edge, count: usize) -> Vec<Value> {
     let mut forms = Vec::new();
     for _ in 0..count {
@@ -176,6 +180,40 @@ async fn the_life_of_a_device_is_told_as_a_stock_cloud_tells_it() {
         sorted(captured(8..11)),
         "the model goes with its last device"
     );
+}
+
+#[tokio::test]
+async fn a_stock_edge_is_told_a_device_once_it_acknowledged_the_model() {
+    let world = World::new();
+    define(&world).await;
+    world.create("nodes", node("edge-1")).await;
+    let mut edge = world.stock("edge-1").await;
+    edge.told(1).await;
+    world
+        .create_in(of("devices"), device("web-sensor", "edge-1", "20"))
+        .await;
+    assert_eq!(edge.told(1).await, ["update membership"]);
+    world.create("pods", pod("later", "edge-1", "none", "none")).await;
+    assert_eq!(
+        edge.told(1).await,
+        ["insert default/pod/later"],
+        "its model does not exist, and it holds up nobody"
+    );
+    edge.manners = Manners::Silent;
+    world
+        .create_in(of("devicemodels"), model("web-dm", "modbus"))
+        .await;
+    let model = edge.next().await;
+    assert_eq!(told(&model), "insert default/devicemodel/web-dm");
+    world.create("pods", pod("last", "edge-1", "none", "none")).await;
+    assert_eq!(
+        edge.told(1).await,
+        ["insert default/pod/last"],
+        "its model is not acknowledged"
+    );
+    edge.manners = Manners::Good;
+    edge.acknowledge(&model).await;
+    assert_eq!(edge.told(1).await, ["insert default/device/web-sensor"]);
 }
 
 #[tokio::test]

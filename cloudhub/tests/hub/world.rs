@@ -323,7 +323,7 @@ impl Edge {
         }
     }
 
-    async fn acknowledge(&mut self, message: &Message) {
+    pub(crate) async fn acknowledge(&mut self, message: &Message) {
         let mut ack = message.response(Content::ok());
         ack.header.id = MessageId::random();
         self.send_frame(ack).await;
