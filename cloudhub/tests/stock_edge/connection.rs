@@ -73,6 +73,7 @@ async fn c6_a_refused_connection_is_closed_and_nothing_of_it_is_served() {
     }
 }
 
+/// Capture 16: the same node twice.
 #[tokio::test]
 async fn c7_s1_two_machines_of_one_name_are_noticed() {
     let mut cloud = Cloud::new().await;

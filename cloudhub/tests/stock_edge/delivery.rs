@@ -104,6 +104,7 @@ async fn t1_one_message_of_an_object_is_under_way_and_the_newest_follows() {
     }
 }
 
+/// Capture 18: acknowledgements that are wrong, double and late.
 #[tokio::test]
 async fn acknowledgements_late_doubled_or_with_foreign_routes_count_once_each() {
     let cloud = Cloud::hasty().await;
@@ -347,10 +348,10 @@ async fn l3_updates_of_one_object_never_go_backwards() {
 }
 
 #[tokio::test]
-async fn l1_the_window_never_overflows_the_inbox_of_a_slow_edge() {
-    let cloud = Cloud::new().await;
+async fn l1_objects_and_answers_together_never_overflow_the_inbox_of_a_slow_edge() {
+    let mut cloud = Cloud::new().await;
     let habits = Habits {
-        slow: Duration::from_millis(3),
+        slow: Duration::from_millis(1),
         ..Habits::default()
     };
     for i in 0..300 {
@@ -359,6 +360,17 @@ async fn l1_the_window_never_overflows_the_inbox_of_a_slow_edge() {
             .await;
     }
     let mut edge = StockEdge::with(&cloud, "edge-1", habits).await;
+    cloud.connected("edge-1").await;
+    let mut answered = Vec::new();
+    // The answers to the one kind are acknowledged, those to the other are not.
+    for resource in ["default/pod/web-0", "default/configmap/missing"].repeat(100) {
+        let message = edge.message("edged", "meta", "query", resource, Value::Null);
+        answered.push(edge.expect(&message));
+        edge.send(&message).await.unwrap();
+    }
+    for answered in answered {
+        crate::peer::answer(answered).await;
+    }
     edge.until(|seen| seen.rows.len() == 300).await;
     assert_eq!(edge.dropped(), 0, "100 messages fit into it");
 }

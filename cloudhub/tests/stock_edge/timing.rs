@@ -128,6 +128,7 @@ impl Tunnel {
     }
 }
 
+/// What capture 14 shows of a Go cloud: an edge that never acknowledges holds up all of its objects there.
 #[test]
 fn t1_a_message_without_ack_is_sent_again_and_again_with_the_same_id_and_others_pass() {
     let mut tunnel = Tunnel::new();
@@ -294,6 +295,7 @@ fn l4_what_waits_for_an_away_node_is_sent_when_it_is_back_and_only_the_newest() 
     assert!(told.values().all(|content| content.as_ref() == b"49"), "{told:?}");
 }
 
+/// Capture 15: a client that shows no sign of life.
 #[test]
 fn c11_thirty_seconds_of_silence_end_a_connection_and_any_frame_prevents_it() {
     let mut tunnel = Tunnel::new();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::PaceConfig;
+
 /// The limits of a [`Session`](super::Session). Every queue it has is named here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -26,6 +28,8 @@ pub struct SessionConfig {
     pub remembered_max: usize,
     /// Keys whose acknowledged content is remembered (as a hash), so that the next version can be a difference.
     pub bases_max: usize,
+    /// What a stock edge is sent beside the window, so that nothing is lost in its inbox of 100 messages.
+    pub pace: PaceConfig,
     /// Signs of life.
     pub keepalive: KeepaliveConfig,
     /// Whether this end acknowledges every inbound message that is not a reply (the edge does, KubeEdge's or ours).
@@ -47,6 +51,7 @@ impl SessionConfig {
             unhandled_bytes_max: 1 << 20,
             remembered_max: 512,
             bases_max: 4096,
+            pace: PaceConfig::default(),
             keepalive: KeepaliveConfig::Expect {
                 silence_max: Duration::from_secs(30),
             },

@@ -20,6 +20,7 @@ mod held;
 mod inbox;
 mod keepalive;
 mod outbox;
+mod pace;
 mod slot;
 mod stamp;
 
@@ -30,11 +31,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use config::{KeepaliveConfig, SessionConfig};
+pub use pace::PaceConfig;
 
 use calls::Calls;
 use inbox::{Arrival, Handling, Inbox};
 use keepalive::{Keepalive, Sign};
 use outbox::Outbox;
+use pace::Pace;
 use stamp::Stamp;
 
 use crate::message::{Content, Message, MessageId, Operation, Route, needs_ack};
@@ -176,6 +179,7 @@ pub struct Session {
 struct Link {
     capabilities: Capabilities,
     keepalive: Keepalive,
+    pace: Pace,
 }
 
 /// How long an asker waits for an answer: KubeEdge's `remoteQueryTimeout` (tunnel specification §4.5).
@@ -233,6 +237,7 @@ impl Session {
         self.link = Some(Link {
             capabilities,
             keepalive: Keepalive::new(&self.config.keepalive, stock, now),
+            pace: Pace::new(&self.config, capabilities, now),
         });
     }
 
@@ -283,9 +288,9 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(&mut self.events, now);
         self.calls.handle_timeout(&mut self.events, now);
-        if let Some(link) = &mut self.link
-            && link.keepalive.handle_timeout(&self.config.keepalive, now)
-        {
+        let Some(link) = &mut self.link else { return };
+        link.pace.handle_timeout(&self.config.pace, now);
+        if link.keepalive.handle_timeout(&self.config.keepalive, now) {
             self.events.push_back(Event::Silent);
         }
     }
@@ -371,21 +376,30 @@ impl Session {
             Some(Sign::Message) => return Some(whole(self.keepalive_message(now))),
             None => {}
         }
+        if !self.notes.is_empty() && !link.pace.allows(&self.config.pace, now) {
+            return None;
+        }
         if let Some(note) = self.notes.pop_front() {
+            link.pace.spend(&self.config.pace, now);
             if self.notes.is_empty() {
                 self.notes = VecDeque::new();
             }
             return Some(whole(note));
         }
-        let queued = self.outbox.next_lane(self.config.window);
+        let queued = self.outbox.next_lane(&self.config, &link.pace);
         if let Some(asked) = self.calls.next_lane()
             && queued.is_none_or(|queued| asked <= queued)
         {
+            if !link.pace.allows(&self.config.pace, now) {
+                return None;
+            }
+            link.pace.spend(&self.config.pace, now);
             return self.calls.transmit().map(whole);
         }
         let (message, base) = self.outbox.transmit(
             &self.config,
             link.capabilities.zstd,
+            &mut link.pace,
             &mut self.stamp,
             &mut self.events,
             now,
@@ -412,7 +426,11 @@ impl Session {
             .link
             .as_ref()
             .and_then(|link| link.keepalive.deadline(&self.config.keepalive));
-        [self.outbox.deadline(), self.calls.deadline(), keepalive]
+        let pace = self
+            .link
+            .as_ref()
+            .and_then(|link| link.pace.deadline(&self.config.pace));
+        [self.outbox.deadline(), self.calls.deadline(), keepalive, pace]
             .into_iter()
             .flatten()
             .min()

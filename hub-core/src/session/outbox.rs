@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::held::Held;
+use super::pace::Pace;
 use super::slot::{Class, Item, Slot, State};
 use super::stamp::Stamp;
 use super::{Event, Full, Lane, Outgoing, SessionConfig};
@@ -57,8 +58,8 @@ impl Outbox {
     }
 
     /// The lane of the message that would be sent next.
-    pub(super) fn next_lane(&self, window: usize) -> Option<Lane> {
-        self.next_turn(window).map(|(lane, _)| lane)
+    pub(super) fn next_lane(&self, config: &SessionConfig, pace: &Pace) -> Option<Lane> {
+        self.next_turn(config, pace).map(|(lane, ..)| lane)
     }
 
     /// Queues a message, if there are fewer than `slots_max` keys or it has a slot already. A `quiet` one causes no events.
@@ -126,17 +127,22 @@ impl Outbox {
         }
     }
 
-    /// The next message to send, with the content it may be a difference to.
+    /// The next message to send, with the content it may be a difference to. Behind one that `pace` does not allow yet all others wait:
+    /// it is a matter of milliseconds, and what it says may have to come first.
     pub(super) fn transmit(
         &mut self,
         config: &SessionConfig,
         differences: bool,
+        pace: &mut Pace,
         stamp: &mut Stamp,
         events: &mut VecDeque<Event>,
         now: Instant,
     ) -> Option<(Message, Option<Bytes>)> {
         loop {
-            let (_, place) = self.next_turn(config.window)?;
+            let (_, place, class) = self.next_turn(config, pace)?;
+            if class == Class::Once && !pace.allows(&config.pace, now) {
+                return None;
+            }
             let mut slot = self.unlink(place)?;
             if slot.state == State::Due {
                 self.take_over(&mut slot);
@@ -154,6 +160,7 @@ impl Outbox {
                 .cloned();
             let message = slot.item.message.clone();
             if slot.item.is_once() {
+                pace.spend(&config.pace, now);
                 self.finish(slot);
             } else {
                 self.sent.insert(message.header.id.clone(), place);
@@ -328,15 +335,20 @@ impl Outbox {
         }
     }
 
-    fn next_turn(&self, window: usize) -> Option<(Lane, u64)> {
-        let free = self.turns.first().filter(|(class, ..)| *class == Class::Free);
-        let windowed = if self.in_flight() < window {
-            self.turns.range((Class::Windowed, Lane::Urgent, 0)..).next()
-        } else {
-            None
-        };
-        let turns = free.into_iter().chain(windowed);
-        turns.map(|&(_, lane, place)| (lane, place)).min()
+    fn next_turn(&self, config: &SessionConfig, pace: &Pace) -> Option<(Lane, u64, Class)> {
+        let in_flight = self.in_flight();
+        let classes = [
+            (Class::Free, true),
+            (Class::Urgent, in_flight < pace.urgent_max(config)),
+            (Class::Once, true),
+            (Class::Windowed, in_flight < config.window),
+        ];
+        let open = classes.into_iter().filter(|(_, open)| *open);
+        let turns = open.filter_map(|(class, _)| {
+            let (found, lane, place) = *self.turns.range((class, Lane::Urgent, 0)..).next()?;
+            (found == class).then_some((lane, place, class))
+        });
+        turns.min()
     }
 
     fn link(&mut self, slot: Box<Slot>) {

@@ -59,8 +59,12 @@ pub(super) struct Item {
 /// What a message needs to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
-    /// Nothing: it holds a place in the window, needs none, or is urgent.
+    /// Nothing: it holds a place in the window.
     Free,
+    /// A place in the window, or beyond it: it is urgent.
+    Urgent,
+    /// That the peer keeps up: it is not acknowledged.
+    Once,
     /// A place in the window.
     Windowed,
 }
@@ -93,7 +97,8 @@ impl Slot {
     pub(super) fn turn(&self) -> Option<(Class, Lane, u64)> {
         let class = match self.state {
             State::Due => Class::Free,
-            State::Ready if self.item.lane == Lane::Urgent || self.item.is_once() => Class::Free,
+            State::Ready if self.item.is_once() => Class::Once,
+            State::Ready if self.item.lane == Lane::Urgent => Class::Urgent,
             State::Ready => Class::Windowed,
             State::Blocked | State::Flight(_) | State::Paused(_) => return None,
         };

@@ -5,6 +5,7 @@ mod conversation;
 mod inbox;
 mod keepalive;
 mod outbox;
+mod pace;
 
 use std::time::Duration;
 

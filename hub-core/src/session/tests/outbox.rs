@@ -1,10 +1,12 @@
 use super::*;
 use crate::session::outbox::Outbox;
+use crate::session::pace::Pace;
 
 /// An outbox with all it is handed, at a time of its own.
 struct Bench {
     outbox: Outbox,
     config: SessionConfig,
+    pace: Pace,
     stamp: Stamp,
     events: VecDeque<Event>,
     now: Instant,
@@ -15,6 +17,7 @@ impl Bench {
         Self {
             outbox: Outbox::default(),
             config: SessionConfig::cloud(),
+            pace: Pace::none(),
             stamp: Stamp::new(1),
             events: VecDeque::new(),
             now: Instant::now(),
@@ -30,8 +33,14 @@ impl Bench {
     }
 
     fn transmit(&mut self) -> Option<(Message, Option<Bytes>)> {
-        self.outbox
-            .transmit(&self.config, true, &mut self.stamp, &mut self.events, self.now)
+        self.outbox.transmit(
+            &self.config,
+            true,
+            &mut self.pace,
+            &mut self.stamp,
+            &mut self.events,
+            self.now,
+        )
     }
 
     /// All that is due now.
