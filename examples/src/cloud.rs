@@ -17,7 +17,7 @@ use cloudhub::pki::{
 use cloudhub::records::{FileRecords, ObjectSyncRecords, RecordsConfig};
 use cloudhub::{CloudHub, CloudHubConfig};
 use hub_core::clock::SystemClock;
-use hub_core::credentials::CredentialFiles;
+use hub_core::credentials::{CredentialFiles, certificate_pem};
 use hub_core::node::NodeId;
 use hub_core::session::KeepaliveConfig;
 use hub_core::transport::{
@@ -188,6 +188,15 @@ impl Cloud {
         Arc::make_mut(&mut hub_config.driver.session).keepalive = KeepaliveConfig::Expect { silence_max };
         let rights = &config.edge_tunnel.authorization;
         hub_config.downstream.policy = config.feature_gates.require_authorization;
+        let instance = module
+            .advertise_address
+            .iter()
+            .find(|address| !address.is_empty());
+        hub_config.instance_address = instance.map(|address| address.as_str().into());
+        if standalone.enable {
+            // No controller of Kubernetes's writes it into the cluster.
+            hub_config.cluster_ca = Some(certificate_pem(authority.certificate()).into());
+        }
         hub_config.authorization.read_all_configs = rights.read_all_configs;
         hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
