@@ -12,7 +12,7 @@ use hub_core::node::NodeId;
 use hub_core::object::{Object, ObjectKey, Revision};
 use hub_core::scope::Scope;
 use hub_core::session::Lane;
-use hub_core::store::{Change, Coverage, Draft, Journal, JournalLimits, ObjectStore, StoreError};
+use hub_core::store::{Change, Coverage, Draft, Journal, JournalLimits, LocalCopy, ObjectStore, StoreError};
 use hub_core::testing::store::{config_map, config_maps, keeps_its_promises};
 use tempfile::TempDir;
 
@@ -391,4 +391,63 @@ async fn a_flipped_bit_is_found_or_harmless() {
         }
     }
     assert!(found > FLIPS / 3, "{found} found, {harmless} harmless");
+}
+
+#[tokio::test]
+async fn a_local_copy_is_served_after_a_restart_and_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str| LocalCopy {
+        key: key(name),
+        body: Bytes::from(format!(
+            r#"{{"metadata":{{"name":"{name}","namespace":"shop","uid":"here"}},"data":"local"}}"#
+        )),
+        note: Bytes::from_static(b"{}"),
+    };
+    let local = |store: &EdgeStore, name: &str| {
+        let served = store.get(&key(name)).unwrap().served.clone();
+        String::from_utf8_lossy(&served).contains("local")
+    };
+    {
+        let store = EdgeStore::open(file(&folder)).unwrap();
+        let changes = vec![
+            put("a", "1", ""),
+            copy("a").put().unwrap(),
+            copy("b").put().unwrap(),
+        ];
+        store.apply(changes).await.unwrap();
+    }
+    let store = EdgeStore::open(file(&folder)).unwrap();
+    assert!(local(&store, "a") && local(&store, "b"));
+    let held: Vec<_> = store
+        .held()
+        .into_iter()
+        .filter(|held| !held.version.as_str().is_empty())
+        .collect();
+    assert_eq!(held.len(), 1, "the cloud is told of what it has only");
+    assert_eq!(
+        &*store.get(&key("a")).unwrap().object.body,
+        &*config_map_body("a", "1")
+    );
+    // Neither news nor a deletion by the cloud reaches clients while there is a copy.
+    store.apply(vec![put("a", "2", "")]).await.unwrap();
+    assert!(local(&store, "a"));
+    let gone = Change::Delete {
+        key: key("a"),
+        uid: None,
+        version: Some("3".into()),
+    };
+    store.apply(vec![gone]).await.unwrap();
+    assert!(local(&store, "a"));
+    let revision = store.revision();
+    store
+        .apply(vec![LocalCopy::forget(&key("a")), LocalCopy::forget(&key("b"))])
+        .await
+        .unwrap();
+    assert!(store.revision() > revision);
+    assert!(store.get(&key("a")).is_none() && store.get(&key("b")).is_none());
+    assert!(store.resources().is_empty());
+}
+
+fn config_map_body(name: &str, version: &str) -> Bytes {
+    config_map(name, name, version, "").body
 }

@@ -10,7 +10,7 @@ use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
-use metaserver::MetaServer;
+use metaserver::{LocalWrites, MetaConfig, MetaServer};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,14 @@ impl Edge {
         let meta = &config.modules.meta_manager.meta_server;
         let api = if config.modules.meta_manager.enable && meta.enable {
             Some((
-                MetaServer::new(store.clone(), hub.handle()),
+                MetaServer::with_config(
+                    MetaConfig {
+                        local_writes: LocalWrites::of_node(hub.handle().node().as_str()),
+                        ..MetaConfig::default()
+                    },
+                    store.clone(),
+                    hub.handle(),
+                ),
                 listen(&meta.server).await?,
             ))
         } else {

@@ -7,7 +7,7 @@
 //! | handle what comes | [`service`]: a tower stack around a router |
 //! | find out what a returning node lacks | [`catch_up`] |
 //! | keep objects and follow their changes | [`store`], [`object`], [`scope`], [`selector`], [`registry`] |
-//! | speak of requests to a Kubernetes API | [`api`], and [`application`], KubeEdge's form of them |
+//! | speak of requests to a Kubernetes API | [`api`], [`strategic`], and [`application`], KubeEdge's form of them |
 //!
 //! A [`Session`](session::Session) is a plain value, so a conversation needs neither a socket nor a clock:
 //!
@@ -74,6 +74,7 @@ pub mod selector;
 pub mod service;
 pub mod session;
 pub mod store;
+pub mod strategic;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod transport;

@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, query};
+use crate::write::local::Local;
 
 /// What all requests share.
 pub(crate) struct Api {
@@ -39,6 +40,7 @@ pub(crate) struct Api {
     pub(crate) config: MetaConfig,
     pub(crate) metrics: Metrics,
     pub(crate) watches: Arc<Semaphore>,
+    pub(crate) local: Local,
     /// What was put into protobuf before.
     encoded: Arc<Cache>,
     /// Ends the watches when the server stops.
@@ -102,6 +104,7 @@ impl Api {
             store,
             cloud,
             metrics: Metrics::new(),
+            local: Local::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
             encoded: Arc::new(Cache::new(config.encoded_bytes_max)),
             stop: CancellationToken::new(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::write::local::LocalWrites;
+
 /// Whose numbers the resource versions of stored objects are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Revisions {
@@ -49,6 +51,8 @@ pub struct MetaConfig {
     pub watch_lifetime: Duration,
     /// The pause between the bookmarks of a watch: at least this, at most twice this.
     pub bookmark_interval: Duration,
+    /// What this node takes by itself while the cloud is away. Nothing, unless it names the node.
+    pub local_writes: LocalWrites,
     /// How long open requests may take to end once the server has been told to stop.
     pub drain_timeout: Duration,
 }
@@ -73,6 +77,7 @@ impl Default for MetaConfig {
             version_timeout: Duration::from_secs(3),
             watch_lifetime: Duration::from_secs(30 * 60),
             bookmark_interval: Duration::from_secs(30),
+            local_writes: LocalWrites::default(),
             drain_timeout: Duration::from_secs(5),
         }
     }

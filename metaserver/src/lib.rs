@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It never lies: no 404 for what is merely not here, no DELETED for what was not deleted, no success for a write that did not
-//! happen. A client sees the revisions of one store, which only grow; versions in writes are translated for the cloud.
+//! happen, or is not safe on the disk to be told to the cloud later. A client sees the revisions of one store, which only grow; versions in writes are translated for the cloud.
 //!
 //! ```
 //! use hub_core::api::{ApiRequest, UpstreamError};
@@ -63,3 +63,6 @@ mod write;
 pub use body::{Body, Slices};
 pub use config::{MetaConfig, Revisions};
 pub use server::{MetaServer, MetaService};
+pub use write::local::{
+    LocalClass, LocalJournal, LocalRule, LocalWrites, PendingWrite, Whose, Winner, WriteConflict,
+};

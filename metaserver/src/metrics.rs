@@ -21,6 +21,11 @@ pub(crate) struct Metrics {
     pub(crate) events: Counter,
     pub(crate) stalled: Counter,
     pub(crate) skipped_fields: Counter,
+    pub(crate) local_writes: Counter,
+    pub(crate) local_told: Counter,
+    pub(crate) local_events_dropped: Counter,
+    pub(crate) local_pending: Gauge,
+    pub(crate) local_conflicts: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +47,11 @@ impl Metrics {
             events: Counter::default(),
             stalled: Counter::default(),
             skipped_fields: Counter::default(),
+            local_writes: Counter::default(),
+            local_told: Counter::default(),
+            local_events_dropped: Counter::default(),
+            local_pending: Gauge::default(),
+            local_conflicts: Gauge::default(),
         }
     }
 
@@ -65,6 +75,31 @@ impl Metrics {
             "skipped_fields",
             "Fields of protobuf bodies left out because this release does not know them",
             self.skipped_fields.clone(),
+        );
+        registry.register(
+            "local_writes",
+            "Writes taken while the cloud was away",
+            self.local_writes.clone(),
+        );
+        registry.register(
+            "local_told",
+            "Objects written here of which the cloud was told",
+            self.local_told.clone(),
+        );
+        registry.register(
+            "local_events_dropped",
+            "Events given up because too many waited for the cloud",
+            self.local_events_dropped.clone(),
+        );
+        registry.register(
+            "local_pending",
+            "Objects written here of which the cloud is still to be told",
+            self.local_pending.clone(),
+        );
+        registry.register(
+            "local_conflicts",
+            "Local writes, or parts of them, that the cloud did not take",
+            self.local_conflicts.clone(),
         );
     }
 

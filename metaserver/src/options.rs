@@ -311,13 +311,13 @@ impl Selection {
             return false;
         }
         if !self.labels.is_empty() {
-            let matches = Metadata::parse(&stored.object.body)
-                .is_ok_and(|metadata| self.labels.matches(&metadata.labels));
+            let matches =
+                Metadata::parse(&stored.served).is_ok_and(|metadata| self.labels.matches(&metadata.labels));
             if !matches {
                 return false;
             }
         }
-        self.fields.is_empty() || self.fields.matches(&stored.object.body)
+        self.fields.is_empty() || self.fields.matches(&stored.served)
     }
 }
 

@@ -34,7 +34,8 @@ impl Api {
         };
         if let Some(stored) = self.store.get(&key) {
             let body = view.object(&stored.served, Some(stored.revision));
-            return Ok(self.cached(asked, reply::encoded(200, body, form)));
+            let answer = self.cached(asked, reply::encoded(200, body, form));
+            return Ok(self.marked(&key, asked, answer));
         }
         if self.holds(&Scope::object(&key)) {
             return Err(fault::not_found(&key.resource, &key.name));

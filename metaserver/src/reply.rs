@@ -23,6 +23,8 @@ pub(crate) enum Source {
     Cache,
     /// The cloud.
     Cloud,
+    /// The store, where the answer is to a write that the cloud has not been told of yet.
+    Journal,
     /// The server itself: discovery, health, refusals.
     Own,
 }
@@ -32,6 +34,7 @@ impl Source {
         match self {
             Self::Cache => "cache",
             Self::Cloud => "cloud",
+            Self::Journal => "journal",
             Self::Own => "own",
         }
     }

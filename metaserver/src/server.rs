@@ -26,6 +26,7 @@ use crate::body::Body;
 use crate::cloud::Cloud;
 use crate::config::MetaConfig;
 use crate::stall::Patient;
+use crate::write::local::LocalJournal;
 
 /// A small Kubernetes API server over a store, with the cloud behind it. Cheap to clone; all clones are one server.
 #[derive(Clone)]
@@ -77,6 +78,11 @@ impl MetaServer {
         self.api.metrics.register(registry);
     }
 
+    /// What was written here and is still to be told to the cloud, and what it did not take.
+    pub fn local_journal(&self) -> LocalJournal {
+        self.api.local_journal()
+    }
+
     /// The server as a [`tower::Service`], for layers and for tests without a socket.
     pub fn service(&self) -> MetaService {
         MetaService {
@@ -98,6 +104,7 @@ impl MetaServer {
         until: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
         let graceful = GracefulShutdown::new();
+        self.api.start_telling();
         tokio::pin!(until);
         loop {
             // Over the limit newcomers wait in the listener's queue: back-pressure, not refusal.

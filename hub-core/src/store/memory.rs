@@ -1,5 +1,6 @@
 //! A store in memory: what every reader sees, whether or not a disk stands behind it.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::local::LocalCopy;
 use super::splice::with_resource_version;
 use super::stage::{Staged, is_definition};
 use super::state::{Name, Shared};
@@ -102,10 +104,19 @@ impl MemoryStore {
                 tracing::warn!(name = &*object.key.name, %error, "a CustomResourceDefinition cannot be read");
             }
         }
+        let copies: HashMap<ObjectKey, LocalCopy> = restored
+            .objects
+            .iter()
+            .filter_map(|(object, _)| LocalCopy::of(object))
+            .map(|copy| (copy.key.clone(), copy))
+            .collect();
         shared.restore(|state, log| {
             for (object, revision) in restored.objects {
                 let served = match source {
-                    RevisionSource::Own => with_resource_version(&object.body, revision.0),
+                    RevisionSource::Own => {
+                        let body = copies.get(&object.key).map_or(&object.body, |copy| &copy.body);
+                        with_resource_version(body, revision.0)
+                    }
                     RevisionSource::Version => object.body.clone(),
                 };
                 let stored = Stored {

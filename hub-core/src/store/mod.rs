@@ -6,6 +6,7 @@
 
 mod journal;
 mod journal_table;
+mod local;
 mod memory;
 mod splice;
 mod stage;
@@ -23,6 +24,7 @@ pub use journal::{
     Draft, Journal, JournalDepth, JournalEntry, JournalError, JournalId, JournalLimits, MemoryJournal,
 };
 pub use journal_table::{Appended, JournalTable};
+pub use local::{LocalCopy, NODE_ONLY};
 pub use memory::{MemoryStore, Restored, RevisionSource, StoreLimits};
 pub use splice::with_resource_version;
 pub use stage::{Staged, Write};
@@ -40,7 +42,7 @@ pub struct Stored {
     pub object: Object,
     /// When it came to be what it is, in this store's own time.
     pub revision: Revision,
-    /// The body as local clients see it: `metadata.resourceVersion` is the revision. Ready to be written to a socket.
+    /// The body as local clients see it, that of a [`LocalCopy`] where there is one: `metadata.resourceVersion` is the revision. Ready to be written to a socket.
     pub served: Bytes,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use super::local::LocalCopy;
 use super::memory::RevisionSource;
 use super::splice::with_resource_version;
 use super::state::{Shared, size};
@@ -64,6 +65,8 @@ struct Ahead {
     objects: HashMap<ObjectKey, Option<Arc<Stored>>>,
     buried: HashMap<Arc<str>, u64>,
     scopes: HashMap<Scope, Option<Coverage>>,
+    /// Whether there may be a local copy among the objects.
+    copies: bool,
     objects_added: isize,
     bytes_added: isize,
     scopes_added: isize,
@@ -124,7 +127,11 @@ impl<'a> Staged<'a> {
         match change {
             Change::Put(mut object) => {
                 settle(&mut object.key);
+                let copy = LocalCopy::of(&object);
                 self.put(object)?;
+                if let Some(copy) = copy {
+                    self.lay_over(&copy);
+                }
             }
             Change::Delete {
                 mut key,
@@ -132,7 +139,11 @@ impl<'a> Staged<'a> {
                 version,
             } => {
                 settle(&mut key);
+                let copy = self.get(&key).and_then(|held| LocalCopy::of(&held.object));
                 self.delete(&key, uid, version.as_ref());
+                if let Some(copy) = copy {
+                    self.uncover(&copy.key);
+                }
             }
             Change::Want(scope) => {
                 if self.coverage(&scope).is_none() {
@@ -161,8 +172,10 @@ impl<'a> Staged<'a> {
             return Ok(());
         }
         let mut previous = self.get(&object.key);
+        let copy = self.copy(&object.key);
         if let Some(old) = &previous {
-            if same_incarnation(&old.object.uid, &object.uid) {
+            let made_here = copy.is_some() && old.object.version.as_str().is_empty();
+            if made_here || same_incarnation(&old.object.uid, &object.uid) {
                 let passed = match (version, old.object.version.number()) {
                     (Some(new), Some(old)) => new <= old,
                     _ => old.object.version == object.version && old.object.body == object.body,
@@ -170,7 +183,7 @@ impl<'a> Staged<'a> {
                 if passed {
                     return Ok(());
                 }
-            } else if self.shared.source == RevisionSource::Own {
+            } else if self.shared.source == RevisionSource::Own && copy.is_none() {
                 // Another uid under the same name proves that the old object was deleted.
                 let old = old.clone();
                 self.remove(old, None);
@@ -180,7 +193,10 @@ impl<'a> Staged<'a> {
         let Some(revision) = self.next_revision(version) else {
             return Ok(());
         };
-        let served = self.served(&object, revision);
+        let served = match copy {
+            Some(copy) => with_resource_version(&copy.body, revision.0),
+            None => self.served(&object, revision),
+        };
         let stored = Arc::new(Stored {
             object,
             revision,
@@ -202,14 +218,67 @@ impl<'a> Staged<'a> {
                     (Some(deleted), Some(held)) => deleted < held,
                     _ => false,
                 };
-                if !passed {
-                    self.remove(old, version);
+                if passed {
+                    return;
+                }
+                match self.copy(key) {
+                    Some(copy) => self.only_here(&old, &copy, version),
+                    None => self.remove(old, version),
                 }
             }
             // It was never here, or another one took its place: a late copy of it must not come after.
             (None, Some(uid)) => self.bury(uid, version),
             (None, None) => {}
         }
+    }
+
+    /// Serves a local copy from now on, made here or laid over what the cloud has.
+    fn lay_over(&mut self, copy: &LocalCopy) {
+        let previous = self.get(&copy.key);
+        let object = match &previous {
+            Some(old) if !old.object.version.as_str().is_empty() => old.object.clone(),
+            _ => made_here(copy),
+        };
+        self.show(object, &copy.body, previous);
+    }
+
+    /// Serves again what the cloud has.
+    fn uncover(&mut self, key: &ObjectKey) {
+        let Some(old) = self.get(key) else { return };
+        if old.object.version.as_str().is_empty() {
+            self.remove(old, None);
+        } else {
+            self.show(old.object.clone(), &old.object.body, Some(old.clone()));
+        }
+    }
+
+    /// The cloud has it no more, but a write to it is still to be told: it stays until that is settled.
+    fn only_here(&mut self, old: &Arc<Stored>, copy: &LocalCopy, version: Option<u64>) {
+        let (uid, held) = (old.object.uid.clone(), old.object.version.number());
+        self.show(made_here(copy), &copy.body, Some(old.clone()));
+        self.bury(uid, version.max(held));
+    }
+
+    fn show(&mut self, object: Object, served: &bytes::Bytes, previous: Option<Arc<Stored>>) {
+        let Some(revision) = self.next_revision(object.version.number()) else {
+            return;
+        };
+        let served = with_resource_version(served, revision.0);
+        let stored = Arc::new(Stored {
+            object,
+            revision,
+            served,
+        });
+        self.write(Write::Put { stored, previous });
+    }
+
+    /// The local copy of an object, where there is one.
+    fn copy(&self, key: &ObjectKey) -> Option<LocalCopy> {
+        let copies = LocalCopy::resource();
+        if !self.ahead.copies && !self.shared.read().holds(copies) {
+            return None;
+        }
+        LocalCopy::of(&self.get(&LocalCopy::key_of(key))?.object)
     }
 
     fn remove(&mut self, old: Arc<Stored>, version: Option<u64>) {
@@ -263,6 +332,7 @@ impl<'a> Staged<'a> {
         match &write {
             Write::Put { stored, previous } => {
                 ahead.revision = stored.revision;
+                ahead.copies |= stored.object.key.resource == *LocalCopy::resource();
                 ahead.bytes_added += size(stored) as isize;
                 match previous {
                     Some(previous) => ahead.bytes_added -= size(previous) as isize,
@@ -347,6 +417,18 @@ impl<'a> Staged<'a> {
 /// An empty namespace is none: no disk has to tell them apart.
 fn settle(key: &mut ObjectKey) {
     key.namespace.take_if(|namespace| namespace.is_empty());
+}
+
+/// An object that the cloud does not have: its version is empty.
+fn made_here(copy: &LocalCopy) -> Object {
+    let uid = crate::object::Metadata::parse(&copy.body)
+        .map_or_else(|_| "".into(), |metadata| (&*metadata.uid).into());
+    Object {
+        key: copy.key.clone(),
+        uid,
+        version: "".into(),
+        body: copy.body.clone(),
+    }
 }
 
 /// An empty uid is unknown, and may be any.

@@ -145,6 +145,12 @@ impl State {
         objects.get(&(key.namespace.clone(), key.name.clone()))
     }
 
+    pub(super) fn holds(&self, resource: &GroupVersionResource) -> bool {
+        self.collections
+            .get(resource)
+            .is_some_and(|collection| !collection.objects.is_empty())
+    }
+
     pub(super) fn collection(
         &mut self,
         resource: &GroupVersionResource,

@@ -1,11 +1,13 @@
 //! Writes: put to the cloud with the cloud's versions, and seen here before they are answered.
 
+pub(crate) mod local;
 mod precondition;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hub_core::api::{ApiResponse, Reason, Status, Verb};
+use hub_core::api::{ApiResponse, Reason, Status, UpstreamError, Verb};
 use hub_core::object::{Metadata, Object, ObjectKey};
 use hub_core::selector::{FieldSelector, LabelSelector};
 use hub_core::store::Change;
@@ -13,18 +15,35 @@ use serde::Deserialize;
 
 use crate::accept::Offer;
 use crate::api::{Api, Asked, away};
+use crate::fault;
 use crate::read::typed;
 use crate::reply::{self, Reply, Source};
 use precondition::Place;
 
 impl Api {
     /// Creates, updates, patches or deletes.
-    pub(crate) async fn write(&self, asked: &Asked, verb: Verb, body: Bytes) -> Result<Reply, Status> {
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        asked: &Asked,
+        verb: Verb,
+        body: Bytes,
+    ) -> Result<Reply, Status> {
         let form = asked.form(Offer::Object)?;
         let view = self.view(asked, form)?;
         check_media(asked, verb, &body)?;
         let key = asked.key();
+        if let Some(key) = key.as_ref().filter(|key| self.is_pending(key)) {
+            // What was written before comes first.
+            self.settle(key).await;
+            if self.is_pending(key) {
+                let why = "an earlier write of this node is still to be told to the cloud";
+                return self
+                    .write_here(asked, verb, &body, fault::cannot_write(why))
+                    .await;
+            }
+        }
         let current = key.as_ref().and_then(|key| self.store.get(key));
+        let untranslated = body.clone();
         let body = match (&current, place(asked, verb)) {
             (Some(current), Some(place)) if !self.authoritative() => {
                 precondition::to_cloud(&body, place, current).map_err(|_| conflict(asked))?
@@ -32,7 +51,14 @@ impl Api {
             _ => body,
         };
         let answer = self.cloud.call(asked.request(verb, body)).await;
-        let response = answer.map_err(|error| away(&error, verb, &asked.kind, asked.name.as_deref()))?;
+        let refused = |error: &UpstreamError| away(error, verb, &asked.kind, asked.name.as_deref());
+        let response = match answer {
+            // It was not sent, so it may be taken here.
+            Err(error @ UpstreamError::Unreachable) if !self.authoritative() => {
+                return self.write_here(asked, verb, &untranslated, refused(&error)).await;
+            }
+            answer => answer.map_err(|error| refused(&error))?,
+        };
         let uid = current.map(|current| current.object.uid.clone());
         let kept = self.read_your_write(asked, verb, &response, key, uid).await;
         Ok(match kept {
@@ -52,7 +78,7 @@ impl Api {
         verb: Verb,
         response: &ApiResponse,
         key: Option<ObjectKey>,
-        uid: Option<std::sync::Arc<str>>,
+        uid: Option<Arc<str>>,
     ) -> Option<Bytes> {
         if !response.is_success() || verb == Verb::DeleteCollection || dry_run(&asked.query) {
             return None;
@@ -191,7 +217,7 @@ fn dry_run(query: &str) -> bool {
     crate::request::query(query).any(|(key, value)| key == "dryRun" && !value.is_empty())
 }
 
-fn deleted_uid(status: &[u8]) -> Option<std::sync::Arc<str>> {
+fn deleted_uid(status: &[u8]) -> Option<Arc<str>> {
     #[derive(Deserialize)]
     struct Deleted<'a> {
         #[serde(borrow)]

@@ -19,7 +19,7 @@ use http_body_util::{BodyExt as _, Full};
 use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Target, UpstreamError, Verb};
 use hub_core::object::{GroupVersionResource, Object, ObjectKey};
 use hub_core::registry::Registry;
-use hub_core::store::{Change, Coverage, MemoryStore, ObjectStore, StoreLimits};
+use hub_core::store::{Change, Coverage, MemoryStore, ObjectStore, Restored, RevisionSource, StoreLimits};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use metaserver::{MetaConfig, MetaServer};
@@ -35,6 +35,8 @@ pub enum Mood {
     Unreachable,
     Silent,
     Denies,
+    /// Does what it is asked, but no answer arrives.
+    LosesAnswers,
 }
 
 #[derive(Clone)]
@@ -54,6 +56,15 @@ struct State {
 impl Cloud {
     pub fn mood(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// The object, if it is there.
+    pub fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        state
+            .objects
+            .get(&ObjectKey::new(resource.clone(), namespace, name))
+            .cloned()
     }
 
     /// The requests that came so far.
@@ -99,7 +110,7 @@ impl Cloud {
         match mood {
             Mood::Unreachable => return Err(UpstreamError::Unreachable),
             Mood::Silent => std::future::pending().await,
-            Mood::Up | Mood::Denies => {}
+            Mood::Up | Mood::Denies | Mood::LosesAnswers => {}
         }
         let answer = {
             let mut state = self.state.lock().unwrap();
@@ -110,6 +121,9 @@ impl Cloud {
             state.answer(request)
         };
         self.changed.send_replace(self.state.lock().unwrap().version);
+        if mood == Mood::LosesAnswers {
+            return Err(UpstreamError::Timeout);
+        }
         Ok(answer)
     }
 }
@@ -238,6 +252,7 @@ pub struct Node {
     pub store: MemoryStore,
     pub cloud: Cloud,
     pub address: String,
+    meta: MetaServer,
     stop: Option<oneshot::Sender<()>>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -259,6 +274,10 @@ impl Node {
             mood: watch::Sender::new(Mood::Up),
             changed: watch::Sender::new(0),
         };
+        Self::over(config, store, cloud).await
+    }
+
+    async fn over(config: MetaConfig, store: MemoryStore, cloud: Cloud) -> Self {
         tokio::spawn(replicate(store.clone(), cloud.clone()));
         let upstream = cloud.clone();
         let server = MetaServer::with_config(
@@ -269,6 +288,7 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
+        let meta = server.clone();
         let server = tokio::spawn(async move {
             server
                 .serve_on(listener, async {
@@ -280,9 +300,34 @@ impl Node {
             store,
             cloud,
             address,
+            meta,
             stop: Some(stop),
             server,
         }
+    }
+
+    /// What the server keeps of local writes.
+    pub fn journal(&self) -> metaserver::LocalJournal {
+        self.meta.local_journal()
+    }
+
+    /// Ends the server, and begins another one on what its store holds, as a new process would.
+    pub async fn restart(self, config: MetaConfig) -> Self {
+        let (store, cloud) = (self.store.clone(), self.cloud.clone());
+        self.stop().await;
+        let objects = store.objects();
+        let restored = Restored {
+            revision: store.revision(),
+            objects: objects
+                .iter()
+                .map(|stored| (stored.object.clone(), stored.revision))
+                .collect(),
+            scopes: store.scopes(),
+            tombstones: Vec::new(),
+        };
+        let source = RevisionSource::Own;
+        let store = MemoryStore::restore(StoreLimits::default(), Registry::builtin(), source, restored);
+        Self::over(config, store, cloud).await
     }
 
     pub async fn stop(mut self) {

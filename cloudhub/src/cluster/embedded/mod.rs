@@ -28,7 +28,6 @@ mod read;
 mod review;
 mod service;
 mod state;
-mod strategic;
 mod token;
 mod update;
 mod validate;

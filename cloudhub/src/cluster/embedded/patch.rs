@@ -1,13 +1,14 @@
 //! A part of an object.
 
 use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::strategic;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
 
 use super::call::{Call, meta};
 use super::fault::{self, FieldError};
 use super::state::State;
-use super::{create, strategic, update, validate};
+use super::{create, update, validate};
 
 pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let kind = &*call.kind;

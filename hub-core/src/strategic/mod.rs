@@ -13,15 +13,10 @@ use keys::Place;
 /// The patch cannot be applied. The caller's move; Kubernetes answers 500 with this text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct PatchError(String);
+pub struct PatchError(String);
 
 /// Applies a strategic merge patch to an object of a built-in kind.
-pub(crate) fn apply(
-    api_version: &str,
-    kind: &str,
-    object: &mut Value,
-    patch: &Value,
-) -> Result<(), PatchError> {
+pub fn apply(api_version: &str, kind: &str, object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     match (object, patch) {
         (Value::Object(object), Value::Object(patch)) => {
             merge_map(object, patch, Place::of_kind(api_version, kind))

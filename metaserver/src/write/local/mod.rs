@@ -1,0 +1,303 @@
+//! Writes that this node takes by itself while the cloud is away (goal G.7).
+//!
+//! ```text
+//!  write ──► policy: this node's to decide? ──► apply to what clients see ──► local copy, on the disk ──► answer
+//!                                                                                  │ link is back
+//!  the cloud's object ◄── settled ◄── merge patch with its version ◄── three-way merge: base, cloud, local
+//!                            └── what could not be: a conflict, kept and shown
+//! ```
+//!
+//! One local copy an object is all the journal there is: it holds what the cloud had when the first write was made, and what
+//! clients see now. So writes coalesce, and telling the cloud twice does nothing the second time.
+
+mod apply;
+mod merge;
+mod note;
+mod policy;
+mod replay;
+
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue, WARNING};
+use hub_core::api::{Reason, Status, Verb};
+use hub_core::clock::{Clock as _, SystemClock};
+use hub_core::object::ObjectKey;
+use hub_core::scope::Scope;
+use hub_core::store::{Change, LocalCopy};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{Mutex, Notify};
+
+use crate::accept::Offer;
+use crate::api::{Api, Asked};
+use crate::fault;
+use crate::reply::{self, Reply, Source};
+use apply::{Birth, Write};
+pub use note::{LocalJournal, PendingWrite, WriteConflict};
+use note::{Note, Pending};
+pub use policy::{LocalClass, LocalRule, LocalWrites, Whose, Winner};
+
+/// What local writes share.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// Held while a local state is worked out and put to the disk.
+    turn: Mutex<()>,
+    /// Each held while the cloud is told of an object that falls to it.
+    telling: [Mutex<()>; 16],
+    /// There is something to tell.
+    written: Notify,
+    /// Whether somebody tells the cloud already.
+    running: AtomicBool,
+}
+
+impl Api {
+    /// Whether the cloud still has to be told of local writes to an object.
+    pub(crate) fn is_pending(&self, key: &ObjectKey) -> bool {
+        !self.authoritative() && self.store.get(&LocalCopy::key_of(key)).is_some()
+    }
+
+    /// What the cloud has not been told of yet, and what it did not take.
+    pub(crate) fn local_journal(&self) -> LocalJournal {
+        LocalJournal::of(&*self.store)
+    }
+
+    /// Takes a write without the cloud, if it is this node's to take. `refusal` is what the client is told else.
+    pub(crate) async fn write_here(
+        self: &std::sync::Arc<Self>,
+        asked: &Asked,
+        verb: Verb,
+        body: &Bytes,
+        refusal: Status,
+    ) -> Result<Reply, Status> {
+        let form = asked.form(Offer::Object)?;
+        let view = self.view(asked, form)?;
+        let refused = |why: &str| explained(&refusal, why);
+        let status = match asked.subresource.as_deref() {
+            None => false,
+            Some("status") => true,
+            Some(_) => return Err(refused("subresources but status are the cloud's")),
+        };
+        let media = super::media(&asked.content_type);
+        if media.starts_with("application/apply-patch") {
+            return Err(refused(
+                "a server-side apply needs the cloud, which keeps the owners of fields",
+            ));
+        }
+        if super::dry_run(&asked.query) {
+            return Err(refused("a dry run asks the cloud what it would say"));
+        }
+        if !matches!(verb, Verb::Create | Verb::Update | Verb::Patch) {
+            return Err(refused("nothing is deleted without it"));
+        }
+        let key = match asked.key() {
+            Some(key) => key,
+            None => created_key(asked, body)?,
+        };
+        let _turn = self.local.turn.lock().await;
+        let stored = self.store.get(&key);
+        let current: Option<Value> = match &stored {
+            Some(stored) => Some(serde_json::from_slice(&stored.served).map_err(|error| {
+                Status::failure(
+                    Reason::InternalError,
+                    format!("the object here cannot be read: {error}"),
+                )
+            })?),
+            None => None,
+        };
+        let state = match &current {
+            Some(current) => current.clone(),
+            None if verb == Verb::Create => apply::object(body)?,
+            None if self.holds(&Scope::object(&key)) => Value::Null,
+            None => return Err(refused("this node does not hold the object")),
+        };
+        let config = &self.config.local_writes;
+        let Some(rule) = config.rule(&*self.store, &key, verb, &state) else {
+            return Err(refused("only the cloud may change this"));
+        };
+        let write = Write {
+            kind: &asked.kind,
+            namespace: key.namespace.as_deref(),
+            name: &key.name,
+            verb,
+            status,
+            media,
+            body,
+        };
+        let now = SystemClock.unix_ms();
+        let new = write.apply(current.as_ref(), birth(now))?;
+        let changed = merge::differences(current.as_ref().unwrap_or(&Value::Null), &new);
+        if let Some(field) = changed.iter().find(|field| !rule.takes(field)) {
+            return Err(refused(&format!("only the cloud may change {field} of this")));
+        }
+        // A rule may name the node by a field: a write must not take over what another node has.
+        if config.rule(&*self.store, &key, verb, &new).is_none() {
+            return Err(refused("only the cloud may make this another node's"));
+        }
+        if !changed.is_empty() {
+            let mut changes = Vec::new();
+            let pending = match Pending::get(&*self.store, &key) {
+                Some(mut pending) => {
+                    pending.note.writes += 1;
+                    pending.copy.body = new.to_string().into();
+                    pending
+                }
+                None => {
+                    changes = self.room(rule.class, &refusal)?;
+                    let has_base = stored
+                        .as_ref()
+                        .filter(|stored| !stored.object.version.as_str().is_empty());
+                    let base = has_base.map(|stored| serde_json::from_slice(&stored.object.body));
+                    let base = base.transpose().ok().flatten().unwrap_or_default();
+                    Pending {
+                        copy: LocalCopy {
+                            key: key.clone(),
+                            body: new.to_string().into(),
+                            note: Bytes::new(),
+                        },
+                        note: Note {
+                            base,
+                            class: rule.class,
+                            wins: rule.wins,
+                            order: self.store.revision().0,
+                            since_ms: now,
+                            writes: 1,
+                        },
+                    }
+                }
+            };
+            changes.push(pending.put().map_err(|error| unwritten(&error))?);
+            self.store
+                .apply(changes)
+                .await
+                .map_err(|error| refused(&error.to_string()))?;
+            self.metrics.local_writes.inc();
+            self.start_telling();
+            self.local.written.notify_one();
+        }
+        let served = self.store.get(&key).map(|stored| stored.served.clone());
+        let served = served.ok_or_else(|| refused("it is gone again"))?;
+        let code = if verb == Verb::Create { 201 } else { 200 };
+        let answer = reply::encoded(code, view.object(&served, None), form);
+        let warning = "299 - \"kept on this node, the cloud will be told when it is back\"";
+        let answer = if asked.client.person {
+            reply::header(answer, WARNING, warning)
+        } else {
+            answer
+        };
+        Ok(reply::from(answer, Source::Journal))
+    }
+
+    /// Says with an object out of the store that the cloud does not know it so, or did not take a change of it.
+    pub(crate) fn marked(&self, key: &ObjectKey, asked: &Asked, mut answer: Reply) -> Reply {
+        if self.authoritative() {
+            return answer;
+        }
+        let path = note::path(key);
+        let conflict = note::conflicts(&*self.store)
+            .iter()
+            .any(|stored| stored.object.key.name.ends_with(&path));
+        let marks = [
+            (self.is_pending(key), "pending", PENDING),
+            (conflict, "conflict", CONFLICT),
+        ];
+        for (_, mark, warning) in marks.into_iter().filter(|(held, ..)| *held) {
+            let headers = answer.headers_mut();
+            headers.append(X_EDGE_WRITE, HeaderValue::from_static(mark));
+            if asked.client.person {
+                headers.append(WARNING, HeaderValue::from_static(warning));
+            }
+        }
+        answer
+    }
+
+    /// Room for one more object: the oldest event goes for a new one, all else is refused.
+    fn room(&self, class: LocalClass, refusal: &Status) -> Result<Vec<Change>, Status> {
+        let config = &self.config.local_writes;
+        let all = self.store.list(LocalCopy::resource(), None).objects.len();
+        if class != LocalClass::Event {
+            return if all < config.pending_max {
+                Ok(Vec::new())
+            } else {
+                Err(explained(refusal, "too many writes wait for it"))
+            };
+        }
+        if all < config.events_max.min(config.pending_max) {
+            return Ok(Vec::new());
+        }
+        let pending = Pending::all(&*self.store);
+        let events: Vec<_> = pending
+            .iter()
+            .filter(|pending| pending.note.class == LocalClass::Event)
+            .collect();
+        if events.len() < config.events_max && all < config.pending_max {
+            return Ok(Vec::new());
+        }
+        let Some(oldest) = events.first() else {
+            return Err(explained(refusal, "too many writes wait for it"));
+        };
+        self.metrics.local_events_dropped.inc();
+        tracing::warn!(event = %oldest.copy.key, "too many events wait for the cloud, the oldest is given up");
+        Ok(vec![LocalCopy::forget(&oldest.copy.key)])
+    }
+}
+
+/// Where an object that is to be created goes; its name is made here when only its beginning is given.
+fn created_key(asked: &Asked, body: &[u8]) -> Result<ObjectKey, Status> {
+    let new = apply::object(body)?;
+    let namespace = asked.namespace.as_deref().filter(|_| asked.kind.namespaced);
+    let (name, prefix) = (apply::text(&new, "name"), apply::text(&new, "generateName"));
+    let name = match (name, prefix) {
+        ("", "") => {
+            return Err(Status::failure(
+                Reason::Invalid,
+                format!(
+                    "{} \"\" is invalid: metadata.name: Required value: name or generateName is required",
+                    asked.kind.kind
+                ),
+            ));
+        }
+        ("", prefix) => {
+            let random = uuid::Uuid::new_v4().simple().to_string();
+            format!("{prefix}{}", &random[..5])
+        }
+        (name, _) => name.to_owned(),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:@+=".contains(c);
+    if name.len() > 253 || !name.chars().all(plain) {
+        return Err(Status::failure(
+            Reason::Invalid,
+            format!(
+                "{} {name:?} is invalid: metadata.name: Invalid value",
+                asked.kind.kind
+            ),
+        ));
+    }
+    Ok(ObjectKey::new(asked.kind.resource.clone(), namespace, &name))
+}
+
+/// The uid is this node's until the cloud gives its own.
+fn birth(now_ms: i64) -> Birth {
+    let now = OffsetDateTime::from_unix_timestamp(now_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    Birth {
+        uid: uuid::Uuid::new_v4().to_string(),
+        now: now.format(&Rfc3339).unwrap_or_default(),
+    }
+}
+
+fn explained(refusal: &Status, why: &str) -> Status {
+    Status {
+        message: format!("{}: {why}", refusal.message),
+        ..refusal.clone()
+    }
+}
+
+const X_EDGE_WRITE: HeaderName = HeaderName::from_static("x-edge-write");
+const PENDING: &str = "299 - \"the cloud has not been told yet of the last change made on this node\"";
+const CONFLICT: &str =
+    "299 - \"a change made on this node was not taken by the cloud, see its kept conflicts\"";
+
+fn unwritten(error: &serde_json::Error) -> Status {
+    fault::bad(format!("the object cannot be written down: {error}"))
+}

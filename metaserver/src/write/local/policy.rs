@@ -1,0 +1,275 @@
+//! Which writes this node may take by itself while the cloud is away: a table, the first rule that fits decides.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use hub_core::api::Verb;
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::store::ObjectStore;
+use serde_json::Value;
+
+/// The writes that a node takes without the cloud, and what it may keep of them.
+#[derive(Debug, Clone)]
+pub struct LocalWrites {
+    /// The name of this node. None takes no writes.
+    pub node: Option<String>,
+    /// What is taken. What fits no rule is refused with 503.
+    pub rules: Vec<LocalRule>,
+    /// Objects whose local state the cloud has not yet. Over it, writes to further objects are refused. Protects disk and memory.
+    pub pending_max: usize,
+    /// Of these, events; over it the oldest makes room.
+    pub events_max: usize,
+    /// Conflicts that are kept to be looked at; over it the oldest makes room. Protects disk and memory.
+    pub conflicts_max: usize,
+    /// How long to wait before what the cloud did not take is told again.
+    pub retry_pause: Duration,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone)]
+pub struct LocalRule {
+    /// The API group; empty for the core group.
+    pub group: Cow<'static, str>,
+    /// The plural name of the kind.
+    pub resource: Cow<'static, str>,
+    /// Of [`Verb::Create`], [`Verb::Update`] and [`Verb::Patch`]; nothing else is ever taken.
+    pub verbs: Cow<'static, [Verb]>,
+    /// Which objects.
+    pub whose: Whose,
+    /// JSON pointers; only what is at or below one of them may be changed. Empty for everything.
+    pub fields: Cow<'static, [&'static str]>,
+    /// Who wins a field outside of `status` that the cloud changed too. In `status` this node wins.
+    pub wins: Winner,
+    /// When it is told to the cloud: lower first.
+    pub class: LocalClass,
+}
+
+/// Which objects are this node's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Those that are named like the node.
+    Named,
+    /// Those in this namespace that are named like the node.
+    NamedIn(Cow<'static, str>),
+    /// Those that have `<prefix><node>` at a JSON pointer.
+    Field {
+        /// Where.
+        pointer: Cow<'static, str>,
+        /// What stands before the node's name.
+        prefix: Cow<'static, str>,
+    },
+    /// Those that are named like a pod on this node, in its namespace.
+    OfPod,
+    /// All.
+    Any,
+}
+
+/// Who wins where both ends changed one field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Winner {
+    /// The cloud's value stays, and this node's is kept as a conflict.
+    Cloud,
+    /// This node's value goes to the cloud.
+    Local,
+}
+
+/// In which order objects are told to the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LocalClass {
+    /// Leases: whether the node lives.
+    Lease,
+    /// What this node alone knows.
+    Own,
+    /// What was opted in.
+    Queued,
+    /// Events.
+    Event,
+}
+
+impl Default for LocalWrites {
+    fn default() -> Self {
+        Self {
+            node: None,
+            rules: default_rules(),
+            pending_max: 10_000,
+            events_max: 1000,
+            conflicts_max: 1000,
+            retry_pause: Duration::from_secs(1),
+        }
+    }
+}
+
+impl LocalWrites {
+    /// The default table for a node.
+    pub fn of_node(node: impl Into<String>) -> Self {
+        Self {
+            node: Some(node.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The first rule that takes a write to an object. `state` is the object as it is, or as it is to be created.
+    pub(super) fn rule(
+        &self,
+        store: &dyn ObjectStore,
+        key: &ObjectKey,
+        verb: Verb,
+        state: &Value,
+    ) -> Option<&LocalRule> {
+        let node = self.node.as_deref()?;
+        self.rules.iter().find(|rule| {
+            rule.group == *key.resource.group
+                && rule.resource == *key.resource.resource
+                && rule.verbs.contains(&verb)
+                && rule.whose.fits(store, node, key, state)
+        })
+    }
+}
+
+impl LocalRule {
+    /// Whether a change at a JSON pointer is one that the rule takes.
+    pub(super) fn takes(&self, pointer: &str) -> bool {
+        self.fields.is_empty()
+            || self.fields.iter().any(|field| {
+                pointer
+                    .strip_prefix(field)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+    }
+}
+
+impl Whose {
+    fn fits(&self, store: &dyn ObjectStore, node: &str, key: &ObjectKey, state: &Value) -> bool {
+        match self {
+            Self::Named => key.name.as_ref() == node,
+            Self::NamedIn(namespace) => {
+                key.name.as_ref() == node && key.namespace.as_deref() == Some(&**namespace)
+            }
+            Self::Field { pointer, prefix } => state
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .and_then(|value| value.strip_prefix(&**prefix))
+                .is_some_and(|value| value == node),
+            Self::OfPod => {
+                let pods = GroupVersionResource::core("pods");
+                let pod = store.get(&ObjectKey::new(pods, key.namespace.as_deref(), &key.name));
+                let pod = pod.and_then(|pod| serde_json::from_slice::<Value>(&pod.served).ok());
+                pod.is_some_and(|pod| pod["spec"]["nodeName"].as_str() == Some(node))
+            }
+            Self::Any => true,
+        }
+    }
+}
+
+/// The classes L and E of the metaServer's goal G.7.
+fn default_rules() -> Vec<LocalRule> {
+    let rule =
+        |group: &'static str, resource: &'static str, whose, fields: &'static [&'static str]| LocalRule {
+            group: group.into(),
+            resource: resource.into(),
+            verbs: if fields.is_empty() { ALL } else { CHANGES }.into(),
+            whose,
+            fields: fields.into(),
+            wins: Winner::Cloud,
+            class: LocalClass::Own,
+        };
+    let field = |pointer: &'static str, prefix: &'static str| Whose::Field {
+        pointer: pointer.into(),
+        prefix: prefix.into(),
+    };
+    let event = |group| LocalRule {
+        class: LocalClass::Event,
+        wins: Winner::Local,
+        ..rule(group, "events", Whose::Any, &[])
+    };
+    vec![
+        LocalRule {
+            class: LocalClass::Lease,
+            wins: Winner::Local,
+            ..rule(
+                "coordination.k8s.io",
+                "leases",
+                Whose::NamedIn("kube-node-lease".into()),
+                &[],
+            )
+        },
+        rule("", "nodes", Whose::Named, REPORTED),
+        rule("", "pods", field("/spec/nodeName", ""), REPORTED),
+        rule("cilium.io", "ciliumnodes", Whose::Named, &[]),
+        rule("cilium.io", "ciliumendpoints", Whose::OfPod, &[]),
+        rule(
+            "crd.projectcalico.org",
+            "blockaffinities",
+            field("/spec/node", ""),
+            &[],
+        ),
+        rule(
+            "crd.projectcalico.org",
+            "ipamblocks",
+            field("/spec/affinity", "host:"),
+            &[],
+        ),
+        rule("spiderpool.spidernet.io", "spiderendpoints", Whose::OfPod, &[]),
+        event(""),
+        event("events.k8s.io"),
+    ]
+}
+
+const ALL: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch];
+const CHANGES: &[Verb] = &[Verb::Update, Verb::Patch];
+/// What agents on the node say about it and its pods. All else is the cloud's to decide.
+const REPORTED: &[&str] = &["/status", "/metadata/annotations"];
+
+#[cfg(test)]
+mod tests {
+    use hub_core::registry::Registry;
+    use hub_core::store::{MemoryStore, StoreLimits};
+    use serde_json::json;
+
+    use super::*;
+
+    fn taken(group: &str, resource: &str, namespace: Option<&str>, name: &str, state: &Value) -> bool {
+        let store = MemoryStore::new(StoreLimits::default(), Registry::builtin());
+        let key = ObjectKey::new(GroupVersionResource::new(group, "v1", resource), namespace, name);
+        LocalWrites::of_node("edge-1")
+            .rule(&store, &key, Verb::Patch, state)
+            .is_some()
+    }
+
+    #[test]
+    fn a_node_takes_what_is_its_own_and_nothing_of_another() {
+        assert!(taken("", "nodes", None, "edge-1", &json!({})));
+        assert!(!taken("", "nodes", None, "edge-2", &json!({})));
+        let lease =
+            |namespace, name| taken("coordination.k8s.io", "leases", Some(namespace), name, &json!({}));
+        assert!(lease("kube-node-lease", "edge-1"));
+        assert!(!lease("kube-node-lease", "edge-2"));
+        assert!(!lease("kube-system", "edge-1"));
+        let pod = |node| taken("", "pods", Some("d"), "web", &json!({"spec": {"nodeName": node}}));
+        assert!(pod("edge-1") && !pod("edge-2"));
+        let block = |affinity| {
+            let state = json!({"spec": {"affinity": affinity}});
+            taken("crd.projectcalico.org", "ipamblocks", None, "10-0-0-0-26", &state)
+        };
+        assert!(block("host:edge-1") && !block("host:edge-2"));
+        assert!(taken("", "events", Some("d"), "any", &json!({})));
+        assert!(!taken("", "secrets", Some("d"), "edge-1", &json!({})));
+        assert!(!taken(
+            "cilium.io",
+            "ciliumendpoints",
+            Some("d"),
+            "web",
+            &json!({})
+        ));
+    }
+
+    #[test]
+    fn of_its_node_object_only_what_agents_report_may_change() {
+        let writes = LocalWrites::of_node("edge-1");
+        let node = &writes.rules[1];
+        assert!(node.takes("/status/conditions") && node.takes("/metadata/annotations/a"));
+        assert!(!node.takes("/spec/unschedulable") && !node.takes("/metadata/annotationsX"));
+    }
+}
