@@ -91,6 +91,10 @@ impl Api {
         if !matches!(verb, Verb::Create | Verb::Update | Verb::Patch) {
             return Err(refused("nothing is deleted without it"));
         }
+        let config = &self.config.local_writes;
+        if !config.knows(&asked.kind.resource, verb) {
+            return Err(refused("only the cloud may change this"));
+        }
         let key = match asked.key() {
             Some(key) => key,
             None => created_key(asked, body)?,
@@ -112,7 +116,6 @@ impl Api {
             None if self.holds(&Scope::object(&key)) => Value::Null,
             None => return Err(refused("this node does not hold the object")),
         };
-        let config = &self.config.local_writes;
         let Some(rule) = config.rule(&*self.store, &key, verb, &state) else {
             return Err(refused("only the cloud may change this"));
         };

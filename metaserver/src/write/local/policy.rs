@@ -110,6 +110,11 @@ impl LocalWrites {
         }
     }
 
+    /// Whether some objects of a collection may be written so.
+    pub(super) fn knows(&self, resource: &GroupVersionResource, verb: Verb) -> bool {
+        self.node.is_some() && self.rules.iter().any(|rule| rule.is_of(resource, verb))
+    }
+
     /// The first rule that takes a write to an object. `state` is the object as it is, or as it is to be created.
     pub(super) fn rule(
         &self,
@@ -119,16 +124,17 @@ impl LocalWrites {
         state: &Value,
     ) -> Option<&LocalRule> {
         let node = self.node.as_deref()?;
-        self.rules.iter().find(|rule| {
-            rule.group == *key.resource.group
-                && rule.resource == *key.resource.resource
-                && rule.verbs.contains(&verb)
-                && rule.whose.fits(store, node, key, state)
-        })
+        self.rules
+            .iter()
+            .find(|rule| rule.is_of(&key.resource, verb) && rule.whose.fits(store, node, key, state))
     }
 }
 
 impl LocalRule {
+    fn is_of(&self, resource: &GroupVersionResource, verb: Verb) -> bool {
+        self.group == *resource.group && self.resource == *resource.resource && self.verbs.contains(&verb)
+    }
+
     /// Whether a change at a JSON pointer is one that the rule takes.
     pub(super) fn takes(&self, pointer: &str) -> bool {
         self.fields.is_empty()
