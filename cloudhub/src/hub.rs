@@ -27,7 +27,7 @@ use crate::error::{ConfigError, ServeError};
 use crate::metrics::HubMetrics;
 use crate::policy;
 use crate::records::{MemoryRecords, SyncRecords};
-use crate::sessions::{ConnectedNode, HubEvent, Sessions};
+use crate::sessions::{ConnectedNode, HubEvent, NodeReport, Sessions};
 use crate::upstream::{self, Upstream};
 
 /// The cloud half of the tunnel. Cheap to clone; all clones are one hub.
@@ -136,6 +136,18 @@ impl CloudHub {
     /// The nodes that are connected now.
     pub async fn nodes(&self) -> Vec<ConnectedNode> {
         self.sessions.nodes().await
+    }
+
+    /// What is known of every node that has a session, or of `only` this one: those that are connected, and those that were
+    /// a moment ago. Each session is asked, and has two seconds to answer. Costs nothing while nobody asks.
+    pub async fn report(&self, only: Option<&NodeId>) -> Vec<NodeReport> {
+        self.sessions.report(only).await
+    }
+
+    /// Brings those numbers up to date that are only taken when somebody asks: the depth and age of the lanes. Call it before
+    /// the registry is encoded; it wakes every session once, as its keepalive does.
+    pub async fn sample(&self) {
+        self.sessions.sample().await;
     }
 
     /// The session of a node, to send it messages or to ask it something.

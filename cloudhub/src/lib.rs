@@ -20,4 +20,4 @@ mod upstream;
 pub use config::{AuthorizationConfig, CloudHubConfig, DownstreamConfig};
 pub use error::{ConfigError, ServeError};
 pub use hub::{CloudHub, Serve};
-pub use sessions::{ConnectedNode, HubEvent};
+pub use sessions::{ConnectedNode, HubEvent, NodeReport, Trouble};

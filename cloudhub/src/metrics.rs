@@ -1,5 +1,8 @@
 //! The numbers of a hub.
 
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -8,11 +11,20 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use hub_core::service::ServiceMetrics;
+use hub_core::session::{Condition, Lane};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InLane {
+    lane: &'static str,
+}
+
+/// One number for each lane, found without a lock.
+type Lanes<M> = [M; Lane::ALL.len()];
 
 /// Shared by all parts of a hub.
 #[derive(Debug)]
@@ -26,6 +38,15 @@ pub(crate) struct HubMetrics {
     pub(crate) objects: Gauge,
     pub(crate) scopes: Gauge,
     pub(crate) catch_ups: Counter,
+    pub(crate) catch_up_seconds: Histogram,
+    pub(crate) resent: Counter,
+    caught_up: Family<Reason, Counter>,
+    delivery_seconds: (Family<InLane, Histogram>, Lanes<Histogram>),
+    lane_messages: (Family<InLane, Gauge>, Lanes<Gauge>),
+    lane_age: (
+        Family<InLane, Gauge<f64, AtomicU64>>,
+        Lanes<Gauge<f64, AtomicU64>>,
+    ),
     pub(crate) service: ServiceMetrics,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
@@ -48,6 +69,16 @@ impl Default for HubMetrics {
             objects: Gauge::default(),
             scopes: Gauge::default(),
             catch_ups: Counter::default(),
+            // 5 ms to 5 min.
+            catch_up_seconds: Histogram::new(exponential_buckets(5e-3, 3.0, 11)),
+            resent: Counter::default(),
+            caught_up: Family::default(),
+            // 1 ms to 1 h.
+            delivery_seconds: by_lane(Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(1e-3, 4.0, 12))
+            })),
+            lane_messages: by_lane(Family::default()),
+            lane_age: by_lane(Family::default()),
             service: ServiceMetrics::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -66,6 +97,28 @@ impl HubMetrics {
 
     pub(crate) fn detached(&self, reason: &'static str) {
         self.detached.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// So many objects of a catch-up had to be sent, or deleted.
+    pub(crate) fn caught_up(&self, what: &'static str, objects: usize) {
+        let counter = self.caught_up.get_or_create(&Reason { reason: what });
+        counter.inc_by(objects as u64);
+    }
+
+    /// A node acknowledged what it had lacked for this long.
+    pub(crate) fn took(&self, lane: Lane, took: Duration) {
+        self.delivery_seconds.1[lane as usize].observe(took.as_secs_f64());
+    }
+
+    /// What waits for all nodes at this moment.
+    pub(crate) fn sampled(&self, conditions: &[Condition]) {
+        for (place, _) in Lane::ALL.iter().enumerate() {
+            let lanes = || conditions.iter().map(|condition| condition.lanes[place]);
+            let messages: usize = lanes().map(|lane| lane.queued + lane.in_flight).sum();
+            let oldest = lanes().filter_map(|lane| lane.oldest).max().unwrap_or_default();
+            self.lane_messages.1[place].set(i64::try_from(messages).unwrap_or(i64::MAX));
+            self.lane_age.1[place].set(oldest.as_secs_f64());
+        }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -129,6 +182,36 @@ impl HubMetrics {
             self.catch_ups.clone(),
         );
         registry.register(
+            "catch_up_seconds",
+            "Time from a returning node's digests to the end of its catch-up",
+            self.catch_up_seconds.clone(),
+        );
+        registry.register(
+            "catch_up_objects",
+            "Objects that returning nodes lacked (sent) or held in vain (deleted)",
+            self.caught_up.clone(),
+        );
+        registry.register(
+            "resent_messages",
+            "Messages sent again because no acknowledgement came in time",
+            self.resent.clone(),
+        );
+        registry.register(
+            "delivery_seconds",
+            "Time from a message's queueing to its acknowledgement, by lane",
+            self.delivery_seconds.0.clone(),
+        );
+        registry.register(
+            "lane_messages",
+            "Messages waiting or unacknowledged, by lane, over all nodes",
+            self.lane_messages.0.clone(),
+        );
+        registry.register(
+            "lane_age_seconds",
+            "Age of the oldest message that a node has not acknowledged, by lane",
+            self.lane_age.0.clone(),
+        );
+        registry.register(
             "received_bytes",
             "Bytes received from nodes",
             self.bytes_in.clone(),
@@ -146,4 +229,15 @@ impl HubMetrics {
         );
         self.service.register(registry);
     }
+}
+
+fn by_lane<M: Clone, C>(family: Family<InLane, M, C>) -> (Family<InLane, M, C>, Lanes<M>)
+where
+    C: prometheus_client::metrics::family::MetricConstructor<M>,
+{
+    let metrics = Lane::ALL.map(|lane| {
+        let lane = lane.as_str();
+        family.get_or_create_owned(&InLane { lane })
+    });
+    (family, metrics)
 }

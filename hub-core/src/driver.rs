@@ -20,6 +20,7 @@ use futures::{Sink, SinkExt, Stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use crate::clock::{Clock, SystemClock};
 use crate::handle::{Command, SessionHandle};
@@ -27,7 +28,7 @@ use crate::message::{Content, Message, MessageId, Operation};
 use crate::node::NodeId;
 use crate::object::ResourceVersion;
 use crate::service::{Handler, Outcome, Reply, Request};
-use crate::session::{CallEnd, CallId, Depth, Event, Outgoing, Session, SessionConfig};
+use crate::session::{CallEnd, CallId, Condition, Depth, Event, Lane, Outgoing, Session, SessionConfig};
 use crate::transport::{
     Capabilities, CloseReason, Inbound, Outbound, Peer, Received, Transport, TransportError,
 };
@@ -41,6 +42,11 @@ pub trait Observer: Send + Sync + 'static {
     /// peer holds: `version` is that of the object in the message.
     fn acknowledged(&self, key: &Arc<str>, operation: &Operation, version: Option<&ResourceVersion>) {
         let _ = (key, operation, version);
+    }
+
+    /// The peer acknowledged a message of this lane, which it had lacked for this long; [`Notice::Delivered`] follows.
+    fn took(&self, lane: Lane, took: Duration) {
+        let _ = (lane, took);
     }
 
     /// The content that this end holds of the object a message is about, exactly as the peer sent it, so that a difference
@@ -70,6 +76,8 @@ pub enum Notice<'a> {
         queued: i64,
         /// Messages sent and not yet acknowledged.
         in_flight: i64,
+        /// Sends again of what was not acknowledged in time.
+        resent: u32,
     },
     /// The outbox is full: here is a message that was [pushed](SessionHandle::push).
     Overflow(Box<Outgoing>),
@@ -138,8 +146,8 @@ pub struct Driver {
     unhandled: VecDeque<Message>,
     unhandled_bytes: usize,
     calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
-    /// The depth that the observer knows: queued, in flight.
-    told: (u32, u32),
+    /// What the observer knows: queued, in flight, resent.
+    told: (u32, u32, u32),
 }
 
 /// The attached connection.
@@ -187,7 +195,7 @@ impl Driver {
             unhandled: VecDeque::new(),
             unhandled_bytes: 0,
             calls: HashMap::new(),
-            told: (0, 0),
+            told: (0, 0, 0),
         };
         (driver, handle)
     }
@@ -233,12 +241,17 @@ impl Driver {
     }
 
     fn tell_depth(&mut self, depth: Depth) {
-        let now = (depth.queued as u32, depth.in_flight as u32);
+        let now = (depth.queued as u32, depth.in_flight as u32, self.session.resent());
         if now != self.told {
             let change = |now: u32, told: u32| i64::from(now) - i64::from(told);
             let (queued, in_flight) = (change(now.0, self.told.0), change(now.1, self.told.1));
+            let resent = now.2.wrapping_sub(self.told.2);
             self.told = now;
-            self.observer.notice(Notice::Depth { queued, in_flight });
+            self.observer.notice(Notice::Depth {
+                queued,
+                in_flight,
+                resent,
+            });
         }
     }
 
@@ -256,7 +269,8 @@ impl Driver {
             match Pin::new(&mut link.transport).poll_ready(&mut cx) {
                 Poll::Ready(Ok(())) => {
                     let ids = match &frame {
-                        Outbound::Message { message, .. } => {
+                        Outbound::Message { message, base } => {
+                            tracing::debug!(target: WAY, node = %self.node, id = %message.header.id, operation = message.route.operation.as_str(), resource = %message.route.resource, difference = base.is_some(), "sent");
                             Some((message.header.id.clone(), message.header.parent_id.clone()))
                         }
                         _ => None,
@@ -403,7 +417,7 @@ impl Driver {
                 }
                 let _ = answer.send(left);
             }
-            Command::Inspect(answer) => drop(answer.send(self.session.depth())),
+            Command::Inspect(answer) => drop(answer.send(self.condition(now))),
             Command::Send(outgoing, answer) => {
                 let taken = self.session.send(*outgoing, now);
                 match (answer, taken) {
@@ -425,6 +439,14 @@ impl Driver {
             }
         }
         std::ops::ControlFlow::Continue(())
+    }
+
+    fn condition(&self, now: Instant) -> Condition {
+        let stuck = self.link.as_ref().and_then(|link| link.stuck);
+        Condition {
+            stuck: stuck.map(|(since, _)| now.saturating_duration_since(since)),
+            ..self.session.condition(now)
+        }
     }
 
     fn attach(&mut self, transport: Box<dyn Transport>, now: Instant) {
@@ -499,7 +521,11 @@ impl Driver {
                     version,
                     operation,
                     resource_version,
+                    lane,
+                    took,
                 } => {
+                    tracing::debug!(target: WAY, node = %self.node, %key, version, ?took, "acknowledged");
+                    self.observer.took(lane, took);
                     self.observer
                         .acknowledged(&key, &operation, resource_version.as_ref());
                     self.observer.notice(Notice::Delivered(key, version));
@@ -541,6 +567,7 @@ impl Driver {
             .link
             .as_ref()
             .map_or(Capabilities::NONE, |link| link.capabilities);
+        let span = tracing::debug_span!(target: WAY, "message", node = %self.node, %id, operation = message.route.operation.as_str(), resource = %message.route.resource);
         let request = Request {
             node: self.node.clone(),
             capabilities,
@@ -555,8 +582,9 @@ impl Driver {
             (id, outcome)
         };
         // Handlers begin in the order of arrival. One whose first step tokio's budget puts off would begin after its successors.
-        self.handling
-            .push(Box::pin(tokio::task::coop::unconstrained(handled)));
+        self.handling.push(Box::pin(tokio::task::coop::unconstrained(
+            handled.instrument(span),
+        )));
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -622,5 +650,7 @@ async fn say_goodbye(mut transport: Box<dyn Transport>, reason: CloseReason) {
     .await;
 }
 
+/// The target of what is told of each message on its way: `RUST_LOG=info,way=debug`.
+const WAY: &str = "way";
 /// How long a peer may take to hear why its connection ends.
 const GOODBYE: Duration = Duration::from_secs(2);

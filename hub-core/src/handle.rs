@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tower::Service;
 
 use crate::message::Message;
-use crate::session::{CallEnd, Depth, Full, Lane, Outgoing};
+use crate::session::{CallEnd, Condition, Depth, Full, Lane, Outgoing};
 use crate::transport::{CloseReason, Transport};
 
 /// Speaks to one session. Cloning is cheap; the driver ends when the last handle is gone and nothing is attached.
@@ -23,7 +23,7 @@ pub struct SessionHandle {
 pub(crate) enum Command {
     Attach(Box<dyn Transport>, Option<u64>),
     Batch(Batch, oneshot::Sender<Vec<Outgoing>>),
-    Inspect(oneshot::Sender<Depth>),
+    Inspect(oneshot::Sender<Condition>),
     Send(Box<Outgoing>, Option<oneshot::Sender<Result<(), Full>>>),
     Call(Message, Lane, Duration, oneshot::Sender<CallEnd>),
     Cancel(Arc<str>),
@@ -95,9 +95,14 @@ impl SessionHandle {
 
     /// What the session holds at the moment. None when it is over.
     pub async fn depth(&self) -> Option<Depth> {
-        let (answer, depth) = oneshot::channel();
+        Some(self.condition().await?.depth)
+    }
+
+    /// How the session is doing at the moment. None when it is over.
+    pub async fn condition(&self) -> Option<Condition> {
+        let (answer, condition) = oneshot::channel();
         self.command(Command::Inspect(answer)).await.ok()?;
-        depth.await.ok()
+        condition.await.ok()
     }
 
     async fn command(&self, command: Command) -> Result<(), SendError> {

@@ -134,7 +134,8 @@ impl Downstream {
             .into_iter()
             .filter(|key| !differ.resources.contains_key(&resource_name(&key.resource)));
         node.held = same.take(self.config.assume_held_max).collect();
-        node.complete = Some(Box::new(complete));
+        let began = pending.deadline - self.config.sync_wait;
+        node.complete = Some(Box::new((complete, began)));
         node.comparing = !differ.resources.is_empty();
         let _ = pending.answer.send(differ);
         self.ready.insert(id.clone());
@@ -156,6 +157,8 @@ impl Downstream {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
+        self.metrics.caught_up("sent", difference.send.len());
+        self.metrics.caught_up("deleted", difference.delete.len());
         for key in difference.send {
             node.queue.lacks(key);
         }

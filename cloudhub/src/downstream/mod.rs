@@ -120,7 +120,7 @@ struct Node {
     membership: Membership,
     have: Option<Box<PendingHave>>,
     /// The end of a catch-up, to be told once the queue is empty.
-    complete: Option<Box<Complete>>,
+    complete: Option<Box<(Complete, Instant)>>,
     /// Whether the node is still to say what exactly it holds.
     comparing: bool,
 }
@@ -783,7 +783,7 @@ impl Downstream {
             .filter(|_| node.queue.is_empty() && !node.comparing);
         batch
             .send
-            .extend(completed.map(|complete| outgoing::complete(complete)));
+            .extend(completed.map(|complete| outgoing::complete(&complete.0)));
         let completed = completed.is_some();
         if batch.send.is_empty() && batch.held.is_empty() {
             if let Some(latest) = node.queue.latest(Instant::now()) {
@@ -826,7 +826,11 @@ impl Downstream {
             Ok(left) => {
                 let left: HashSet<_> = left.iter().map(|outgoing| &*outgoing.key).collect();
                 if !left.contains(hub_core::catch_up::COMPLETE) && fed.completed {
-                    node.complete = None;
+                    if let Some((_, began)) = node.complete.take().map(|complete| *complete) {
+                        self.metrics
+                            .catch_up_seconds
+                            .observe(began.elapsed().as_secs_f64());
+                    }
                 }
                 for key in node.membership.take_back(fed.told, |slot| left.contains(slot)) {
                     node.queue.add(

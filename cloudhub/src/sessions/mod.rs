@@ -1,5 +1,6 @@
 //! The sessions of the nodes: one driver each, the newest connection wins, and a session outlives its connection for a while.
 
+mod report;
 mod table;
 
 use std::net::SocketAddr;
@@ -16,9 +17,10 @@ use hub_core::message::Operation;
 use hub_core::node::NodeId;
 use hub_core::object::ResourceVersion;
 use hub_core::service::Handler;
-use hub_core::session::Depth;
+use hub_core::session::{Depth, Lane};
 use hub_core::transport::{Capabilities, CloseReason, Transport, TransportError};
 
+pub use report::{NodeReport, Trouble};
 pub(crate) use table::{Admission, SessionId, TooMany};
 use table::{Connected, Table};
 
@@ -199,6 +201,24 @@ impl Sessions {
         futures::future::join_all(nodes).await
     }
 
+    /// What is known of all nodes that have a session, or of one; each session is asked how it is doing.
+    pub(crate) async fn report(&self, only: Option<&NodeId>) -> Vec<NodeReport> {
+        let known = self.table().report(only, Instant::now());
+        let asked = known.into_iter().map(|(mut report, handle)| async move {
+            let condition = tokio::time::timeout(ANSWERS_WITHIN, handle.condition()).await;
+            report.condition = condition.ok().flatten();
+            report
+        });
+        futures::future::join_all(asked).await
+    }
+
+    /// Brings the numbers up to date that are only known to those who ask.
+    pub(crate) async fn sample(&self) {
+        let report = self.report(None).await;
+        let conditions: Vec<_> = report.into_iter().filter_map(|node| node.condition).collect();
+        self.metrics.sampled(&conditions);
+    }
+
     /// The handle of a node's session.
     pub(crate) fn handle(&self, node: &NodeId) -> Option<SessionHandle> {
         self.table().handle(node)
@@ -261,6 +281,10 @@ impl Observer for Watcher {
         }
     }
 
+    fn took(&self, lane: Lane, took: Duration) {
+        self.sessions.metrics.took(lane, took);
+    }
+
     fn notice(&self, notice: Notice<'_>) {
         let (node, sessions) = (&self.node, &self.sessions);
         match notice {
@@ -279,7 +303,12 @@ impl Observer for Watcher {
                 tracing::info!(%node, transport = peer.transport, address = ?peer.address, capabilities = %peer.capabilities, "node connected");
                 let _ = sessions.events.send(HubEvent::Connected(node.clone()));
             }
-            Notice::Depth { queued, in_flight } => {
+            Notice::Depth {
+                queued,
+                in_flight,
+                resent,
+            } => {
+                sessions.metrics.resent.inc_by(resent.into());
                 sessions.metrics.queued.inc_by(queued);
                 sessions.metrics.in_flight.inc_by(in_flight);
             }
@@ -303,6 +332,9 @@ impl Observer for Watcher {
                     tracing::warn!(%node, %error, "connection closed: the node sends what no node may send");
                 }
                 tracing::info!(%node, %reason, "node disconnected");
+                let mut table = sessions.table();
+                table.trouble(node, self.session, &reason.to_string());
+                drop(table);
                 if sessions.table().detached(node, self.session, Instant::now()) {
                     sessions.count();
                     let _ = sessions.events.send(HubEvent::Disconnected(node.clone()));
@@ -310,6 +342,9 @@ impl Observer for Watcher {
             }
             Notice::Refused(key, reason) => {
                 sessions.metrics.refused.inc();
+                let mut table = sessions.table();
+                table.trouble(node, self.session, &format!("refuses {key}: {reason}"));
+                drop(table);
                 if sessions.complaints.is_new(node.as_str(), "refused") {
                     tracing::warn!(%node, %key, reason, "the node refuses an object; it is tried again");
                 }
@@ -335,6 +370,8 @@ fn rand_seed() -> u64 {
     high ^ low
 }
 
+/// How long a session may take to say how it is doing: it waits for nothing.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
 

@@ -8,6 +8,8 @@ use hub_core::handle::SessionHandle;
 use hub_core::node::NodeId;
 use hub_core::transport::{Capabilities, Peer};
 
+use super::report::{NodeReport, Trouble};
+
 /// Names a session of a node. Grows with each new session, so that what an old one says can be told from its successor's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId(pub(crate) u64);
@@ -43,6 +45,8 @@ struct Entry<H> {
     handle: H,
     newest: ConnectionId,
     state: State,
+    /// The last thing that went wrong. Boxed: with most nodes nothing does.
+    trouble: Option<Box<Trouble>>,
 }
 
 #[derive(Debug)]
@@ -155,6 +159,7 @@ impl<H: Clone> Table<H> {
                 handle: handle.clone(),
                 newest: connection,
                 state,
+                trouble: None,
             },
         );
         Some((session, handle, true))
@@ -242,6 +247,38 @@ impl<H: Clone> Table<H> {
     /// The handle of a node's session.
     pub(crate) fn handle(&self, node: &NodeId) -> Option<H> {
         self.entries.get(node).map(|entry| entry.handle.clone())
+    }
+
+    /// Something went wrong with a node.
+    pub(crate) fn trouble(&mut self, node: &NodeId, session: SessionId, what: &str) {
+        if let Some(entry) = self.entries.get_mut(node).filter(|e| e.session == session) {
+            entry.trouble = Some(Box::new(Trouble::now(what)));
+        }
+    }
+
+    /// What is known of all sessions, or of one.
+    pub(crate) fn report(&self, only: Option<&NodeId>, now: Instant) -> Vec<(NodeReport, H)> {
+        let wanted = |node: &&NodeId| only.is_none_or(|only| only == *node);
+        let report = |(node, entry): (&NodeId, &Entry<H>)| {
+            let connected = match &entry.state {
+                State::Connected(connected) => Ok(connected),
+                State::Away { since } => Err(SystemTime::now() - now.saturating_duration_since(*since)),
+            };
+            let known = connected.ok();
+            let report = NodeReport {
+                node: node.clone(),
+                is_connected: known.is_some(),
+                since: connected.map_or_else(|since| since, |connected| connected.since),
+                address: known.and_then(|connected| connected.address),
+                transport: known.map(|connected| connected.transport),
+                capabilities: known.map(|connected| connected.capabilities),
+                trouble: entry.trouble.as_deref().cloned(),
+                condition: None,
+            };
+            (report, entry.handle.clone())
+        };
+        let entries = self.entries.iter().filter(|(node, _)| wanted(node));
+        entries.map(report).collect()
     }
 
     /// All sessions.

@@ -1,6 +1,6 @@
 //! Signs of life: when to give them, and when the peer has given none for too long.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::KeepaliveConfig;
 
@@ -42,6 +42,11 @@ impl Keepalive {
     /// A frame came.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = self.heard.max(now);
+    }
+
+    /// For how long nothing came.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard)
     }
 
     pub(super) fn deadline(&self, config: &KeepaliveConfig) -> Option<Instant> {

@@ -15,6 +15,7 @@
 //! ```
 
 mod calls;
+mod condition;
 mod config;
 mod held;
 mod inbox;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use condition::{Condition, LaneDepth};
 pub use config::{KeepaliveConfig, SessionConfig};
 pub use pace::PaceConfig;
 
@@ -128,6 +130,10 @@ pub enum Event {
         operation: Operation,
         /// The version of the object that it carried, as the cloud wrote it.
         resource_version: Option<ResourceVersion>,
+        /// The lane that it went in.
+        lane: Lane,
+        /// How long the peer lacked it: from its enqueueing, or that of what it took the place of.
+        took: Duration,
     },
     /// The message was given up: its time was over.
     Expired {
@@ -216,6 +222,11 @@ impl Session {
             calls: self.calls.len(),
             handling: self.inbox.len(),
         }
+    }
+
+    /// Sends again of what was not acknowledged in time, so far. Wraps.
+    pub fn resent(&self) -> u32 {
+        self.outbox.resent()
     }
 
     /// Whether nothing is queued, in flight, called or being handled.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::condition::LaneDepth;
 use super::held::Held;
 use super::pace::Pace;
 use super::slot::{Class, Item, Slot, State};
@@ -34,6 +35,10 @@ pub(super) struct Outbox {
     in_flight: u32,
     /// Messages that wait behind a message of their own key.
     behind: u32,
+    /// Sends again of what was not acknowledged in time, so far.
+    resent: u32,
+    /// Microseconds from a send to its acknowledgement, the last time; 0 while there was none.
+    round_trip_us: u32,
 }
 
 impl Outbox {
@@ -47,6 +52,40 @@ impl Outbox {
 
     pub(super) fn queued(&self) -> usize {
         self.slots.len() - self.in_flight() + self.behind as usize
+    }
+
+    pub(super) fn resent(&self) -> u32 {
+        self.resent
+    }
+
+    /// The last time from a send to its acknowledgement. A message that was sent again does not tell.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        (self.round_trip_us > 0).then(|| Duration::from_micros(self.round_trip_us.into()))
+    }
+
+    /// What is in each lane. Looks at every message: for when somebody asks.
+    pub(super) fn lanes(&self, now: Instant) -> [LaneDepth; Lane::ALL.len()] {
+        let mut lanes = [LaneDepth::default(); Lane::ALL.len()];
+        for slot in self.slots.values() {
+            let mut count = |item: &Item, in_flight: bool, refused: bool| {
+                let lane = &mut lanes[item.lane as usize];
+                lane.queued += usize::from(!in_flight);
+                lane.in_flight += usize::from(in_flight);
+                lane.refused += usize::from(refused);
+                lane.oldest = lane
+                    .oldest
+                    .max(Some(now.saturating_duration_since(item.enqueued)));
+            };
+            count(
+                &slot.item,
+                slot.holds_window(),
+                matches!(slot.state, State::Paused(_)),
+            );
+            if let Some(next) = &slot.next {
+                count(next, false, false);
+            }
+        }
+        lanes
     }
 
     pub(super) fn contains(&self, key: &str) -> bool {
@@ -151,6 +190,7 @@ impl Outbox {
                 self.expire(slot, events);
                 continue;
             }
+            self.resent = self.resent.wrapping_add(u32::from(slot.state == State::Due));
             stamp.fill(&mut slot.item.message, now);
             let base = slot
                 .item
@@ -190,7 +230,12 @@ impl Outbox {
         if reply.route.operation == Operation::Error {
             self.refuse(slot, reply, config, events, now);
         } else {
-            self.deliver(slot, config, events);
+            if let (State::Flight(again), 1) = (slot.state, slot.attempts) {
+                let left = again.saturating_duration_since(now);
+                let took = pause(config, 1).saturating_sub(left).as_micros();
+                self.round_trip_us = u32::try_from(took).unwrap_or(u32::MAX).max(1);
+            }
+            self.deliver(slot, config, events, now);
         }
         true
     }
@@ -229,7 +274,13 @@ impl Outbox {
         }
     }
 
-    fn deliver(&mut self, slot: Box<Slot>, config: &SessionConfig, events: &mut VecDeque<Event>) {
+    fn deliver(
+        &mut self,
+        slot: Box<Slot>,
+        config: &SessionConfig,
+        events: &mut VecDeque<Event>,
+        now: Instant,
+    ) {
         let item = &slot.item;
         if !item.quiet {
             let content = (item.message.route.operation != Operation::Delete)
@@ -241,6 +292,8 @@ impl Outbox {
                 version: item.version,
                 operation: item.message.route.operation.clone(),
                 resource_version: item.message.header.resource_version.clone(),
+                lane: item.lane,
+                took: now.saturating_duration_since(item.enqueued),
             });
         }
         self.finish(slot);
@@ -386,6 +439,7 @@ impl Item {
     fn inherit(&mut self, older: &Self) {
         if !self.is_barrier() {
             self.place = older.place;
+            self.enqueued = older.enqueued;
         }
         if older.previous.is_some() {
             self.previous.clone_from(&older.previous);

@@ -50,6 +50,8 @@ pub(super) struct Item {
     pub(super) delivery: Delivery,
     pub(super) message: Message,
     pub(super) previous: Option<Bytes>,
+    /// Since when the peer lacks it, or what it took the place of.
+    pub(super) enqueued: Instant,
     /// When nobody wants it any more.
     pub(super) expires: Option<Instant>,
     /// Whether its end concerns only the session itself.
@@ -138,6 +140,7 @@ impl Item {
             delivery: outgoing.delivery,
             message: outgoing.message,
             previous: outgoing.previous,
+            enqueued: now,
             expires,
             quiet,
         };

@@ -171,11 +171,15 @@ impl Door {
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Fault> {
         let method = request.method().clone();
+        let resource = request.uri().path().to_owned();
+        let began = Instant::now();
         let sent = self.client.send(request.map(Body::from)).await;
-        self.metrics.request(
-            &method,
+        let (code, took) = (
             sent.as_ref().ok().map(|response| response.status().as_u16()),
+            began.elapsed(),
         );
+        self.metrics.request(&method, code, took);
+        tracing::debug!(target: "way", %method, resource, code, ?took, "asked the API server");
         let response = sent.map_err(fault)?;
         if response.status() == http::StatusCode::UNAUTHORIZED {
             self.rights

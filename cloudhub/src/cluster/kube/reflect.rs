@@ -27,6 +27,7 @@ use hub_core::scope::Scope;
 
 use super::collection::Collection;
 use super::door::{Door, Fault, chain, get};
+use super::metrics::Heard;
 use super::rights::Right;
 use super::wire::{Event, Garbage, Page, Refusal, Shape};
 
@@ -79,6 +80,14 @@ struct Position {
     moved: bool,
     /// Objects asked for in a page.
     page: u32,
+    heard: Heard,
+}
+
+impl Position {
+    fn move_on(&mut self) {
+        self.moved = true;
+        self.heard.now();
+    }
 }
 
 impl Reflector {
@@ -100,6 +109,7 @@ impl Reflector {
             version: None,
             moved: false,
             page: self.door.config.page_objects.max(1),
+            heard: self.door.metrics.hear(&self.scope.resource),
         };
         let mut failures = 0;
         loop {
@@ -228,7 +238,7 @@ impl Reflector {
             if page.next.is_empty() {
                 self.know(objects, &page.version);
                 position.version = Some(page.version);
-                position.moved = true;
+                position.move_on();
                 return Ok(());
             }
             if page.next == next {
@@ -320,16 +330,16 @@ impl Reflector {
                         self.know(objects, &version);
                     }
                     position.version = Some(version);
-                    position.moved = true;
+                    position.move_on();
                 }
                 (Event::Put(object), None) => {
                     position.version = Some(object.version.to_string());
-                    position.moved = true;
+                    position.move_on();
                     self.changing(|| self.collection.put(object));
                 }
                 (Event::Deleted(object), None) => {
                     position.version = Some(object.version.to_string());
-                    position.moved = true;
+                    position.move_on();
                     self.changing(|| self.collection.remove(object));
                 }
             }
