@@ -16,6 +16,7 @@ use cloudhub::pki::{
 };
 use cloudhub::records::{FileRecords, ObjectSyncRecords, RecordsConfig};
 use cloudhub::{CloudHub, CloudHubConfig};
+use futures::FutureExt;
 use hub_core::clock::SystemClock;
 use hub_core::credentials::{CredentialFiles, certificate_pem};
 use hub_core::node::NodeId;
@@ -27,6 +28,7 @@ use metaserver::{MetaConfig, MetaServer, Revisions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, AdminSocket};
 use crate::config::{CloudCore, EdgeTunnel, Listen, SyncRecordsMode};
 use crate::metrics;
 
@@ -44,6 +46,7 @@ pub struct Cloud {
     /// The embedded cluster's API.
     api: Option<(MetaServer, TcpListener)>,
     metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
+    admin: Option<AdminSocket>,
 }
 
 /// The addresses of a cloud half.
@@ -258,6 +261,7 @@ impl Cloud {
         addresses.metrics = metrics
             .as_ref()
             .and_then(|(listener, _)| listener.local_addr().ok());
+        let admin = admin_socket(&config.edge_tunnel.admin.socket).await;
         Ok(Self {
             addresses,
             embedded,
@@ -268,6 +272,7 @@ impl Cloud {
             https,
             api,
             metrics,
+            admin,
         })
     }
 
@@ -280,6 +285,7 @@ impl Cloud {
 
     /// Runs until told to stop; then nodes are told, and what is under way may end.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
+        let (asked, sampled) = (self.hub.clone(), self.hub.clone());
         let hub = {
             let stop = stop.clone();
             let serving = self.hub.serve(self.listeners);
@@ -322,15 +328,29 @@ impl Cloud {
                     .map_err(|e| e.to_string())
             }
         };
+        let admin = {
+            let (stop, hub) = (stop.clone(), asked);
+            async move {
+                if let Some(socket) = self.admin {
+                    let handler = Arc::new(move |path| admin::answer_nodes(hub.clone(), path).boxed());
+                    admin::serve(socket, handler, stop).await;
+                }
+                Ok(())
+            }
+        };
+        let sample = move || {
+            let hub = sampled.clone();
+            async move { hub.sample().await }
+        };
         let metrics = async move {
             match self.metrics {
-                Some((listener, registry)) => metrics::serve(listener, registry, stop)
+                Some((listener, registry)) => metrics::serve(listener, registry, sample, stop)
                     .await
                     .map_err(|e| e.to_string()),
                 None => Ok(()),
             }
         };
-        tokio::try_join!(hub, pki, keep, api, metrics).map(drop)
+        tokio::try_join!(hub, pki, keep, api, metrics, admin).map(drop)
     }
 }
 
@@ -390,6 +410,20 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| busy(address, &error))
+}
+
+/// The socket for `cloudcore nodes`. Nodes are served without it too, as where the file system is read-only.
+async fn admin_socket(path: &Path) -> Option<AdminSocket> {
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    match AdminSocket::bind(path).await {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            tracing::warn!("`cloudcore nodes` cannot ask this process: {error}");
+            None
+        }
+    }
 }
 
 fn busy(address: impl std::fmt::Display, error: &io::Error) -> String {

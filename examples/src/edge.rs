@@ -141,9 +141,11 @@ impl Edge {
         };
         let metrics = async {
             match self.metrics {
-                Some((listener, registry)) => metrics::serve(listener, registry, stop.clone())
-                    .await
-                    .map_err(|error| error.to_string()),
+                Some((listener, registry)) => {
+                    metrics::serve(listener, registry, || std::future::ready(()), stop.clone())
+                        .await
+                        .map_err(|error| error.to_string())
+                }
                 None => Ok(()),
             }
         };

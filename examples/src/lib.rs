@@ -1,5 +1,6 @@
 //! What the ready programs share: the two halves, KubeEdge's configuration files, logs and metrics.
 
+pub mod admin;
 pub mod api;
 pub mod cloud;
 pub mod config;

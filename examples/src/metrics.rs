@@ -15,8 +15,16 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Serves until told to stop.
-pub async fn serve(listener: TcpListener, registry: Registry, stop: CancellationToken) -> io::Result<()> {
+/// Serves until told to stop. `sample` runs before each answer, for the numbers that are only taken when somebody asks.
+pub async fn serve<S>(
+    listener: TcpListener,
+    registry: Registry,
+    sample: impl Fn() -> S + Clone + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> io::Result<()>
+where
+    S: Future<Output = ()> + Send + 'static,
+{
     let registry = Arc::new(registry);
     loop {
         let stream = tokio::select! {
@@ -29,10 +37,15 @@ pub async fn serve(listener: TcpListener, registry: Registry, stop: Cancellation
                 }
             },
         };
-        let registry = registry.clone();
+        let (registry, sample) = (registry.clone(), sample.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let registry = registry.clone();
-            async move { Ok::<_, Infallible>(answer(&request, &registry)) }
+            let (registry, sample) = (registry.clone(), sample.clone());
+            async move {
+                if request.uri().path() == "/metrics" {
+                    sample().await;
+                }
+                Ok::<_, Infallible>(answer(&request, &registry))
+            }
         });
         tokio::spawn(
             hyper::server::conn::http1::Builder::new()

@@ -1,12 +1,14 @@
 //! The cloud half, ready to run: `cloudcore --standalone`, or with a KubeEdge `cloudcore.yaml`.
 
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use examples::cloud::{self, Cloud};
 use examples::config::{self, Catalogue, CloudCore, ExampleArguments, Loaded, LogArguments};
-use examples::{logging, signal};
+use examples::{admin, logging, signal};
 use hub_core::node::NodeId;
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +48,28 @@ enum Command {
         #[arg(long)]
         node: Option<NodeName>,
     },
+    /// Show the nodes of a running cloudcore: who is connected, who hangs, and why. Those that want a look come first.
+    Nodes {
+        /// Only this one.
+        #[arg(long)]
+        node: Option<NodeName>,
+        /// Show them again every two seconds.
+        #[arg(long, short)]
+        watch: bool,
+        /// How.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Print the effective configuration.
     Config,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A table for people.
+    Table,
+    /// Everything that is known.
+    Json,
 }
 
 #[derive(Clone)]
@@ -92,6 +114,14 @@ fn run(arguments: Arguments) -> Result<(), String> {
             println!("{}", cloud::join_token(config, node.as_ref().map(|n| &n.0))?);
             Ok(())
         }
+        Some(Command::Nodes { node, watch, output }) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| e.to_string())?;
+            let node = node.as_ref().map(|node| &node.0);
+            runtime.block_on(nodes(&config.edge_tunnel.admin.socket, node, watch, output))
+        }
         None => {
             loaded.check().map_err(|error| error.to_string())?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -111,6 +141,38 @@ fn run(arguments: Arguments) -> Result<(), String> {
     }
 }
 
+/// Asks a running cloudcore for its nodes, and prints them.
+async fn nodes(socket: &Path, node: Option<&NodeId>, watch: bool, output: Output) -> Result<(), String> {
+    if socket.as_os_str().is_empty() {
+        return Err("edgeTunnel.admin.socket is empty: give cloudcore a socket to be asked at".into());
+    }
+    let query = node.map(|node| format!("?node={node}")).unwrap_or_default();
+    loop {
+        let answer = admin::ask("cloudcore", socket, &format!("/nodes{query}")).await?;
+        let text = match output {
+            Output::Json => String::from_utf8_lossy(&answer).into_owned() + "\n",
+            Output::Table => {
+                let nodes = serde_json::from_slice(&answer)
+                    .map_err(|error| format!("the running cloudcore is another release: {error}"))?;
+                admin::table(&nodes)
+            }
+        };
+        let mut out = std::io::stdout().lock();
+        // A terminal shows the newest only; a file or pipe gets them all.
+        let clear = if watch && output == Output::Table && out.is_terminal() {
+            "\u{1b}[H\u{1b}[2J"
+        } else {
+            ""
+        };
+        // A reader that went away, such as `head`, is no error.
+        if write!(out, "{clear}{text}").and_then(|()| out.flush()).is_err() || !watch {
+            return Ok(());
+        }
+        drop(out);
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}
+
 fn effective(arguments: &Arguments) -> Result<Loaded<CloudCore>, String> {
     let mut loaded: Loaded<CloudCore> = config::of_process(arguments.config.as_deref())?;
     let config = &mut loaded.config;
@@ -122,6 +184,7 @@ fn effective(arguments: &Arguments) -> Result<Loaded<CloudCore>, String> {
         hub.tls_cert_file = folder.join("certs/server.crt");
         hub.tls_private_key_file = folder.join("certs/server.key");
         config.edge_tunnel.standalone.data_dir = folder.join("cluster");
+        config.edge_tunnel.admin.socket = folder.join("cloudcore.sock");
     }
     if config.edge_tunnel.standalone.enable {
         // A first node is often on the same machine.
@@ -133,3 +196,6 @@ fn effective(arguments: &Arguments) -> Result<Loaded<CloudCore>, String> {
     }
     Ok(loaded)
 }
+
+/// Between two looks.
+const WATCH_PAUSE: Duration = Duration::from_secs(2);

@@ -161,6 +161,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
 
 async fn start_cloud(arguments: &Arguments, folder: &Path) -> Result<(Cloud, String), String> {
     let mut config = CloudCore::default();
+    config.edge_tunnel.admin.socket = PathBuf::new();
     let here = |enable| Listen {
         enable,
         address: "127.0.0.1".into(),

@@ -132,6 +132,17 @@ pub struct EdgeTunnel {
     pub certificates: Certificates,
     /// Where it is remembered what stock KubeEdge edges hold.
     pub sync_records: SyncRecords,
+    /// Where an operator asks.
+    #[serde(default)]
+    pub admin: Admin,
+}
+
+/// Where an operator asks, such as with `cloudcore nodes`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Admin {
+    /// The unix socket; empty for none.
+    pub socket: PathBuf,
 }
 
 /// Where the CA and the server's certificate are.

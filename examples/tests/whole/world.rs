@@ -221,6 +221,7 @@ pub(crate) fn cloud_config(folder: &Path, tunnel: Tunnel) -> CloudCore {
     hub.tls_cert_file = folder.join("server.crt");
     hub.tls_private_key_file = folder.join("server.key");
     config.common_config.monitor_server.bind_address = "127.0.0.1:0".into();
+    config.edge_tunnel.admin.socket = folder.join("admin.sock");
     config.edge_tunnel.standalone.enable = true;
     config.edge_tunnel.standalone.data_dir = folder.join("cluster");
     config.edge_tunnel.standalone.server = "127.0.0.1:0".into();

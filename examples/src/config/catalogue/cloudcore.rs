@@ -16,6 +16,8 @@ pub(super) static CATALOGUE: Catalogue = Catalogue {
 /// The defaults of our own keys, and of KubeEdge's that it does not print.
 const OURS: &str = "\
 edgeTunnel:
+  admin:
+    socket: /run/edge-tunnel/cloudcore.sock
   authorization:
     readAllConfigs: false
     unrestrictedRequests: false
@@ -150,6 +152,12 @@ const OWN: &[Run] = &[
             ("dataDir", Kind::File),
             ("server", Kind::HostPort),
         ],
+    ),
+    Run::honoured(
+        "edgeTunnel.admin",
+        "ours: the unix socket, for this user only, that `cloudcore nodes` asks; `cloudcore.sock` in `--data-dir` where that is given; \
+         empty for none",
+        &[("socket", Kind::Text)],
     ),
     Run::honoured(
         "edgeTunnel.certificates",
