@@ -472,7 +472,9 @@ impl Driver {
     /// Lets the connection go; it is returned where the peer should hear why.
     fn cut(&mut self, reason: DetachReason, now: Instant) -> Option<(Box<dyn Transport>, CloseReason)> {
         let link = self.link.take()?;
+        self.tell_depth(self.session.depth());
         self.session.detach(now);
+        self.told.2 = 0;
         self.observer.notice(Notice::Detached(&reason));
         let told = match reason {
             DetachReason::Superseded => CloseReason::Superseded,

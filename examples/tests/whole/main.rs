@@ -6,6 +6,7 @@ mod bad_peers;
 mod catch_up;
 mod client;
 mod configuration;
+mod dashboard;
 mod kubectl;
 mod outage;
 mod process;

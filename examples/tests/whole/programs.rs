@@ -67,6 +67,14 @@ impl Site {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// `cloudcore nodes`: whether it ended well, and what it said.
+    async fn nodes(&self, more: &[&str]) -> (bool, String) {
+        let config = self.cloud.path().join("config.yaml").display().to_string();
+        let arguments = [&["--config", &config, "nodes"], more].concat();
+        let (status, said) = Program::start(CLOUDCORE, &arguments).ended().await;
+        (status.success(), said.join("\n"))
+    }
+
     /// Starts the edge, and tells where its API is.
     async fn edgecore(&self, token: &str) -> (Program, Api) {
         let at = &self.addresses;
@@ -179,6 +187,81 @@ async fn either_program_may_be_killed_and_the_node_catches_up(tunnel: Tunnel) {
         .filter(|line| line.contains("panic") || line.contains("ERROR"))
         .collect();
     assert!(trouble.is_empty(), "{trouble:#?}");
+}
+
+over_both!(an_operator_sees_who_is_there_and_who_left);
+async fn an_operator_sees_who_is_there_and_who_left(tunnel: Tunnel) {
+    let (mut site, cloud) = Site::start(tunnel).await;
+    let (mut edge, _) = site.edgecore(&site.token().await).await;
+    edge.line("connected to the cloud").await;
+
+    let transport = if tunnel == Tunnel::Quic {
+        "quic"
+    } else {
+        "websocket"
+    };
+    let row = until("a healthy row", async || {
+        let (_, said) = site.nodes(&[]).await;
+        let row = said
+            .lines()
+            .find(|line| line.starts_with(NODE))
+            .unwrap_or_default()
+            .to_owned();
+        (row.contains(" ok ") && row.contains("ms")).then_some(row)
+    })
+    .await;
+    assert!(row.contains(transport) && row.contains("edgecore"), "{row}");
+    let (_, said) = site.nodes(&["--output", "json", "--node", NODE]).await;
+    let all: examples::admin::Nodes = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(all.nodes.len(), 1);
+    assert!(
+        all.nodes[0].connected && all.nodes[0].address.is_some(),
+        "{all:?}"
+    );
+    let (good, said) = site.nodes(&["--node", "nobody"]).await;
+    assert!(
+        !good && said.contains("node nobody has no session here"),
+        "{said}"
+    );
+
+    // The numbers of the lanes are taken when somebody asks.
+    let numbers = Api(site.addresses.metrics.unwrap()).text("/metrics").await;
+    for wanted in [
+        "cloudhub_lane_messages{lane=\"own\"} 0",
+        "cloudhub_delivery_seconds_count{lane=",
+        "KubeEdge_CloudHub_connected_nodes 1",
+    ] {
+        assert!(numbers.contains(wanted), "{wanted}: {numbers}");
+    }
+
+    edge.kill().await;
+    until("the node's absence", async || {
+        let (_, said) = site.nodes(&[]).await;
+        said.contains("0 connected, 1 away").then_some(())
+    })
+    .await;
+
+    // Another one with the same socket serves nodes, and says that it cannot be asked; the first still can.
+    let first = site.addresses.clone();
+    site.addresses = Addresses::default();
+    let other = tempfile::tempdir().unwrap();
+    let mut config = cloud_config(other.path(), tunnel);
+    config.edge_tunnel.admin.socket = site.cloud.path().join("admin.sock");
+    let mut second = Program::configured(CLOUDCORE, &yaml(other.path(), &config), &[]);
+    second.line("another program answers there").await;
+    second.line("cloudcore is ready").await;
+    second.stop("-TERM").await;
+    assert!(site.nodes(&[]).await.0);
+
+    // A dead one leaves its socket; its successor takes it.
+    site.addresses = first;
+    cloud.kill().await;
+    let (good, said) = site.nodes(&[]).await;
+    assert!(!good && said.contains("is it running"), "{said}");
+    let cloud = site.cloudcore().await;
+    assert!(site.nodes(&[]).await.0);
+    cloud.stop("-TERM").await;
+    assert!(!site.cloud.path().join("admin.sock").exists());
 }
 
 #[tokio::test]

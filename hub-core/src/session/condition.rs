@@ -17,7 +17,7 @@ pub struct Condition {
     pub round_trip: Option<Duration>,
     /// For how long the peer's end of the connection takes no bytes, though there are some for it.
     pub stuck: Option<Duration>,
-    /// Sends again of what was not acknowledged in time, since the session began.
+    /// Sends again of what was not acknowledged in time, since the connection began.
     pub resent: u32,
 }
 
@@ -53,9 +53,9 @@ impl Session {
             depth: self.depth(),
             lanes: self.outbox.lanes(now),
             silence: self.link.as_ref().map(|link| link.keepalive.silence(now)),
-            round_trip: self.outbox.round_trip(),
+            round_trip: self.link.as_ref().and_then(|link| link.keepalive.round_trip()),
             stuck: None,
-            resent: self.outbox.resent(),
+            resent: self.resent(),
         }
     }
 }

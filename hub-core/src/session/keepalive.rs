@@ -15,6 +15,8 @@ pub(super) struct Keepalive {
     message_due: bool,
     ping_due: bool,
     told: bool,
+    /// Microseconds from a send to its acknowledgement, the last time; 0 while there was none. Four bytes, for idle links.
+    round_trip_us: u32,
 }
 
 /// A sign of life to be sent.
@@ -36,6 +38,7 @@ impl Keepalive {
             message_due: interval.is_some() && stock,
             ping_due: interval.is_some() && !stock,
             told: false,
+            round_trip_us: 0,
         }
     }
 
@@ -47,6 +50,16 @@ impl Keepalive {
     /// For how long nothing came.
     pub(super) fn silence(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.heard)
+    }
+
+    /// A message was acknowledged after this time.
+    pub(super) fn acknowledged(&mut self, after: Duration) {
+        self.round_trip_us = u32::try_from(after.as_micros()).unwrap_or(u32::MAX).max(1);
+    }
+
+    /// The last time from a send to its acknowledgement.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        (self.round_trip_us > 0).then(|| Duration::from_micros(self.round_trip_us.into()))
     }
 
     pub(super) fn deadline(&self, config: &KeepaliveConfig) -> Option<Instant> {

@@ -184,6 +184,8 @@ pub struct Session {
 #[derive(Debug)]
 struct Link {
     capabilities: Capabilities,
+    /// Sends again of what was not acknowledged in time.
+    resent: u32,
     keepalive: Keepalive,
     pace: Pace,
 }
@@ -224,9 +226,9 @@ impl Session {
         }
     }
 
-    /// Sends again of what was not acknowledged in time, so far. Wraps.
+    /// Sends again, on this connection, of what was not acknowledged in time.
     pub fn resent(&self) -> u32 {
-        self.outbox.resent()
+        self.link.as_ref().map_or(0, |link| link.resent)
     }
 
     /// Whether nothing is queued, in flight, called or being handled.
@@ -247,6 +249,7 @@ impl Session {
         let stock = capabilities == Capabilities::NONE;
         self.link = Some(Link {
             capabilities,
+            resent: 0,
             keepalive: Keepalive::new(&self.config.keepalive, stock, now),
             pace: Pace::new(&self.config, capabilities, now),
         });
@@ -407,6 +410,8 @@ impl Session {
             link.pace.spend(&self.config.pace, now);
             return self.calls.transmit().map(whole);
         }
+        let resends = self.outbox.resends(self.config.window);
+        link.resent = link.resent.saturating_add(u32::from(resends));
         let (message, base) = self.outbox.transmit(
             &self.config,
             link.capabilities.zstd,
@@ -462,6 +467,11 @@ impl Session {
         // Whatever it answers, a copy of a call's answer and an orphan included: else the peer sends it for ever (L5).
         let owed = self.config.acknowledges && needs_ack(&reply);
         let owed = owed.then(|| Handling::of(reply.clone()));
+        if let Some(link) = &mut self.link
+            && let Some(after) = self.outbox.round_trip(parent, &self.config, now)
+        {
+            link.keepalive.acknowledged(after);
+        }
         let events = &mut self.events;
         if !self.outbox.settle(parent, &reply, &self.config, events, now) {
             // An orphan concerns nobody: late, or a copy.

@@ -35,10 +35,6 @@ pub(super) struct Outbox {
     in_flight: u32,
     /// Messages that wait behind a message of their own key.
     behind: u32,
-    /// Sends again of what was not acknowledged in time, so far.
-    resent: u32,
-    /// Microseconds from a send to its acknowledgement, the last time; 0 while there was none.
-    round_trip_us: u32,
 }
 
 impl Outbox {
@@ -54,13 +50,28 @@ impl Outbox {
         self.slots.len() - self.in_flight() + self.behind as usize
     }
 
-    pub(super) fn resent(&self) -> u32 {
-        self.resent
+    /// How long the message with this id has been under way. One that was sent again does not tell.
+    pub(super) fn round_trip(
+        &self,
+        id: &MessageId,
+        config: &SessionConfig,
+        now: Instant,
+    ) -> Option<Duration> {
+        let slot = self.slots.get(self.sent.get(id)?)?;
+        match (slot.state, slot.attempts) {
+            (State::Flight(again), 1) => {
+                Some(pause(config, 1).saturating_sub(again.saturating_duration_since(now)))
+            }
+            _ => None,
+        }
     }
 
-    /// The last time from a send to its acknowledgement. A message that was sent again does not tell.
-    pub(super) fn round_trip(&self) -> Option<Duration> {
-        (self.round_trip_us > 0).then(|| Duration::from_micros(self.round_trip_us.into()))
+    /// Whether the message that would be sent next was sent before and not acknowledged in time.
+    pub(super) fn resends(&self, window: usize) -> bool {
+        let next = self
+            .next_turn(window)
+            .and_then(|(_, place)| self.slots.get(&place));
+        next.is_some_and(|slot| slot.state == State::Due && slot.attempts > 0)
     }
 
     /// What is in each lane. Looks at every message: for when somebody asks.
@@ -190,7 +201,6 @@ impl Outbox {
                 self.expire(slot, events);
                 continue;
             }
-            self.resent = self.resent.wrapping_add(u32::from(slot.state == State::Due));
             stamp.fill(&mut slot.item.message, now);
             let base = slot
                 .item
@@ -230,11 +240,6 @@ impl Outbox {
         if reply.route.operation == Operation::Error {
             self.refuse(slot, reply, config, events, now);
         } else {
-            if let (State::Flight(again), 1) = (slot.state, slot.attempts) {
-                let left = again.saturating_duration_since(now);
-                let took = pause(config, 1).saturating_sub(left).as_micros();
-                self.round_trip_us = u32::try_from(took).unwrap_or(u32::MAX).max(1);
-            }
             self.deliver(slot, config, events, now);
         }
         true

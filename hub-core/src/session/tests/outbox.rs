@@ -498,3 +498,52 @@ fn a_full_outbox_of_many_keys_is_worked_through_quickly_and_leaves_nothing_behin
     assert_eq!((bench.outbox.in_flight(), bench.outbox.queued()), (0, 0));
     assert!(started.elapsed() < secs(20), "no operation may scan the slots");
 }
+
+#[test]
+fn who_asks_learns_how_far_the_peer_is_behind_in_each_lane() {
+    let mut bench = Bench::new();
+    bench.config.window = 1;
+    bench.send(acked("a", 1));
+    bench.wait(secs(1));
+    bench.send(acked("b", 1));
+    let sent = bench.drain();
+    bench.wait(secs(1));
+    // What takes the place of a message has been lacked for as long.
+    bench.send(acked("b", 2));
+    let lanes = bench.outbox.lanes(bench.now);
+    let own: Vec<_> = lanes.iter().filter(|lane| lane.oldest.is_some()).collect();
+    assert_eq!(own.len(), 1);
+    assert_eq!(
+        (own[0].queued, own[0].in_flight, own[0].oldest),
+        (1, 1, Some(secs(2)))
+    );
+
+    let way = |bench: &Bench, id| bench.outbox.round_trip(id, &bench.config, bench.now);
+    assert_eq!(way(&bench, &sent[0].header.id), Some(secs(1)));
+    bench.ack(&sent[0]);
+    assert_eq!(way(&bench, &sent[0].header.id), None);
+    let lanes = bench.outbox.lanes(bench.now);
+    assert_eq!(lanes.iter().filter_map(|lane| lane.oldest).max(), Some(secs(1)));
+
+    // A message that is sent again is known as such, and does not tell how long the way is.
+    assert!(!bench.outbox.resends(1));
+    let sent = bench.drain();
+    bench.wait(bench.config.resend);
+    assert!(bench.outbox.resends(1));
+    assert_eq!(bench.drain().len(), 1);
+    assert_eq!(way(&bench, &sent[0].header.id), None);
+    bench.ack(&sent[0]);
+
+    bench.send(acked("c", 1));
+    let sent = bench.drain();
+    bench.refuse(&sent[0]);
+    assert_eq!(
+        bench
+            .outbox
+            .lanes(bench.now)
+            .iter()
+            .map(|lane| lane.refused)
+            .sum::<usize>(),
+        1
+    );
+}
