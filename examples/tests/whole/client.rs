@@ -34,6 +34,11 @@ impl Api {
         self.get(path).await.ok(path)
     }
 
+    /// Reads what is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.get(path).await.body.as_str().unwrap().to_owned()
+    }
+
     /// The names in a collection.
     pub(crate) async fn names(&self, path: &str) -> Vec<String> {
         names(&self.read(path).await)
