@@ -21,7 +21,13 @@ pub struct CloudHubConfig {
     pub retry_after_seconds: u32,
     /// How long a session is kept after its connection is gone. A node that returns in time is sent only what it lacks.
     pub linger: Duration,
-    /// How long nodes may take to hear that the hub stops.
+    /// How long a hub that stops still takes nodes, while it is no longer ready: until load balancers know.
+    pub drain_notice: Duration,
+    /// How many nodes a second a hub that stops sends away, so that they do not fall on the others all at once.
+    pub drain_pace: u32,
+    /// The longest time over which nodes are sent away, whatever the pace.
+    pub drain_spread: Duration,
+    /// How long nodes may take to hear that the hub stops, after the last was told.
     pub drain: Duration,
     /// The limits of each session and its driver.
     pub driver: DriverConfig,
@@ -49,6 +55,9 @@ impl Default for CloudHubConfig {
             handshakes_max: 256,
             retry_after_seconds: 30,
             linger: Duration::from_secs(60),
+            drain_notice: Duration::ZERO,
+            drain_pace: 500,
+            drain_spread: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             driver: DriverConfig::new(SessionConfig::cloud()),
             service: ServiceConfig::default(),

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
@@ -26,6 +26,7 @@ use crate::downstream::{Account, Client, Downstream, Inbox};
 use crate::error::{ConfigError, ServeError};
 use crate::metrics::HubMetrics;
 use crate::policy;
+use crate::readiness::Readiness;
 use crate::records::{MemoryRecords, SyncRecords};
 use crate::sessions::{ConnectedNode, HubEvent, NodeReport, Sessions};
 use crate::upstream::{self, Upstream};
@@ -41,6 +42,7 @@ pub struct CloudHub {
     complaints: Arc<Complaints>,
     records: Arc<dyn SyncRecords>,
     account: Account,
+    readiness: watch::Sender<Readiness>,
     /// Taken by the one that serves.
     inbox: Arc<Mutex<Option<Inbox>>>,
     routes: Router,
@@ -81,6 +83,12 @@ impl CloudHub {
             downstream.clone(),
             account.clone(),
         );
+        let readiness = watch::Sender::default();
+        let inbox = Inbox {
+            commands,
+            acked,
+            readiness: readiness.clone(),
+        };
         Ok(Self {
             config,
             cluster: Arc::new(cluster),
@@ -90,7 +98,8 @@ impl CloudHub {
             complaints,
             records: Arc::new(MemoryRecords::default()),
             account,
-            inbox: Arc::new(Mutex::new(Some(Inbox { commands, acked }))),
+            readiness,
+            inbox: Arc::new(Mutex::new(Some(inbox))),
             routes: Router::new(),
             wrap: None,
         })
@@ -158,6 +167,11 @@ impl CloudHub {
     /// What happens to the nodes from now on.
     pub fn events(&self) -> broadcast::Receiver<HubEvent> {
         self.sessions.events()
+    }
+
+    /// Whether nodes should come to this instance: for `/readyz`.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
     }
 
     /// Makes the hub's numbers visible.
@@ -247,6 +261,11 @@ impl CloudHub {
                 Some(ServeError::Listener { transport, source })
             }
         };
+        self.readiness.send_replace(Readiness::Draining);
+        if failed.is_none() {
+            // While load balancers do not know, who is sent here by them is still served.
+            tokio::time::sleep(self.config.drain_notice).await;
+        }
         // First nobody new, then a word to everybody who is here.
         drop(accepting);
         self.sessions.drain().await;
@@ -271,7 +290,8 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Stops when `signal` is done: accepts nobody more, tells every node, and waits for them for a bounded time.
+    /// Stops when `signal` is done: is [no longer ready](CloudHub::readiness), after a while accepts nobody more, sends the nodes away
+    /// one after the other, and waits for them for a bounded time.
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output: Send> + Send + 'static) -> Self {
         self.stop = Box::pin(async move {
             signal.await;

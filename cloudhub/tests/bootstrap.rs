@@ -167,7 +167,7 @@ impl World {
         let key = config.ca.load().unwrap().unwrap().key.secret_der().to_vec();
         let pki = PkiConfig {
             nodes: Some(Arc::new(OneNode)),
-            legacy_certificates: false,
+            ..PkiConfig::default()
         };
         let service = PkiService::new(authority.clone(), pki);
         // Only its names are looked at: TLS has verified it.

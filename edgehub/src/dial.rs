@@ -129,6 +129,34 @@ impl DialPlan {
 
     /// The connection is gone.
     pub fn lost(&mut self, now: Instant) {
+        self.end_life(now);
+        let random = self.draw();
+        let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
+        self.at = now + self.config.backoff.pause(rounds, random);
+        self.failures = self.failures.saturating_add(1);
+        self.begin_round();
+    }
+
+    /// The cloud ended the connection because it stops. Where the plan is not in trouble the next dial is due at once, within the
+    /// shortest pause so that a fleet does not come in one instant, and the target that stops comes last.
+    pub fn sent_away(&mut self, now: Instant) {
+        self.end_life(now);
+        let random = self.draw();
+        // Once in each long life. A cloud that takes a node and sends it away again and again is left alone like any other.
+        let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
+        self.at = now
+            + match self.failures {
+                0 => self.config.backoff.first.mul_f64(share(random)),
+                _ => self.config.backoff.pause(rounds, random),
+            };
+        self.failures = self.failures.saturating_add(1);
+        let stops = self.good.take();
+        self.begin_round();
+        self.round.sort_by_key(|target| Some(*target) == stops);
+    }
+
+    /// A long connection makes the pauses short again.
+    fn end_life(&mut self, now: Instant) {
         let lived = self
             .since
             .take()
@@ -136,11 +164,6 @@ impl DialPlan {
         if lived.is_some_and(|lived| lived > self.config.backoff.max) {
             self.failures = 0;
         }
-        let random = self.draw();
-        let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
-        self.at = now + self.config.backoff.pause(rounds, random);
-        self.failures = self.failures.saturating_add(1);
-        self.begin_round();
     }
 
     /// The connection stands, but the cloud says nothing on it: this target is as good as one that refuses.
@@ -256,6 +279,27 @@ mod tests {
             let pause = plan.next().1.saturating_duration_since(lost).as_millis();
             assert!((shortest..=longest).contains(&pause), "{pause} after {lived} s");
         }
+    }
+
+    #[test]
+    fn a_cloud_that_stops_is_left_at_once_for_another_but_not_again_and_again() {
+        let now = Instant::now();
+        let mut plan = plan(3, now);
+        plan.connected(now);
+        plan.sent_away(now);
+        let (target, at) = plan.next();
+        assert_eq!((target, at <= now + CONFIG.backoff.first), (1, true));
+        plan.connected(at);
+        for _ in 0..12 {
+            plan.sent_away(now);
+            plan.connected(now);
+        }
+        assert!(plan.next().1 >= now + Duration::from_secs(4));
+        let mut order = DialPlan::new(3, CONFIG, 7, now);
+        order.connected(now);
+        order.sent_away(now);
+        let dials = failures(&mut order, Failure::Link, 3, now);
+        assert_eq!(dials.iter().map(|d| d.0).collect::<Vec<_>>(), [1, 2, 0]);
     }
 
     #[test]

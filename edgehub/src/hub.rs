@@ -322,7 +322,9 @@ async fn connect(
             }
             board.replaced();
         };
-        if lived {
+        if lived && board.connections().borrow().sent_away {
+            plan.sent_away(Instant::now());
+        } else if lived {
             plan.lost(Instant::now());
         } else {
             plan.useless(Instant::now());

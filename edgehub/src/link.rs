@@ -53,6 +53,8 @@ pub(crate) struct Connections {
     pub(crate) attached: u64,
     /// What the newest and its peer can do, while it lives.
     pub(crate) current: Option<Capabilities>,
+    /// Whether the cloud ended the last one because it stops: another instance may be there.
+    pub(crate) sent_away: bool,
 }
 
 /// Where the driver's notices are pinned up for everybody else.
@@ -177,6 +179,7 @@ impl Observer for Board {
                 self.connections.send_modify(|c| {
                     c.attached += 1;
                     c.current = Some(peer.capabilities);
+                    c.sent_away = false;
                 });
                 tracing::info!(
                     transport = peer.transport,
@@ -192,13 +195,19 @@ impl Observer for Board {
                 });
             }
             Notice::Detached(reason) => {
-                self.connections.send_modify(|c| c.current = None);
+                self.connections.send_modify(|c| {
+                    c.current = None;
+                    c.sent_away = matches!(reason, DetachReason::Closed(CloseReason::Shutdown));
+                });
                 if matches!(reason, DetachReason::Superseded) || self.replacing.load(Ordering::SeqCst) {
                     tracing::debug!(%reason, "the old connection is gone");
                     return;
                 }
                 match reason {
                     DetachReason::Stopped(_) => tracing::info!("disconnected from the cloud"),
+                    DetachReason::Closed(CloseReason::Shutdown) => {
+                        tracing::info!("this instance of the cloud stops; looking for another");
+                    }
                     DetachReason::Closed(CloseReason::Superseded) => tracing::warn!(
                         "another connection of this node took over; if it is not this program's, two machines use one node name"
                     ),

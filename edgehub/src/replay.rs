@@ -22,7 +22,9 @@ use crate::link::Connections;
 pub(crate) async fn run(shared: &Shared) {
     let mut connection = 0;
     loop {
-        let Connections { attached, current } = shared.board.attached(connection + 1).await;
+        let Connections {
+            attached, current, ..
+        } = shared.board.attached(connection + 1).await;
         connection = attached;
         tokio::select! {
             () = shared.board.gone(attached) => {}

@@ -184,6 +184,9 @@ impl Cloud {
             node_limit: module.node_limit,
             ..CloudHubConfig::default()
         };
+        if !standalone.enable {
+            hub_config.drain_notice = DRAIN_NOTICE;
+        }
         if module.write_timeout > 0 {
             hub_config.driver.write_deadline = Duration::from_secs(module.write_timeout);
         }
@@ -285,21 +288,24 @@ impl Cloud {
 
     /// Runs until told to stop; then nodes are told, and what is under way may end.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
-        let (asked, sampled) = (self.hub.clone(), self.hub.clone());
+        let readiness = self.hub.readiness();
+        let (asked, stop) = (stop, CancellationToken::new());
+        let (nodes, sampled) = (self.hub.clone(), self.hub.clone());
         let hub = {
-            let stop = stop.clone();
+            // `/readyz` and the metrics tell of the drain until it is done.
+            let done = stop.clone().drop_guard();
             let serving = self.hub.serve(self.listeners);
             async move {
-                serving
-                    .with_graceful_shutdown(stop.cancelled_owned())
-                    .await
-                    .map_err(|e| e.to_string())
+                let served = serving.with_graceful_shutdown(asked.cancelled_owned()).await;
+                drop(done);
+                served.map_err(|e| e.to_string())
             }
         };
         let pki = {
             let (stop, authority) = (stop.clone(), self.authority.clone());
             let pki = PkiConfig {
                 nodes: Some(Arc::new(ClusterNodes::new(self.cluster))),
+                readiness: Some(readiness),
                 ..PkiConfig::default()
             };
             async move {
@@ -329,7 +335,7 @@ impl Cloud {
             }
         };
         let admin = {
-            let (stop, hub) = (stop.clone(), asked);
+            let (stop, hub) = (stop.clone(), nodes);
             async move {
                 if let Some(socket) = self.admin {
                     let handler = Arc::new(move |path| admin::answer_nodes(hub.clone(), path).boxed());
@@ -429,6 +435,9 @@ async fn admin_socket(path: &Path) -> Option<AdminSocket> {
 fn busy(address: impl std::fmt::Display, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}; is another program there?")
 }
+
+/// Twice the period of the readiness probe in the manifests: then nobody new is sent here.
+const DRAIN_NOTICE: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {

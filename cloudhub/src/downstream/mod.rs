@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use hub_core::catch_up::{Complete, ScopeText};
 use hub_core::handle::{Batch, SendError, SessionHandle};
@@ -64,6 +64,7 @@ use stock::Stock;
 use crate::cluster::{Cluster, ClusterEvent};
 use crate::config::DownstreamConfig;
 use crate::metrics::HubMetrics;
+use crate::readiness::Readiness;
 use crate::records::SyncRecords;
 use crate::sessions::{SessionId, Sessions};
 
@@ -74,6 +75,7 @@ pub(crate) struct Downstream {
     sessions: Arc<Sessions>,
     metrics: Arc<HubMetrics>,
     commands: mpsc::Receiver<Command>,
+    readiness: watch::Sender<Readiness>,
     records: Arc<dyn SyncRecords>,
     acked: mpsc::UnboundedReceiver<Acked>,
     /// What the records are asked, and the cluster about them.
@@ -162,6 +164,8 @@ struct Fed {
 pub(crate) struct Inbox {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) acked: mpsc::UnboundedReceiver<Acked>,
+    /// Where it is told that the cluster is known.
+    pub(crate) readiness: watch::Sender<Readiness>,
 }
 
 impl Downstream {
@@ -171,7 +175,11 @@ impl Downstream {
         sessions: Arc<Sessions>,
         metrics: Arc<HubMetrics>,
         records: Arc<dyn SyncRecords>,
-        Inbox { commands, acked }: Inbox,
+        Inbox {
+            commands,
+            acked,
+            readiness,
+        }: Inbox,
     ) -> Self {
         let known_kinds = KnownKinds::new(config.policy);
         let own = BASE.len() + known_kinds.len();
@@ -186,6 +194,7 @@ impl Downstream {
             sessions,
             metrics,
             commands,
+            readiness,
             records,
             acked,
             recalling: FuturesUnordered::new(),
@@ -583,6 +592,13 @@ impl Downstream {
     fn settled(&mut self, scope: ScopeId) {
         let is_base = self.is_for_all(scope);
         if is_base && self.is_base_known() {
+            self.readiness.send_if_modified(|readiness| {
+                let starting = *readiness == Readiness::Starting;
+                if starting {
+                    *readiness = Readiness::Ready;
+                }
+                starting
+            });
             for question in std::mem::take(&mut self.questions) {
                 self.command(question);
             }

@@ -13,11 +13,13 @@ use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hub_core::node::{NODES_GROUP, NodeId};
 use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::authority::Authority;
 use super::sign::{Approved, RequestError, Usage, one};
+use crate::readiness::Readiness;
 
 /// Says whether the cluster has a node, for `GET /node/{name}`.
 pub trait NodeLookup: Send + Sync {
@@ -30,6 +32,8 @@ pub trait NodeLookup: Send + Sync {
 pub struct PkiConfig {
     /// Answers `GET /node/{name}` to anybody; 404 without it. `keadm` asks it before it joins.
     pub nodes: Option<Arc<dyn NodeLookup>>,
+    /// Answers `GET /readyz`: 200 while nodes should come here, 503 and why otherwise. Always 200 without it.
+    pub readiness: Option<watch::Receiver<Readiness>>,
     /// Lets certificates of KubeEdge up to v1.17 (O `KubeEdge`, CN `kubeedge.io`) renew. They name no node, so whoever has one
     /// gets the certificate of any node: for the time of a migration only.
     pub legacy_certificates: bool,
@@ -83,7 +87,14 @@ impl PkiService {
                 Ok(()) => self.sign(request, body).await,
                 Err(response) => *response,
             },
-            "/healthz" | "/readyz" => text(StatusCode::OK, "ok"),
+            "/healthz" => text(StatusCode::OK, "ok"),
+            "/readyz" => {
+                let readiness = self.config.readiness.as_ref();
+                match readiness.map_or(Readiness::Ready, |readiness| *readiness.borrow()) {
+                    Readiness::Ready => text(StatusCode::OK, "ok"),
+                    not_yet => text(StatusCode::SERVICE_UNAVAILABLE, not_yet.to_string()),
+                }
+            }
             path => match path
                 .strip_prefix("/node/")
                 .filter(|_| request.method == Method::GET)
@@ -198,6 +209,10 @@ impl std::fmt::Debug for PkiConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PkiConfig")
             .field("nodes", &self.nodes.is_some())
+            .field(
+                "readiness",
+                &self.readiness.as_ref().map(|readiness| *readiness.borrow()),
+            )
             .field("legacy_certificates", &self.legacy_certificates)
             .finish()
     }

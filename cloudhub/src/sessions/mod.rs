@@ -166,18 +166,34 @@ impl Sessions {
         }
     }
 
-    /// Tells all nodes that the hub stops, and waits for them for a bounded time.
+    /// Sends all nodes to another hub, one after the other, and waits for them for a bounded time.
     pub(crate) async fn drain(&self) {
-        let all = self.table().all();
+        let mut all = self.table().all();
+        // In no order, so that those who came together go apart.
+        all.sort_by_cached_key(|_| rand_seed());
+        let spread = all.len() as f64 / f64::from(self.config.drain_pace.max(1));
+        let spread = Duration::from_secs_f64(spread).min(self.config.drain_spread);
+        let step = spread / u32::try_from(all.len().max(1)).unwrap_or(u32::MAX);
         let stops = all
             .into_iter()
-            .map(|(_, handle, _)| async move { handle.stop(CloseReason::Shutdown).await });
+            .zip(0_u32..)
+            .map(|((_, handle, _), turn)| async move {
+                tokio::time::sleep(step * turn).await;
+                handle.stop(CloseReason::Shutdown).await;
+            });
         self.drivers.close();
         let drained = async {
             futures::future::join_all(stops).await;
+            // Who was let in at the last moment.
+            let late = self.table().all();
+            let late = late
+                .iter()
+                .map(|(_, handle, _)| handle.stop(CloseReason::Shutdown));
+            futures::future::join_all(late).await;
             self.drivers.wait().await;
         };
-        if tokio::time::timeout(self.config.drain, drained).await.is_err() {
+        let bound = spread + self.config.drain;
+        if tokio::time::timeout(bound, drained).await.is_err() {
             tracing::warn!("some nodes did not take their goodbye in time");
         }
     }
