@@ -42,6 +42,10 @@ pub struct CloudHubConfig {
     /// The address of this instance, written into the annotation `cloudcore` of a node that registers or connects, as KubeEdge does
     /// for its router. None writes nothing.
     pub instance_address: Option<Arc<str>>,
+    /// What tells this hub from others that serve the same cluster; no two at once may have the same. It is written into the annotation
+    /// [`CONNECTION`](crate::CONNECTION) of each node that connects, so that the newest connection wins over all of them. None where this
+    /// hub is the only one.
+    pub instance: Option<Arc<str>>,
     /// The certificate of the cluster's own authority, PEM, for nodes that ask for it. None looks for the ConfigMap
     /// `kube-root-ca.crt` in the cluster.
     pub cluster_ca: Option<Arc<str>>,
@@ -65,6 +69,7 @@ impl Default for CloudHubConfig {
             downstream: DownstreamConfig::default(),
             authorization: AuthorizationConfig::default(),
             instance_address: None,
+            instance: None,
             cluster_ca: None,
         }
     }
@@ -89,6 +94,9 @@ pub struct DownstreamConfig {
     pub dependency_wait: Duration,
     /// How long the sync records of a stock edge may take to be read. After this it is sent everything, and they are read again.
     pub recall_wait: Duration,
+    /// Where several hubs serve the cluster: how long after a stock edge came its records are read once more, as what the hub that had it
+    /// before wrote last may not have been known here.
+    pub recall_again: Duration,
     /// How long a stock edge waits for an object that it never had, until it is on record that it is sent.
     pub intent_wait: Duration,
     /// How long a returning stock edge keeps pods, ConfigMaps and Secrets that it needs no more, as a watch may still ask for them.
@@ -115,6 +123,7 @@ impl Default for DownstreamConfig {
             sync_wait: Duration::from_secs(10),
             dependency_wait: Duration::from_millis(500),
             recall_wait: Duration::from_secs(10),
+            recall_again: Duration::from_secs(5),
             intent_wait: Duration::from_secs(2),
             surplus_wait: Duration::from_secs(30),
             full_pause: Duration::from_millis(500),

@@ -208,8 +208,9 @@ impl CloudHub {
             authorizer: authorizer.clone(),
             config: self.config.clone(),
         });
-        let _marking = self.config.instance_address.clone().map(|address| {
-            let marking = upstream::mark_instance(upstream.clone(), address, self.sessions.events());
+        let is_marked = self.config.instance_address.is_some() || self.config.instance.is_some();
+        let _marking = is_marked.then(|| {
+            let marking = upstream::mark_nodes(upstream.clone(), self.sessions.events());
             AbortOnDropHandle::new(tokio::spawn(marking))
         });
         let routes = self.routes.clone().merge(upstream::routes(&upstream));

@@ -22,4 +22,4 @@ pub use config::{AuthorizationConfig, CloudHubConfig, DownstreamConfig};
 pub use error::{ConfigError, ServeError};
 pub use hub::{CloudHub, Serve};
 pub use readiness::Readiness;
-pub use sessions::{ConnectedNode, HubEvent, NodeReport, Trouble};
+pub use sessions::{CONNECTION, ConnectedNode, HubEvent, NodeReport, Trouble};

@@ -19,6 +19,7 @@ use cloudhub::{CloudHub, CloudHubConfig};
 use futures::FutureExt;
 use hub_core::clock::SystemClock;
 use hub_core::credentials::{CredentialFiles, certificate_pem};
+use hub_core::message::MessageId;
 use hub_core::node::NodeId;
 use hub_core::session::KeepaliveConfig;
 use hub_core::transport::{
@@ -186,6 +187,7 @@ impl Cloud {
         };
         if !standalone.enable {
             hub_config.drain_notice = DRAIN_NOTICE;
+            hub_config.instance = Some(instance().into());
         }
         if module.write_timeout > 0 {
             hub_config.driver.write_deadline = Duration::from_secs(module.write_timeout);
@@ -434,6 +436,14 @@ async fn admin_socket(path: &Path) -> Option<AdminSocket> {
 
 fn busy(address: impl std::fmt::Display, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}; is another program there?")
+}
+
+/// A name for this process that no other has, and by which people find it.
+fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let random = MessageId::random().to_string();
+    let random = random.split('-').next().unwrap_or_default();
+    format!("{}-{random}", host.trim())
 }
 
 /// Twice the period of the readiness probe in the manifests: then nobody new is sent here.

@@ -66,7 +66,7 @@ use crate::config::DownstreamConfig;
 use crate::metrics::HubMetrics;
 use crate::readiness::Readiness;
 use crate::records::SyncRecords;
-use crate::sessions::{SessionId, Sessions};
+use crate::sessions::{CONNECTION, SessionId, Sessions};
 
 /// See the [module](self).
 pub(crate) struct Downstream {
@@ -382,6 +382,10 @@ impl Downstream {
             }
         }
         self.recall(&id);
+        if self.sessions.is_shared() && !resume {
+            let again = Instant::now() + self.config.recall_again;
+            self.timers.insert((again, Timer::Recall(id.clone())));
+        }
         self.ready.insert(id);
     }
 
@@ -514,6 +518,7 @@ impl Downstream {
         match event {
             Some(ClusterEvent::Applied { object, .. }) => {
                 self.scopes.saw(scope, &object.key);
+                self.look_for_mark(&object);
                 let effects = self.index.apply(scope, object);
                 self.mark(effects);
             }
@@ -573,6 +578,21 @@ impl Downstream {
         }
     }
 
+    /// Where several hubs serve the cluster, a Node tells which of them has its newest connection.
+    fn look_for_mark(&self, object: &Object) {
+        if !self.sessions.is_shared() || kind(&object.key) != Kind::Node {
+            return;
+        }
+        let node = NodeId::new(&object.key.name).ok();
+        let Some(node) = node.filter(|node| self.nodes.contains_key(node)) else {
+            return;
+        };
+        let body: serde_json::Value = serde_json::from_slice(&object.body).unwrap_or_default();
+        if let Some(mark) = body["metadata"]["annotations"][CONNECTION].as_str() {
+            self.sessions.shown(&node, mark);
+        }
+    }
+
     fn removed(&mut self, scope: ScopeId, key: &ObjectKey, last: Option<Object>) {
         let effects = self.index.remove(scope, key, last);
         self.mark(effects);
@@ -584,7 +604,7 @@ impl Downstream {
             self.forget(&node);
             self.away.remove(&node);
             self.sessions.end(&node, CloseReason::NodeDeleted);
-            self.records.forget_node(&node);
+            self.vanished(node);
         }
     }
 

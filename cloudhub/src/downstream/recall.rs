@@ -27,6 +27,8 @@ pub(super) enum Recalled {
     Records(NodeId, SessionId, Result<Vec<SyncRecord>, RecordsError>),
     /// Which of a node's objects are gone, and whether the cluster answered for all of them.
     Checked(NodeId, SessionId, Vec<Recorded>, bool),
+    /// A node that seemed to be gone, and whether it is.
+    Vanished(NodeId, bool),
     /// The nodes that have records.
     Nodes(Result<Vec<NodeId>, RecordsError>),
 }
@@ -86,9 +88,14 @@ impl Downstream {
                 for node in nodes {
                     let key = ObjectKey::new(super::nodes(), None, node.as_str());
                     if self.index.get(&key).is_none() && !self.nodes.contains_key(&node) {
-                        tracing::info!(%node, "the node is gone: its sync records are removed");
-                        self.records.forget_node(&node);
+                        self.vanished(node);
                     }
+                }
+            }
+            Recalled::Vanished(node, gone) => {
+                if gone && !self.nodes.contains_key(&node) {
+                    tracing::info!(%node, "the node is gone: its sync records are removed");
+                    self.records.forget_node(&node);
                 }
             }
             Recalled::Nodes(Err(error)) => {
@@ -112,7 +119,8 @@ impl Downstream {
             return;
         };
         let mut wanted = self.index.wanted(id);
-        if std::mem::replace(&mut node.live, true) {
+        // With several hubs the records are read twice, and compared as a whole each time.
+        if std::mem::replace(&mut node.live, true) && !self.sessions.is_shared() {
             // The records came late: all that it needs was sent. What it should not hold is still to be found.
             let needed = |record: &SyncRecord| {
                 wanted
@@ -244,6 +252,19 @@ impl Downstream {
             let nodes = nodes.map(|nodes| Recalled::Nodes(nodes.map(|nodes| nodes.into_iter().collect())));
             self.recalling.push(nodes.boxed());
         }
+    }
+
+    /// Forgets the records of a node that is gone. Where several hubs serve the cluster the node may have come again to another, which
+    /// keeps its records, before this one hears that it is gone: then the cluster has the last word. All hubs do the same, and it
+    /// does no harm to do it twice.
+    pub(super) fn vanished(&mut self, node: NodeId) {
+        if !self.sessions.is_shared() {
+            return self.records.forget_node(&node);
+        }
+        let key = ObjectKey::new(super::nodes(), None, node.as_str());
+        let get = self.cluster.get(key);
+        let asked = async move { Recalled::Vanished(node, matches!(get.await, Ok(None))) };
+        self.recalling.push(asked.boxed());
     }
 
     /// Waits for a bounded time until a crash cannot forget these. False when they are not written in that time.

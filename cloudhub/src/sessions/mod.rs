@@ -115,6 +115,13 @@ impl Sessions {
         handler: &Arc<Handler>,
     ) {
         let node = place.admission.node.clone();
+        // A stock edge may have been elsewhere since, and says nothing of it: a session that lasted would not compare it anew.
+        if self.is_shared() && !transport.peer().capabilities.resume {
+            let retired = self.table().retire(&place.admission);
+            if let Some((node, session, handle)) = retired {
+                self.over(node, session, handle, CloseReason::Superseded);
+            }
+        }
         let make = |session| {
             let observer = Arc::new(Watcher {
                 node: node.clone(),
@@ -151,6 +158,26 @@ impl Sessions {
         let taken = self.table().remove(node);
         if let Some((node, session, handle)) = taken {
             self.over(node, session, handle, reason);
+        }
+    }
+
+    /// Whether other hubs serve the same cluster.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.config.instance.is_some()
+    }
+
+    /// What the cluster is to be told of a node's connection.
+    pub(crate) fn mark(&self, node: &NodeId) -> Option<Arc<str>> {
+        self.table().marked(node)
+    }
+
+    /// The cluster shows which connection of a node is the newest. Where that is another hub's, the session here is over: nothing that
+    /// is queued in it can do harm, and nothing can be asked of the node through it.
+    pub(crate) fn shown(&self, node: &NodeId, mark: &str) {
+        let taken = self.table().shown(node, mark);
+        if let Some((node, session, handle)) = taken {
+            tracing::info!(%node, mark, "the node is connected to another instance");
+            self.over(node, session, handle, CloseReason::Superseded);
         }
     }
 
@@ -244,6 +271,14 @@ impl Sessions {
         self.events.subscribe()
     }
 
+    /// Ends this session of a node, if it still has it.
+    fn finish(&self, node: &NodeId, session: SessionId) {
+        let taken = self.table().remove_session(node, session);
+        if let Some((node, session, handle)) = taken {
+            self.over(node, session, handle, CloseReason::Shutdown);
+        }
+    }
+
     fn over(&self, node: NodeId, session: SessionId, handle: SessionHandle, reason: CloseReason) {
         self.count();
         let downstream = self.downstream.clone();
@@ -306,7 +341,14 @@ impl Observer for Watcher {
         match notice {
             Notice::Attached(peer) => {
                 self.is_stock.store(!peer.capabilities.resume, Ordering::Relaxed);
-                let duplicate = sessions.table().attached(node, self.session, peer);
+                let duplicate = {
+                    let mut table = sessions.table();
+                    if let Some(instance) = &sessions.config.instance {
+                        let mark = format!("{instance}/{:x}", rand_seed());
+                        table.mark(node, self.session, mark.into());
+                    }
+                    table.attached(node, self.session, peer)
+                };
                 if let Some(duplicate) = duplicate {
                     sessions.metrics.duplicates.inc();
                     if duplicate.first {
@@ -355,6 +397,9 @@ impl Observer for Watcher {
                     sessions.count();
                     let _ = sessions.events.send(HubEvent::Disconnected(node.clone()));
                 }
+                if sessions.is_shared() && self.is_stock.load(Ordering::Relaxed) {
+                    sessions.finish(node, self.session);
+                }
             }
             Notice::Refused(key, reason) => {
                 sessions.metrics.refused.inc();
@@ -388,6 +433,8 @@ fn rand_seed() -> u64 {
 
 /// How long a session may take to say how it is doing: it waits for nothing.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// The annotation of a Node that names its newest connection, where several hubs serve the cluster: `<instance>/<random>`.
+pub const CONNECTION: &str = "edge-tunnel/connection";
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
 

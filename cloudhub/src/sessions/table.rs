@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hub_core::handle::SessionHandle;
@@ -47,6 +48,15 @@ struct Entry<H> {
     state: State,
     /// The last thing that went wrong. Boxed: with most nodes nothing does.
     trouble: Option<Box<Trouble>>,
+    mark: Option<Mark>,
+}
+
+/// What the cluster is told of a node's newest connection, where several hubs serve it.
+#[derive(Debug)]
+struct Mark {
+    text: Arc<str>,
+    /// Whether the cluster showed it: only marks after it are newer.
+    seen: bool,
 }
 
 #[derive(Debug)]
@@ -160,6 +170,7 @@ impl<H: Clone> Table<H> {
                 newest: connection,
                 state,
                 trouble: None,
+                mark: None,
             },
         );
         Some((session, handle, true))
@@ -206,6 +217,39 @@ impl<H: Clone> Table<H> {
         duplicate
     }
 
+    /// The session's connection is told to the cluster under this mark.
+    pub(crate) fn mark(&mut self, node: &NodeId, session: SessionId, text: Arc<str>) {
+        if let Some(entry) = self.entries.get_mut(node).filter(|e| e.session == session) {
+            entry.mark = Some(Mark { text, seen: false });
+        }
+    }
+
+    /// The mark of a node that is connected.
+    pub(crate) fn marked(&self, node: &NodeId) -> Option<Arc<str>> {
+        let entry = self.entries.get(node);
+        let entry = entry.filter(|entry| matches!(entry.state, State::Connected(_)))?;
+        entry.mark.as_ref().map(|mark| mark.text.clone())
+    }
+
+    /// The cluster shows this mark of a node. Takes the session out when it is a newer one, of another hub. The cluster shows marks in
+    /// the order in which they were written, late perhaps, so what comes before our own is older.
+    pub(crate) fn shown(&mut self, node: &NodeId, text: &str) -> Option<Taken<H>> {
+        let mark = self.entries.get_mut(node)?.mark.as_mut()?;
+        if *mark.text == *text {
+            mark.seen = true;
+            return None;
+        }
+        mark.seen.then(|| self.remove(node)).flatten()
+    }
+
+    /// Takes a node's session out before a newer connection gets a new one.
+    pub(crate) fn retire(&mut self, admission: &Admission) -> Option<Taken<H>> {
+        let entry = self.entries.get(&admission.node)?;
+        (entry.newest < admission.connection)
+            .then(|| self.remove(&admission.node))
+            .flatten()
+    }
+
     /// The session says that its connection is gone. What a session says that has a successor is ignored.
     pub(crate) fn detached(&mut self, node: &NodeId, session: SessionId, now: Instant) -> bool {
         match self.entries.get_mut(node) {
@@ -242,6 +286,12 @@ impl<H: Clone> Table<H> {
         self.entries
             .remove(node)
             .map(|entry| (node.clone(), entry.session, entry.handle))
+    }
+
+    /// The same, of this session only.
+    pub(crate) fn remove_session(&mut self, node: &NodeId, session: SessionId) -> Option<Taken<H>> {
+        self.entries.get(node).filter(|entry| entry.session == session)?;
+        self.remove(node)
     }
 
     /// The handle of a node's session.

@@ -25,7 +25,7 @@ use crate::downstream::Client;
 use crate::sessions::Sessions;
 
 pub(crate) use answer::failed;
-pub(crate) use node::mark_instance;
+pub(crate) use node::mark_nodes;
 
 /// What the handlers work with.
 pub(crate) struct Upstream {
