@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use cloudhub::Readiness;
 use cloudhub::cluster::{Cluster, ClusterError, ClusterEvent, EmbeddedCluster, EmbeddedConfig};
 use cloudhub::pki::{
     Authority, AuthorityConfig, AuthorityError, ClusterNodes, PkiConfig, PkiServer, ServeConfig,
@@ -437,8 +438,10 @@ async fn a_server_certificate_near_its_end_is_made_anew_and_no_connection_drops(
     let authority = Arc::new(authority.unwrap());
     let tunnel: TlsServer = authority.tunnel_tls(TlsVersions::From12).unwrap();
     let before = tunnel.config();
+    let (tell, readiness) = tokio::sync::watch::channel(Readiness::Starting);
     let pki = PkiConfig {
         nodes: Some(Arc::new(ClusterNodes::new(Arc::new(world.cluster.clone())))),
+        readiness: Some(readiness),
         ..PkiConfig::default()
     };
     let server = PkiServer::new(authority.clone(), pki, ServeConfig::default()).unwrap();
@@ -447,6 +450,15 @@ async fn a_server_certificate_near_its_end_is_made_anew_and_no_connection_drops(
     let serving = tokio::spawn(server.serve(listener, CancellationToken::new()));
     let mut standing = Client::connect(authority.certificate(), address).await;
     assert!(standing.get("/node/edge-1").await.ends_with("Node found"));
+    for (readiness, code) in [
+        (Readiness::Starting, "503"),
+        (Readiness::Ready, "200"),
+        (Readiness::Draining, "503"),
+    ] {
+        tell.send_replace(readiness);
+        assert!(standing.get("/readyz").await.contains(code), "{readiness}");
+        assert!(standing.get("/healthz").await.contains("200"));
+    }
     let old = standing.leaf();
 
     let keeping = {

@@ -54,6 +54,26 @@ fn an_older_connection_that_comes_later_is_turned_away() {
 }
 
 #[test]
+fn only_a_mark_that_the_cluster_shows_after_our_own_is_newer() {
+    let (mut table, now) = (Table::new(9), Instant::now());
+    let session = connect(&mut table, &node(1), now).unwrap();
+    table.mark(&node(1), session, "a/1".into());
+    table.attached(&node(1), session, &peer(1, 1));
+    assert_eq!(table.marked(&node(1)).as_deref(), Some("a/1"));
+    // From before it came here, told late; and its own of an older connection.
+    for old in ["b/1", "a/0"] {
+        assert!(table.shown(&node(1), old).is_none());
+    }
+    assert!(table.shown(&node(1), "a/1").is_none());
+    // It connects anew here: what is told next may be older than that.
+    table.mark(&node(1), session, "a/2".into());
+    assert!(table.shown(&node(1), "b/2").is_none());
+    assert!(table.shown(&node(1), "a/2").is_none());
+    assert!(table.shown(&node(1), "b/3").is_some());
+    assert_eq!(table.marked(&node(1)), None);
+}
+
+#[test]
 fn two_living_holders_of_one_name_are_noticed_once_they_take_turns() {
     let (mut table, now) = (Table::new(9), Instant::now());
     let session = connect(&mut table, &node(1), now).unwrap();

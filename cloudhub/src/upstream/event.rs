@@ -42,7 +42,9 @@ pub(super) async fn handle(upstream: Arc<Upstream>, request: Request) -> Result<
         api.with_body("application/json", event)
     };
     let response = upstream.execute(&request.node, api).await;
-    if response.is_success() || (400..500).contains(&response.code) {
+    // One that is busy has decided nothing.
+    let is_denied = (400..500).contains(&response.code) && !matches!(response.code, 408 | 429);
+    if response.is_success() || is_denied {
         if !response.is_success() {
             tracing::debug!(node = %request.node, code = response.code, "the cluster does not take an event");
         }

@@ -5,6 +5,7 @@
 mod real;
 mod requests;
 mod server;
+mod several;
 mod storms;
 mod tunnel;
 mod view;

@@ -1,0 +1,7 @@
+//! Several hubs over one cluster, and nodes that land on any of them.
+
+mod drain;
+mod failure;
+mod fleet;
+mod newest;
+mod schedule;
