@@ -410,8 +410,7 @@ impl Session {
             link.pace.spend(&self.config.pace, now);
             return self.calls.transmit().map(whole);
         }
-        let resends = self.outbox.resends(self.config.window);
-        link.resent = link.resent.saturating_add(u32::from(resends));
+        let resends = self.outbox.resends(&self.config, &link.pace);
         let (message, base) = self.outbox.transmit(
             &self.config,
             link.capabilities.zstd,
@@ -420,6 +419,7 @@ impl Session {
             &mut self.events,
             now,
         )?;
+        link.resent = link.resent.saturating_add(u32::from(resends));
         Some(Outbound::Message { message, base })
     }
 

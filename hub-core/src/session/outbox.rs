@@ -67,10 +67,10 @@ impl Outbox {
     }
 
     /// Whether the message that would be sent next was sent before and not acknowledged in time.
-    pub(super) fn resends(&self, window: usize) -> bool {
+    pub(super) fn resends(&self, config: &SessionConfig, pace: &Pace) -> bool {
         let next = self
-            .next_turn(window)
-            .and_then(|(_, place)| self.slots.get(&place));
+            .next_turn(config, pace)
+            .and_then(|(_, place, _)| self.slots.get(&place));
         next.is_some_and(|slot| slot.state == State::Due && slot.attempts > 0)
     }
 

@@ -526,10 +526,10 @@ fn who_asks_learns_how_far_the_peer_is_behind_in_each_lane() {
     assert_eq!(lanes.iter().filter_map(|lane| lane.oldest).max(), Some(secs(1)));
 
     // A message that is sent again is known as such, and does not tell how long the way is.
-    assert!(!bench.outbox.resends(1));
+    assert!(!bench.outbox.resends(&bench.config, &bench.pace));
     let sent = bench.drain();
     bench.wait(bench.config.resend);
-    assert!(bench.outbox.resends(1));
+    assert!(bench.outbox.resends(&bench.config, &bench.pace));
     assert_eq!(bench.drain().len(), 1);
     assert_eq!(way(&bench, &sent[0].header.id), None);
     bench.ack(&sent[0]);
