@@ -287,6 +287,7 @@ impl Application {
                     code: tunnel.code,
                     content_type: tunnel.content_type.clone(),
                     body: self.resp_body.0.clone(),
+                    warnings: Vec::new(),
                 };
             }
             if self.resp_body.0.is_empty() {
@@ -314,6 +315,7 @@ impl Application {
                 code: tunnel.code,
                 content_type: tunnel.content_type.clone(),
                 body: self.reason.clone().into(),
+                warnings: Vec::new(),
             };
         }
         // KubeEdge puts a client's error into the reason, an API server's into the error.

@@ -48,7 +48,6 @@ mod decode;
 mod encode;
 mod fault;
 mod gzip;
-mod messages;
 mod metrics;
 mod options;
 mod page;

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
-use hub_core::api::{ApiResponse, Status};
+use hub_core::api::{ApiResponse, Status, warning_header};
 
 use crate::accept::{Form, Media};
 use crate::body::{Body, Slices};
@@ -102,6 +102,7 @@ pub(crate) fn status(status: &Status, form: Form) -> Reply {
 /// An answer of the cloud. Its objects come in JSON and are put into the form that the client wants.
 pub(crate) fn passed(response: ApiResponse, form: Form) -> Reply {
     let retry = retry_after(&response);
+    let warnings = response.warnings.clone();
     let mut reply = if response.content_type.starts_with("application/json") {
         object(response.code, response.body, form)
     } else {
@@ -112,7 +113,17 @@ pub(crate) fn passed(response: ApiResponse, form: Form) -> Reply {
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    from(reply, Source::Cloud)
+    from(warned(reply, &warnings), Source::Cloud)
+}
+
+/// The same answer with what people should be told beside it.
+pub(crate) fn warned(mut reply: Reply, warnings: &[String]) -> Reply {
+    for warning in warnings {
+        if let Ok(value) = HeaderValue::from_str(&warning_header(warning)) {
+            reply.headers_mut().append(WARNING, value);
+        }
+    }
+    reply
 }
 
 /// A stream of events. Its head goes out at once.

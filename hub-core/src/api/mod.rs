@@ -172,6 +172,8 @@ pub struct ApiResponse {
     pub content_type: String,
     /// The body.
     pub body: Bytes,
+    /// What people should be told beside it (`Warning` headers, RFC 7234 section 5.5, code 299).
+    pub warnings: Vec<String>,
 }
 
 impl ApiResponse {
@@ -181,6 +183,7 @@ impl ApiResponse {
             code,
             content_type: "application/json".into(),
             body: body.into(),
+            warnings: Vec::new(),
         }
     }
 
@@ -188,6 +191,19 @@ impl ApiResponse {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.code)
     }
+}
+
+/// What a `Warning` header with code 299 says.
+pub fn warning(header: &str) -> Option<String> {
+    let text = header.strip_prefix("299 ")?.split_once(' ')?.1.trim();
+    let text = text.strip_prefix('"')?.strip_suffix('"')?;
+    Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
+}
+
+/// A `Warning` header that says a text to people.
+pub fn warning_header(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("299 - \"{escaped}\"")
 }
 
 impl From<Status> for ApiResponse {

@@ -4,6 +4,7 @@
 
 mod builtin;
 mod definition;
+pub mod fields;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -54,6 +55,23 @@ pub struct Subresource {
     pub group_version: Option<(Arc<str>, Arc<str>)>,
     /// Its verbs.
     pub verbs: Vec<Arc<str>>,
+}
+
+impl ResourceKind {
+    /// `apiVersion` and `kind` of what is put to the kind, or below an object of it.
+    pub fn body(&self, subresource: Option<&str>) -> (String, String) {
+        let own = self.resource.api_version();
+        let below = subresource.and_then(|name| self.subresources.iter().find(|known| *known.name == *name));
+        let Some(below) = below else {
+            return (own, self.kind.to_string());
+        };
+        let api_version = match &below.group_version {
+            Some((group, version)) if group.is_empty() => version.to_string(),
+            Some((group, version)) => format!("{group}/{version}"),
+            None => own,
+        };
+        (api_version, below.kind.to_string())
+    }
 }
 
 /// The kinds known at the moment. Cheap to clone; all clones see the same kinds. Looking up takes no lock.

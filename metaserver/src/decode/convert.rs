@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::protobuf::{DecodeError, Envelope, VALUES_MAX, text};
 use super::wire::{Reader, Wire};
-use crate::messages::{Field, Kind, Message, Repeated, Table};
+use hub_core::registry::fields::{Field, Kind, Message, Repeated, Table};
 
 /// Writes one body.
 #[derive(Debug, Default)]
@@ -140,7 +140,7 @@ impl Converter {
                 for wire in wires {
                     let entry = bytes(wire)?;
                     let key = last(entry, 1)?.map_or(Ok(""), text)?;
-                    entries.insert(key, last(entry, 2)?.unwrap_or(field.kind.zero()));
+                    entries.insert(key, last(entry, 2)?.unwrap_or(zero(field.kind)));
                 }
                 self.out.push(b'{');
                 for (key, wire) in entries {
@@ -229,14 +229,12 @@ impl Converter {
     }
 }
 
-impl Kind {
-    /// A value that is not on the wire.
-    fn zero(self) -> Wire<'static> {
-        match self {
-            Self::Bool | Self::Int => Wire::Varint(0),
-            Self::Double => Wire::Fixed64(0),
-            _ => Wire::Bytes(b""),
-        }
+/// A value that is not on the wire.
+fn zero(kind: Kind) -> Wire<'static> {
+    match kind {
+        Kind::Bool | Kind::Int => Wire::Varint(0),
+        Kind::Double => Wire::Fixed64(0),
+        _ => Wire::Bytes(b""),
     }
 }
 

@@ -14,7 +14,6 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use hub_core::api::{Reason, Status, Verb};
-use hub_core::registry::ResourceKind;
 
 use crate::api::Asked;
 use crate::fault;
@@ -110,22 +109,7 @@ fn wanted(asked: &Asked, verb: Verb) -> (String, String) {
     if matches!(verb, Verb::Delete | Verb::DeleteCollection) {
         return (asked.kind.resource.api_version(), "DeleteOptions".to_owned());
     }
-    body_kind(&asked.kind, asked.subresource.as_deref())
-}
-
-/// `apiVersion` and `kind` of what is put to a kind, or below an object of it.
-pub(crate) fn body_kind(kind: &ResourceKind, subresource: Option<&str>) -> (String, String) {
-    let own = kind.resource.api_version();
-    let below = subresource.and_then(|name| kind.subresources.iter().find(|known| *known.name == *name));
-    let Some(below) = below else {
-        return (own, kind.kind.to_string());
-    };
-    let api_version = match &below.group_version {
-        Some((group, version)) if group.is_empty() => version.to_string(),
-        Some((group, version)) => format!("{group}/{version}"),
-        None => own,
-    };
-    (api_version, below.kind.to_string())
+    asked.kind.body(asked.subresource.as_deref())
 }
 
 /// The first bytes of a body, as a real server shows them.

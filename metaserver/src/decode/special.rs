@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::convert::{Converter, Wrote, bytes, last};
 use super::protobuf::{DecodeError, Envelope, PREFIX, text};
 use super::wire::{Reader, Wire};
-use crate::messages::Kind;
+use hub_core::registry::fields::Kind;
 
 impl Converter {
     pub(super) fn special(&mut self, kind: Kind, message: &[u8], depth: usize) -> Result<Wrote, DecodeError> {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::messages::{Kind, Message, Table};
+use hub_core::registry::fields::{Kind, Message, Table};
 
 /// The same value in CBOR.
 pub(crate) fn cbor(json: &[u8]) -> serde_json::Result<Vec<u8>> {

@@ -62,10 +62,10 @@ impl Api {
         let uid = current.map(|current| current.object.uid.clone());
         let kept = self.read_your_write(asked, verb, &response, key, uid).await;
         Ok(match kept {
-            Some(served) => reply::from(
-                reply::encoded(response.code, view.object(&served, None), form),
-                Source::Cloud,
-            ),
+            Some(served) => {
+                let answer = reply::encoded(response.code, view.object(&served, None), form);
+                reply::from(reply::warned(answer, &response.warnings), Source::Cloud)
+            }
             None => reply::passed(response, form),
         })
     }

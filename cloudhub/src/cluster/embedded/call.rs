@@ -1,6 +1,7 @@
 //! A request, taken apart: which kind, which object, which options.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use hub_core::api::{ApiRequest, Status, Target, User, Verb};
@@ -22,6 +23,8 @@ pub(super) struct Call<'a> {
     pub(super) user: Cow<'a, User>,
     /// Validate and answer, but change nothing.
     pub(super) dry_run: bool,
+    /// What the answer is to warn of.
+    warnings: RefCell<Vec<String>>,
     query: Vec<(String, String)>,
 }
 
@@ -82,6 +85,7 @@ impl<'a> Call<'a> {
                 .as_ref()
                 .map_or_else(|| Cow::Owned(administrator()), Cow::Borrowed),
             dry_run: false,
+            warnings: RefCell::default(),
             kind,
             query,
         };
@@ -95,6 +99,15 @@ impl<'a> Call<'a> {
         found
             .map(|(_, value)| value.as_str())
             .filter(|value| !value.is_empty())
+    }
+
+    /// Warns the client with the answer.
+    pub(super) fn warn(&self, warning: String) {
+        self.warnings.borrow_mut().push(warning);
+    }
+
+    pub(super) fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     pub(super) fn key(&self, name: &str) -> ObjectKey {

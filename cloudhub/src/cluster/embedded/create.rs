@@ -8,16 +8,25 @@ use serde_json::{Value, json};
 use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
 use super::fault;
 use super::state::State;
-use super::{clock, defaults, validate};
+use super::{clock, defaults, fields, validate};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let value = read_body(call)?;
+    let mut value = read_body(call)?;
+    fields::read(state, call, &mut value)?;
     if !matches!(meta(&value, "resourceVersion"), "" | "0") {
         return Err(fault::internal(
             "resourceVersion should not be set on objects to be created",
         ));
     }
     let object = insert(state, call, value)?;
+    if call.dry_run {
+        // What was never stored has no version.
+        let mut value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+        if let Some(metadata) = value["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        return Ok(ApiResponse::json(201, value.to_string()));
+    }
     Ok(ApiResponse::json(201, object.body))
 }
 
@@ -54,7 +63,9 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
         value["spec"]["username"] = call.user.name.as_str().into();
         value["spec"]["groups"] = json!(call.user.groups);
     }
+    fields::complete(kind, &mut value);
     validate::object(kind, &value)?;
+    fields::check(state, call, &value)?;
     too_long(kind, &value)?;
     if state.get(&call.key(&name)).is_some() {
         return Err(fault::already_exists(kind, &name));
@@ -118,7 +129,7 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
             }
             _ if field == "kind" => {
                 return Err(unrecognized(format!(
-                    "Object 'Kind' is missing in '{}'",
+                    "Object 'Kind' is missing in '{0}' ({0})",
                     excerpt(body)
                 )));
             }

@@ -5,13 +5,16 @@ use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 use super::call::{Call, is};
 use super::issuer::Issuer;
 use super::state::State;
-use super::{binding, create, delete, fault, patch, review, token, update};
+use super::{binding, create, delete, fault, patch, review, scale, token, update};
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
 pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
     let mark = state.mark();
     let answer = Call::new(request, &state.registry.clone()).and_then(|call| {
-        let answer = carry_out(state, issuer, &call);
+        let answer = carry_out(state, issuer, &call).map(|answer| ApiResponse {
+            warnings: call.take_warnings(),
+            ..answer
+        });
         if call.dry_run || answer.is_err() {
             state.roll_back(mark);
         }
@@ -38,6 +41,7 @@ fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiR
         (Verb::Create, Some("eviction")) => delete::evict(state, call),
         (Verb::Create, Some("token")) => token::issue(state, issuer, call),
         (Verb::Update, None | Some("status")) => update::update(state, call),
+        (Verb::Update | Verb::Patch, Some("scale")) => scale::write(state, call),
         (Verb::Patch, None | Some("status")) => patch::patch(state, call),
         // A signer's approval is written where other kinds have their status.
         (Verb::Update, Some("approval"))

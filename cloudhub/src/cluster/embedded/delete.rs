@@ -1,5 +1,6 @@
 //! Objects away: at once, or when their finalizers, their grace period or their content let them go.
 
+use bytes::Bytes;
 use hub_core::api::{ApiResponse, Reason, Status};
 use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
 use hub_core::registry::ResourceKind;
@@ -59,11 +60,11 @@ pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<Ap
             one(state, &call.kind, &object.key, &options)?;
         }
     }
-    let list = super::read::list_body(
-        &call.kind,
-        state.revision(),
-        chosen.iter().map(|object| &object.body),
-    );
+    let items: Vec<Bytes> = chosen
+        .iter()
+        .map(|object| super::read::item(&call.kind, &object.body))
+        .collect();
+    let list = super::read::list_body(&call.kind, state.revision(), items.iter());
     if options.dry_run.is_some() {
         state.roll_back(mark);
     }
@@ -118,6 +119,7 @@ fn one(
             "this namespace may not be deleted",
         ));
     }
+    let before = value.clone();
     let marked = mark_deleted(kind, &mut value, options);
     delete_content(state, kind, key)?;
     if is_held(state, key, &value) {
@@ -132,7 +134,11 @@ fn one(
         finish(state, &waiting)?;
     }
     let resource = &kind.resource;
-    if ANSWERED_WITH_OBJECT.contains(&(&*resource.group, &*resource.resource)) {
+    if is(kind, "", "services") {
+        // It went at once, so it never was on its way.
+        return Ok(ApiResponse::json(200, before.to_string()));
+    }
+    if is(kind, "", "pods") || is_namespaces(kind) {
         return Ok(ApiResponse::json(200, value.to_string()));
     }
     let mut status = Status::success().about(&resource.group, &resource.resource, &key.name);
@@ -155,8 +161,10 @@ fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions)
         return false;
     }
     metadata["deletionTimestamp"] = clock::after(grace).into();
-    metadata["deletionGracePeriodSeconds"] = grace.into();
-    if has_generation(kind) {
+    if !is_namespaces(kind) {
+        metadata["deletionGracePeriodSeconds"] = grace.into();
+    }
+    if has_generation(kind) && running.is_none() {
         metadata["generation"] = (metadata["generation"].as_u64().unwrap_or_default() + 1).into();
     }
     if is_namespaces(kind) {
@@ -336,5 +344,3 @@ fn read_options(value: Value) -> Result<DeleteOptions, Status> {
 
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
-/// Kinds whose deletion is answered with the object even when nothing holds it (seen on a kube-apiserver 1.36).
-const ANSWERED_WITH_OBJECT: &[(&str, &str)] = &[("", "namespaces"), ("", "pods"), ("", "services")];

@@ -1,5 +1,7 @@
 //! What the cluster answers when it cannot do what was asked, in the words of a kube-apiserver.
 
+use std::fmt;
+
 use hub_core::api::{Reason, Status};
 use hub_core::registry::ResourceKind;
 
@@ -31,6 +33,37 @@ impl FieldError {
         }
     }
 
+    /// The value is of another type.
+    pub(super) fn of_type(field: impl Into<String>, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueTypeInvalid",
+            field: field.into(),
+            detail: detail.into(),
+        }
+    }
+
+    /// A list has it already.
+    pub(super) fn duplicate(field: impl Into<String>, value: &serde_json::Value) -> Self {
+        Self {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            detail: format!("Duplicate value: {value}"),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// Whether Kubernetes looks no further once it has found this.
+    pub(super) fn hides_others(&self) -> bool {
+        matches!(
+            self.reason,
+            "FieldValueRequired" | "FieldValueTypeInvalid" | "FieldValueNotSupported" | "FieldValueDuplicate"
+        )
+    }
+
     pub(super) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
         Self {
             reason: "FieldValueForbidden",
@@ -48,6 +81,12 @@ impl FieldError {
     }
 }
 
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.detail)
+    }
+}
+
 /// 422: the object itself is wrong.
 pub(super) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) -> Status {
     invalid_named(&kind.resource.group, &kind.kind, name, errors)
@@ -55,10 +94,7 @@ pub(super) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) ->
 
 /// The same, where Kubernetes names another kind than the object's, or the collection.
 pub(super) fn invalid_named(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
-    let texts: Vec<_> = errors
-        .iter()
-        .map(|e| format!("{}: {}", e.field, e.detail))
-        .collect();
+    let texts: Vec<_> = errors.iter().map(FieldError::to_string).collect();
     let text = match &texts[..] {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
@@ -166,3 +202,6 @@ fn qualified(name: &str, group: &str) -> String {
         format!("{name}.{group}")
     }
 }
+
+pub(super) const RULES_NOT_CHECKED: &str =
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";

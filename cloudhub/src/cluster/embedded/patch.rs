@@ -8,12 +8,52 @@ use serde_json::Value;
 use super::call::{Call, meta};
 use super::fault::{self, FieldError};
 use super::state::State;
-use super::{create, update, validate};
+use super::{create, fields, update, validate};
 
 pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let kind = &*call.kind;
     let key = call.named()?;
-    let media_type = call.media_type();
+    check_media_type(call)?;
+    let Some(old) = state.value(&key)? else {
+        return Err(fault::not_found(kind, &key.name));
+    };
+    let mut new = old.clone();
+    apply(call, (&call.api_version(), &kind.kind), &mut new)?;
+    if kind.custom {
+        validate::types(kind, &mut new)?;
+    }
+    fields::read_patched(state, call, &mut new)?;
+    update::same_name(&mut new, &key.name)?;
+    create::set_namespace(call, &mut new)?;
+    if meta(&new, "uid") != meta(&old, "uid") && !meta(&new, "uid").is_empty() {
+        let error = FieldError::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
+        return Err(fault::invalid(kind, &key.name, &[error]));
+    }
+    let body = update::replace(state, call, &old, new)?;
+    Ok(ApiResponse::json(200, body))
+}
+
+/// Changes a value as the patch says. `of` is its version and kind.
+pub(super) fn apply(call: &Call<'_>, of: (&str, &str), value: &mut Value) -> Result<(), Status> {
+    check_media_type(call)?;
+    let kinds = (value["kind"].clone(), value["apiVersion"].clone());
+    let body = &call.request.body;
+    match call.media_type().as_str() {
+        JSON => json(value, body)?,
+        MERGE => json_patch::merge(value, &document(body)?),
+        _ => strategic::apply(of.0, of.1, value, &document(body)?)
+            .map_err(|error| fault::internal(error.to_string()))?,
+    }
+    for (field, held) in [("kind", kinds.0), ("apiVersion", kinds.1)] {
+        if value[field] != held {
+            return Err(fault::bad_request(format!("a patch cannot change {field}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_media_type(call: &Call<'_>) -> Result<(), Status> {
+    let (kind, media_type) = (&*call.kind, call.media_type());
     if call.is_apply() {
         return Err(Status::failure(
             Reason::UnsupportedMediaType,
@@ -28,36 +68,14 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     if !accepted {
         return Err(match media_type.as_str() {
             STRATEGIC => {
-                fault::unsupported_media_type("application/json-patch+json, application/merge-patch+json")
+                fault::unsupported_media_type(
+                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+                )
             }
             _ => Status::failure(Reason::UnsupportedMediaType, "415: Unsupported Media Type"),
         });
     }
-    let Some(old) = state.value(&key)? else {
-        return Err(fault::not_found(kind, &key.name));
-    };
-    let mut new = old.clone();
-    let body = &call.request.body;
-    match media_type.as_str() {
-        JSON => json(&mut new, body)?,
-        MERGE => json_patch::merge(&mut new, &document(body)?),
-        _ => strategic::apply(&call.api_version(), &kind.kind, &mut new, &document(body)?)
-            .map_err(|error| fault::internal(error.to_string()))?,
-    }
-    for field in ["kind", "apiVersion"] {
-        if new.get(field) != old.get(field) {
-            return Err(fault::bad_request(format!("a patch cannot change {field}")));
-        }
-    }
-    validate::types(kind, &mut new)?;
-    update::same_name(&mut new, &key.name)?;
-    create::set_namespace(call, &mut new)?;
-    if meta(&new, "uid") != meta(&old, "uid") && !meta(&new, "uid").is_empty() {
-        let error = FieldError::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
-        return Err(fault::invalid(kind, &key.name, &[error]));
-    }
-    let body = update::replace(state, call, &old, new)?;
-    Ok(ApiResponse::json(200, body))
+    Ok(())
 }
 
 fn document(body: &[u8]) -> Result<Value, Status> {

@@ -7,12 +7,13 @@ use hub_core::registry::ResourceKind;
 use hub_core::store::{MemoryStore, ObjectStore};
 
 use super::call::Call;
-use super::fault;
+use super::{fault, scale};
 
 /// Get or list. Watches are for [`Cluster::watch`](crate::cluster::Cluster::watch) and the metaServer.
 pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
     let answer = Call::new(request, store.registry()).and_then(|call| match (call.verb, call.subresource) {
         (Verb::Get, None | Some("status")) => get(store, &call),
+        (Verb::Get, Some("scale")) => scale::get(store, &call),
         (Verb::Get, Some(subresource)) => {
             get(store, &call)?;
             Err(fault::not_implemented(&format!(
@@ -73,4 +74,17 @@ pub(super) fn list_body<'b>(
     }
     list.extend_from_slice(b"]}");
     list
+}
+
+/// An object as an item of a list: those of built-in kinds come without their kind and version.
+pub(super) fn item(kind: &ResourceKind, body: &Bytes) -> Bytes {
+    if kind.custom {
+        return body.clone();
+    }
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_slice(body) else {
+        return body.clone();
+    };
+    fields.remove("kind");
+    fields.remove("apiVersion");
+    serde_json::Value::Object(fields).to_string().into()
 }

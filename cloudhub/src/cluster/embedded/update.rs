@@ -8,13 +8,14 @@ use serde_json::{Map, Value};
 use super::call::{Call, has_generation, has_status, is, meta};
 use super::fault::{self, FieldError};
 use super::state::State;
-use super::{create, defaults, delete, validate};
+use super::{create, defaults, delete, fields, validate};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let kind = &*call.kind;
     let key = call.named()?;
     let mut value = create::read_body(call)?;
+    fields::read(state, call, &mut value)?;
     same_name(&mut value, &key.name)?;
     create::set_namespace(call, &mut value)?;
     let Some(old) = state.value(&key)? else {
@@ -65,12 +66,14 @@ pub(super) fn replace(
         return Err(fault::conflict(kind, &key.name, STALE));
     }
     match call.subresource {
-        None => main_only(kind, old, &mut new),
+        None | Some("scale") => main_only(kind, old, &mut new),
         Some(_) => status_only(kind, old, &mut new),
     }
     carry(&mut new, old);
     defaults::on_update(kind, old, &mut new)?;
+    fields::complete(kind, &mut new);
     validate::object(kind, &new)?;
+    fields::check(state, call, &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
     if has_generation(kind) && without_bookkeeping(old) != without_bookkeeping(&new) {

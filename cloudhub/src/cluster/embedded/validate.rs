@@ -54,11 +54,7 @@ pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
 
 /// Checks that the metadata has the types that Kubernetes gives it, and leaves no nulls in it.
 pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
-    let version = if kind.custom {
-        &kind.resource.version.to_string()
-    } else {
-        &kind.resource.api_version()
-    };
+    let version = &kind.resource.version;
     let wrong = |what: &Value, field: &str, wanted: &str| {
         let found = match what {
             Value::Bool(_) => "bool",
@@ -75,21 +71,6 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
     let Value::Object(object) = value else {
         return Err(wrong(value, "ObjectMeta", "v1.ObjectMeta"));
     };
-    if !kind.custom {
-        // Every built-in kind that has these has them as objects, and the rules of the kinds rely on it.
-        for (field, value) in object
-            .iter()
-            .filter(|(field, _)| OBJECTS.contains(&field.as_str()))
-        {
-            if !value.is_object() && !value.is_null() {
-                return Err(wrong(
-                    value,
-                    &format!("{}.{field}", kind.kind),
-                    "map[string]interface {}",
-                ));
-            }
-        }
-    }
     let metadata = object
         .entry("metadata")
         .or_insert_with(|| Value::Object(Default::default()));
@@ -227,7 +208,6 @@ fn is_name_part(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
 }
 
-const OBJECTS: &[&str] = &["spec", "status", "data", "stringData"];
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";

@@ -36,7 +36,10 @@ pub(super) async fn execute(door: &Door, request: ApiRequest) -> Result<ApiRespo
     })?;
     judge(door, is_read, &request, &answer)?;
     let content_type = answer.headers.get(header::CONTENT_TYPE);
+    let warnings = answer.headers.get_all(header::WARNING).iter();
+    let warnings = warnings.filter_map(|value| hub_core::api::warning(value.to_str().ok()?));
     Ok(ApiResponse {
+        warnings: warnings.collect(),
         code: answer.code,
         content_type: content_type
             .and_then(|value| value.to_str().ok())

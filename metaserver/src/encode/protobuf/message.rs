@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::value::ValueSeed;
 use super::wire;
-use crate::messages::{Field, Kind, Message, Name, Repeated, Table};
+use hub_core::registry::fields::{Field, Kind, Message, Name, Repeated, Table};
 
 /// Writes messages, one after the other and one in the other.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Encoder {
             *place += 1;
             if found.end > 0 {
                 self.pieces.push((field.number, found));
-            } else if field.always() {
+            } else if always(field) {
                 self.zero(field.number, field.kind);
                 self.pieces.push((field.number, begin..self.out.len()));
             }
@@ -133,13 +133,11 @@ impl Encoder {
     }
 }
 
-impl Field {
-    /// Whether it is on the wire whatever it is.
-    fn always(&self) -> bool {
-        // A nil slice is nothing, as a nil pointer is.
-        let slice = matches!(self.kind, Kind::Bytes | Kind::Texts);
-        !self.pointer && !slice && self.repeated == Repeated::Once
-    }
+/// Whether a field is on the wire whatever it is.
+fn always(field: &Field) -> bool {
+    // A nil slice is nothing, as a nil pointer is.
+    let slice = matches!(field.kind, Kind::Bytes | Kind::Texts);
+    !field.pointer && !slice && field.repeated == Repeated::Once
 }
 
 /// Finds the field of a key.

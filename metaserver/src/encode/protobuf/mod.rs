@@ -16,7 +16,7 @@ pub(crate) use cache::Cache;
 pub(crate) use frame::{envelope, event, list};
 
 use crate::body::Slices;
-use crate::messages::{Message, Table};
+use hub_core::registry::fields::{Message, Table};
 use message::Encoder;
 
 /// Why an object has no form in protobuf.

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::message::Encoder;
 use super::wire;
-use crate::messages::{Kind, Table};
+use hub_core::registry::fields::{Kind, Table};
 
 /// Writes one value with its tag. False, and nothing is written that counts, where the JSON is `null`.
 pub(super) struct ValueSeed<'a> {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! git clone -b v0.36.2 https://github.com/kubernetes/api               k8s/api      (and so on, see SOURCES)
-//! KUBERNETES=k8s cargo test -p metaserver --test messages -- --ignored          compares
-//! KUBERNETES=k8s WRITE=1 cargo test -p metaserver --test messages -- --ignored  writes the table anew
+//! KUBERNETES=k8s cargo test -p hub-core --test fields -- --ignored          compares
+//! KUBERNETES=k8s WRITE=1 cargo test -p hub-core --test fields -- --ignored  writes the table anew
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -122,7 +122,7 @@ fn the_table_says_what_the_sources_say() {
         }
         section.insert(name, line);
     }
-    let table = include_str!("../src/messages.txt");
+    let table = include_str!("../src/registry/fields.txt");
     let mut written: String = table
         .lines()
         .take_while(|line| line.starts_with('#'))
@@ -135,7 +135,7 @@ fn the_table_says_what_the_sources_say() {
         }
     }
     if std::env::var_os("WRITE").is_some() {
-        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/messages.txt"), written).unwrap();
+        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/registry/fields.txt"), written).unwrap();
         return;
     }
     for (ours, theirs) in table.lines().zip(written.lines()) {

@@ -5,13 +5,13 @@ use std::sync::{LazyLock, OnceLock};
 
 /// The messages by group and version, and name.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     messages: HashMap<&'static str, HashMap<&'static str, Message>>,
 }
 
 /// One message.
 #[derive(Debug)]
-pub(crate) struct Message {
+pub struct Message {
     group_version: &'static str,
     line: &'static str,
     fields: OnceLock<Vec<Field>>,
@@ -20,52 +20,73 @@ pub(crate) struct Message {
 
 /// A field by the name that it has in the JSON of its message.
 #[derive(Debug)]
-pub(crate) struct Name {
-    pub(crate) name: &'static str,
+pub struct Name {
+    /// In JSON.
+    pub name: &'static str,
     /// May be one of a message that stands in this one.
-    pub(crate) field: &'static Field,
+    pub field: &'static Field,
 }
 
 /// One field of a message.
 #[derive(Debug)]
-pub(crate) struct Field {
-    pub(crate) number: u32,
+pub struct Field {
+    /// In protobuf.
+    pub number: u32,
     /// As in JSON. Empty when the fields of its message stand in the message around it.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Whether it is a pointer in Go: there may be none of it, and a zero is something.
-    pub(crate) pointer: bool,
+    pub pointer: bool,
     /// Whether a zero is shown in JSON: it is a pointer in Go, or has no `omitempty`.
-    pub(crate) keeps_zero: bool,
-    pub(crate) inline: bool,
-    pub(crate) repeated: Repeated,
-    pub(crate) kind: Kind,
+    pub keeps_zero: bool,
+    /// Whether its fields stand in the message around it.
+    pub inline: bool,
+    /// How many of it.
+    pub repeated: Repeated,
+    /// What each is.
+    pub kind: Kind,
 }
 
+/// How many values a field has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeated {
+pub enum Repeated {
+    /// One.
     Once,
+    /// A list of them.
     List,
+    /// A map of them, with texts for keys.
     Map,
 }
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `true` or `false`.
     Bool,
+    /// A whole number.
     Int,
+    /// A number.
     Double,
+    /// A text.
     Text,
+    /// Base64 in JSON.
     Bytes,
+    /// RFC 3339, in seconds.
     Time,
+    /// RFC 3339, in microseconds.
     MicroTime,
+    /// `100m`, `1Gi`.
     Quantity,
+    /// A whole number or a text.
     IntOrString,
     /// JSON in bytes: RawExtension, FieldsV1, JSON of a schema.
     Raw,
     /// A list of texts in a message of its own, so that a map can hold it.
     Texts,
+    /// A schema, or a list of them.
     SchemaOrArray,
+    /// A schema, or whether anything is allowed.
     SchemaOrBool,
+    /// A schema, or a list of texts.
     SchemaOrStrings,
     /// Group and version, and name.
     Message(&'static str, &'static str),
@@ -73,8 +94,8 @@ pub(crate) enum Kind {
 
 impl Table {
     /// The messages of the built-in kinds.
-    pub(crate) fn builtin() -> &'static Self {
-        static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(include_str!("messages.txt")));
+    pub fn builtin() -> &'static Self {
+        static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(include_str!("fields.txt")));
         &TABLE
     }
 
@@ -98,20 +119,21 @@ impl Table {
     }
 
     /// A message that a field names.
-    pub(crate) fn known(group_version: &str, name: &str) -> &'static Message {
+    pub fn known(group_version: &str, name: &str) -> &'static Message {
         Self::builtin()
             .message(group_version, name)
             .expect("a test looks every message of a field up")
     }
 
-    pub(crate) fn message(&self, group_version: &str, name: &str) -> Option<&Message> {
+    /// A message by its group and version (`v1`, `apps/v1`) and name.
+    pub fn message(&self, group_version: &str, name: &str) -> Option<&Message> {
         self.messages.get(group_version)?.get(name)
     }
 }
 
 impl Message {
     /// Its fields in the order of Go's struct, which is that of JSON.
-    pub(crate) fn fields(&self) -> &[Field] {
+    pub fn fields(&self) -> &[Field] {
         self.fields.get_or_init(|| {
             let fields = self.line.split_ascii_whitespace();
             fields
@@ -121,7 +143,7 @@ impl Message {
     }
 
     /// All fields that its JSON has, those of messages that stand in it among them, in the order of JSON.
-    pub(crate) fn names(&'static self) -> &'static [Name] {
+    pub fn names(&'static self) -> &'static [Name] {
         self.names.get_or_init(|| {
             let mut names = Vec::new();
             for field in self.fields() {
@@ -193,7 +215,7 @@ fn flag<'a>(text: &'a str, flag: &str) -> (bool, &'a str) {
 
 #[cfg(test)]
 mod tests {
-    use hub_core::registry::Registry;
+    use crate::registry::Registry;
 
     use super::*;
 
@@ -231,7 +253,7 @@ mod tests {
                 kind.kind
             );
             for below in &kind.subresources {
-                let (api_version, kind) = crate::decode::body_kind(&kind, Some(&below.name));
+                let (api_version, kind) = kind.body(Some(&below.name));
                 assert!(
                     table.message(&api_version, &kind).is_some(),
                     "{api_version} {kind}"

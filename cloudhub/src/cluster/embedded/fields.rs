@@ -1,0 +1,208 @@
+//! The fields of an object as its kind has them, whether the kind is built in or comes of a definition.
+
+use std::fmt;
+
+use hub_core::api::Status;
+use hub_core::registry::ResourceKind;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::call::Call;
+use super::conform::{self, Fill};
+use super::fault::{self, FieldError};
+use super::state::State;
+use super::structural::Definition;
+
+/// Makes a whole object from a client what its kind is. Fields that the kind does not know are taken out, and told of as the
+/// client wants it (`fieldValidation`).
+pub(super) fn read(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+    let refused = |why: String| {
+        let kind = &call.kind;
+        fault::bad_request(format!(
+            "{name} in version {:?} cannot be handled as a {name}: {why}",
+            kind.resource.version,
+            name = kind.kind
+        ))
+    };
+    let unknown = shape(state, &call.kind, value).map_err(refused)?;
+    tell(call, Some(&call.request.body), unknown).map_err(refused)
+}
+
+/// The same with what a patch has made of an object, where it is the patch that is to blame.
+pub(super) fn read_patched(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+    let patched = value.to_string();
+    let refused = |why: String| {
+        let error = FieldError::invalid("patch", &patched.as_str().into(), &why);
+        fault::invalid_named("", "", "", &[error])
+    };
+    let unknown = shape(state, &call.kind, value).map_err(refused)?;
+    tell(call, None, unknown).map_err(refused)
+}
+
+/// Puts what Kubernetes writes for nothing where there is nothing.
+pub(super) fn complete(kind: &ResourceKind, value: &mut Value) {
+    if kind.custom {
+        return;
+    }
+    if let Err(why) = conform::conform(&kind.resource.api_version(), &kind.kind, value, Fill::Zeros) {
+        // It was read before, and only our own defaults came to it since.
+        tracing::error!(kind = %kind.kind, why, "a default is of another type than its field");
+    }
+}
+
+/// Checks an object against the schema of its kind.
+pub(super) fn check(state: &State, call: &Call<'_>, value: &Value) -> Result<(), Status> {
+    let kind = &*call.kind;
+    let definition = Some(kind).filter(|kind| kind.custom);
+    let Some(definition) = definition.and_then(|kind| Definition::of(state, kind)) else {
+        return Ok(());
+    };
+    let mut errors = definition.errors(value);
+    if call.subresource == Some("status") {
+        // Who writes the status is not to blame for the rest.
+        errors.retain(|error| error.field().starts_with("status") || error.field() == "<nil>");
+    }
+    if errors.iter().all(|error| error.field() == "<nil>") {
+        return Ok(());
+    }
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    Err(fault::invalid(kind, name, &errors))
+}
+
+fn shape(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<Vec<String>, String> {
+    if !kind.custom {
+        return conform::conform(&kind.resource.api_version(), &kind.kind, value, Fill::Nothing);
+    }
+    Ok(Definition::of(state, kind).map_or_else(Vec::new, |definition| definition.shape(value)))
+}
+
+fn tell(call: &Call<'_>, body: Option<&[u8]>, unknown: Vec<String>) -> Result<(), String> {
+    let validation = call.parameter("fieldValidation").unwrap_or("Warn");
+    if validation == "Ignore" {
+        return Ok(());
+    }
+    let mut odd: Vec<String> = body.map_or_else(Vec::new, duplicates);
+    odd.extend(unknown.iter().map(|field| format!("unknown field {field:?}")));
+    if odd.is_empty() {
+        return Ok(());
+    }
+    if validation == "Strict" {
+        return Err(format!("strict decoding error: {}", odd.join(", ")));
+    }
+    for odd in odd {
+        call.warn(odd);
+    }
+    Ok(())
+}
+
+/// Which fields stand twice in an object of a JSON text.
+fn duplicates(body: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    let seed = Duplicates {
+        path: "",
+        found: &mut found,
+    };
+    // Whoever comes here has read the text as JSON before.
+    let _ = seed.deserialize(&mut serde_json::Deserializer::from_slice(body));
+    found
+}
+
+struct Duplicates<'a> {
+    path: &'a str,
+    found: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Duplicates<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = std::collections::HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let path = match self.path {
+                "" => key.clone(),
+                path => format!("{path}.{key}"),
+            };
+            if !seen.insert(key) {
+                let duplicate = format!("duplicate field {path:?}");
+                if !self.found.contains(&duplicate) {
+                    self.found.push(duplicate);
+                }
+            }
+            map.next_value_seed(Duplicates {
+                path: &path,
+                found: self.found,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        loop {
+            let path = format!("{}[{index}]", self.path);
+            let seed = Duplicates {
+                path: &path,
+                found: self.found,
+            };
+            if elements.next_element_seed(seed)?.is_none() {
+                return Ok(());
+            }
+            index += 1;
+        }
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_stands_twice_is_named_with_its_path() {
+        let body = br#"{"data":{"a":"1","a":"2","a":"3"},"l":[{"x":null,"x":1.5}],"t":true}"#;
+        assert_eq!(
+            duplicates(body),
+            [r#"duplicate field "data.a""#, r#"duplicate field "l[0].x""#]
+        );
+        assert!(duplicates(b"{").is_empty());
+    }
+}

@@ -1,0 +1,156 @@
+//! The `scale` subresource: how many replicas an object wants and has, in one form for every kind (`autoscaling/v1`).
+
+use hub_core::api::{ApiResponse, Status, Verb};
+use hub_core::registry::ResourceKind;
+use hub_core::store::{MemoryStore, ObjectStore};
+use serde_json::{Value, json};
+
+use super::call::{Call, is, meta};
+use super::fault::{self, FieldError};
+use super::state::State;
+use super::structural::{self, Definition};
+use super::{create, patch, update};
+
+/// The scale of an object, out of memory.
+pub(super) fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let key = call.named()?;
+    let missing = || fault::not_found(&call.kind, &key.name);
+    let stored = store.get(&key).ok_or_else(missing)?;
+    let value: Value = serde_json::from_slice(&stored.served).map_err(|_| missing())?;
+    let definition = || {
+        let stored = store.get(&Definition::key(&call.kind))?;
+        Definition::new(serde_json::from_slice(&stored.served).ok()?, &call.kind)
+    };
+    let places = Places::of(&call.kind, definition);
+    Ok(ApiResponse::json(200, scale(&places, &value).to_string()))
+}
+
+/// Changes how many replicas are wanted.
+pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let kind = &*call.kind;
+    let key = call.named()?;
+    let old = state
+        .value(&key)?
+        .ok_or_else(|| fault::not_found(kind, &key.name))?;
+    let places = Places::of(kind, || Definition::of(state, kind));
+    let mut wanted = scale(&places, &old);
+    if call.verb == Verb::Patch {
+        patch::apply(call, ("autoscaling/v1", "Scale"), &mut wanted)?;
+    } else {
+        wanted = serde_json::from_slice(&call.request.body)
+            .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+        update::same_name(&mut wanted, &key.name)?;
+    }
+    let replicas = match &wanted["spec"]["replicas"] {
+        Value::Null => 0,
+        given => given.as_i64().ok_or_else(|| {
+            fault::bad_request(
+                "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32",
+            )
+        })?,
+    };
+    if replicas < 0 {
+        let error = FieldError::invalid(
+            "spec.replicas",
+            &replicas.into(),
+            "must be greater than or equal to 0",
+        );
+        return Err(fault::invalid_named("autoscaling", "Scale", &key.name, &[error]));
+    }
+    let (given, held) = (meta(&wanted, "uid"), meta(&old, "uid"));
+    if !given.is_empty() && given != held {
+        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
+        return Err(fault::conflict(kind, &key.name, &why));
+    }
+    let mut new = old.clone();
+    new["metadata"]["resourceVersion"] = meta(&wanted, "resourceVersion").into();
+    structural::put(&mut new, &places.spec(), replicas.into());
+    let body = update::replace(state, call, &old, new)?;
+    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(ApiResponse::json(200, scale(&places, &value).to_string()))
+}
+
+/// Where a kind keeps the parts of its scale.
+struct Places {
+    definition: Option<Definition>,
+    /// Whether the selector is a map of labels, as the oldest kind has it.
+    plain_selector: bool,
+}
+
+impl Places {
+    fn of(kind: &ResourceKind, definition: impl FnOnce() -> Option<Definition>) -> Self {
+        Self {
+            definition: kind.custom.then(definition).flatten(),
+            plain_selector: is(kind, "", "replicationcontrollers"),
+        }
+    }
+
+    fn custom(&self, path: &str) -> Option<Vec<&str>> {
+        self.definition.as_ref()?.scale(path)
+    }
+
+    fn spec(&self) -> Vec<&str> {
+        self.custom("specReplicasPath")
+            .unwrap_or_else(|| vec!["spec", "replicas"])
+    }
+
+    fn status(&self) -> Vec<&str> {
+        self.custom("statusReplicasPath")
+            .unwrap_or_else(|| vec!["status", "replicas"])
+    }
+
+    fn selector(&self, value: &Value) -> String {
+        if let Some(definition) = &self.definition {
+            let path = definition.scale("labelSelectorPath").unwrap_or_default();
+            return structural::at(value, &path).as_str().unwrap_or_default().to_owned();
+        }
+        let selector = &value["spec"]["selector"];
+        let labels = if self.plain_selector {
+            selector
+        } else {
+            &selector["matchLabels"]
+        };
+        let mut terms: Vec<String> = labels
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let key = expression["key"].as_str().unwrap_or_default();
+            let values = expression["values"].as_array().into_iter().flatten();
+            let mut values: Vec<&str> = values.filter_map(Value::as_str).collect();
+            values.sort_unstable();
+            let values = values.join(",");
+            terms.push(match expression["operator"].as_str().unwrap_or_default() {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "DoesNotExist" => format!("!{key}"),
+                _ => key.to_owned(),
+            });
+        }
+        terms.sort();
+        terms.join(",")
+    }
+}
+
+fn scale(places: &Places, value: &Value) -> Value {
+    let metadata: serde_json::Map<String, Value> =
+        ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"]
+            .into_iter()
+            .filter_map(|field| Some((field.to_owned(), value["metadata"].get(field)?.clone())))
+            .collect();
+    let replicas = structural::at(value, &places.spec()).as_i64().unwrap_or(0);
+    let mut scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": {},
+        "status": { "replicas": structural::at(value, &places.status()).as_i64().unwrap_or(0) },
+    });
+    if replicas != 0 {
+        scale["spec"]["replicas"] = replicas.into();
+    }
+    let selector = places.selector(value);
+    if !selector.is_empty() {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
+}

@@ -1,0 +1,238 @@
+//! The structural schema of a custom kind: what falls away, what is filled in, and what is refused.
+//!
+//! Rules in CEL (`x-kubernetes-validations`) are not evaluated here.
+
+mod validate;
+
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::registry::ResourceKind;
+use serde_json::{Map, Value};
+
+use super::fault::{self, FieldError};
+use super::state::State;
+
+pub(super) use validate::validate;
+
+/// What the definition says about a version of its kind.
+pub(super) struct Definition {
+    version: Value,
+}
+
+impl Definition {
+    /// Of a custom kind. None when its definition has gone.
+    pub(super) fn of(state: &State, kind: &ResourceKind) -> Option<Self> {
+        Self::new(state.value(&Self::key(kind)).ok()??, kind)
+    }
+
+    /// The definition of a custom kind.
+    pub(super) fn key(kind: &ResourceKind) -> ObjectKey {
+        let definitions =
+            GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        let name = format!("{}.{}", kind.resource.resource, kind.resource.group);
+        ObjectKey::new(definitions, None, &name)
+    }
+
+    /// Out of a CustomResourceDefinition. None when it does not have the kind's version.
+    pub(super) fn new(mut definition: Value, kind: &ResourceKind) -> Option<Self> {
+        let versions = definition["spec"]["versions"].as_array_mut()?;
+        let version = versions
+            .iter_mut()
+            .find(|version| version["name"] == *kind.resource.version)?;
+        Some(Self {
+            version: version.take(),
+        })
+    }
+
+    fn schema(&self) -> Option<&Value> {
+        self.version.get("schema")?.get("openAPIV3Schema")
+    }
+
+    /// Where the kind keeps a part of its scale, as the steps of a path: `specReplicasPath`, …
+    pub(super) fn scale(&self, path: &str) -> Option<Vec<&str>> {
+        let path = self.version["subresources"]["scale"][path].as_str()?;
+        Some(path.trim_start_matches('.').split('.').collect())
+    }
+
+    /// Takes what the schema does not know out of an object, and fills its defaults in. The paths of what was taken.
+    pub(super) fn shape(&self, value: &mut Value) -> Vec<String> {
+        let mut unknown = Vec::new();
+        if let Some(schema) = self.schema() {
+            prune(value, schema, true, "", &mut unknown);
+            default(value, schema);
+        }
+        unknown
+    }
+
+    /// What is wrong with an object.
+    pub(super) fn errors(&self, value: &Value) -> Vec<FieldError> {
+        let Some(schema) = self.schema() else {
+            return Vec::new();
+        };
+        let mut errors = Vec::new();
+        validate(value, schema, "", &mut errors);
+        if errors.iter().any(FieldError::hides_others) && has_rules(schema) {
+            errors.push(FieldError::invalid("<nil>", &Value::Null, fault::RULES_NOT_CHECKED));
+        }
+        errors
+    }
+}
+
+fn prune(value: &mut Value, schema: &Value, whole: bool, path: &str, unknown: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let properties = schema["properties"].as_object();
+            let preserve = schema["x-kubernetes-preserve-unknown-fields"] == true;
+            let more = &schema["additionalProperties"];
+            let whole = whole || schema["x-kubernetes-embedded-resource"] == true;
+            fields.retain(|key, field| {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                if whole && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                    return true;
+                }
+                match properties.and_then(|properties| properties.get(key)) {
+                    Some(schema) => prune(field, schema, false, &path, unknown),
+                    None if more.is_object() => prune(field, more, false, &path, unknown),
+                    None if preserve || *more == true => {}
+                    None => {
+                        unknown.push(path);
+                        return false;
+                    }
+                }
+                true
+            });
+        }
+        Value::Array(elements) => {
+            let items = &schema["items"];
+            for (index, element) in elements.iter_mut().enumerate().filter(|_| items.is_object()) {
+                prune(element, items, false, &format!("{path}[{index}]"), unknown);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn default(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+                let given = fields.get(name);
+                let empty = given.is_none_or(|given| given.is_null() && schema["nullable"] != true);
+                if let (true, Some(to)) = (empty, schema.get("default")) {
+                    fields.insert(name.clone(), to.clone());
+                }
+                if let Some(field) = fields.get_mut(name) {
+                    default(field, schema);
+                }
+            }
+            let more = &schema["additionalProperties"];
+            for (name, field) in fields.iter_mut().filter(|_| more.is_object()) {
+                if schema["properties"].get(name).is_none() {
+                    default(field, more);
+                }
+            }
+        }
+        Value::Array(elements) => {
+            for element in elements {
+                default(element, &schema["items"]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a rule in CEL stands anywhere in a schema.
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => {
+            fields.contains_key("x-kubernetes-validations") || fields.values().any(has_rules)
+        }
+        Value::Array(elements) => elements.iter().any(has_rules),
+        _ => false,
+    }
+}
+
+/// The value at the end of a path of fields.
+pub(super) fn at<'v>(value: &'v Value, path: &[&str]) -> &'v Value {
+    path.iter().fold(value, |value, step| &value[*step])
+}
+
+/// Puts a value at the end of a path of fields, whose steps are made where they lack.
+pub(super) fn put(value: &mut Value, path: &[&str], to: Value) {
+    let Some((step, rest)) = path.split_first() else {
+        *value = to;
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    put(&mut value[*step], rest, to);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({"type": "object", "properties": {"spec": {"type": "object", "required": ["color"], "properties": {
+            "color": {"type": "string", "enum": ["red", "green"]},
+            "size": {"type": "integer", "default": 1, "maximum": 100},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+            "port": {"x-kubernetes-int-or-string": true},
+            "once": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}}}})
+    }
+
+    fn definition() -> Definition {
+        Definition {
+            version: json!({"schema": {"openAPIV3Schema": schema()}}),
+        }
+    }
+
+    #[test]
+    fn what_a_schema_does_not_know_falls_away_and_defaults_are_filled_in() {
+        let mut value = json!({"kind": "Widget", "metadata": {"name": "a"}, "bogus": 1,
+            "spec": {"color": "red", "odd": 2, "free": {"any": [1]}}});
+        let unknown = definition().shape(&mut value);
+        assert_eq!(unknown, ["bogus", "spec.odd"]);
+        let expected = json!({"kind": "Widget", "metadata": {"name": "a"},
+            "spec": {"color": "red", "size": 1, "free": {"any": [1]}}});
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn what_a_schema_forbids_is_named_as_a_real_server_names_it() {
+        let said = |spec: Value| -> Vec<String> {
+            let errors = definition().errors(&json!({"metadata": {"name": "x"}, "spec": spec}));
+            errors.iter().map(FieldError::to_string).collect()
+        };
+        let unchecked = format!("<nil>: Invalid value: null: {}", fault::RULES_NOT_CHECKED);
+        assert_eq!(
+            said(json!({"color": "pink", "size": 500})),
+            [
+                "spec.color: Unsupported value: \"pink\": supported values: \"red\", \"green\"",
+                "spec.size: Invalid value: 500: spec.size in body should be less than or equal to 100",
+                &unchecked
+            ]
+        );
+        assert_eq!(
+            said(json!({"color": "red", "size": "big"})),
+            [
+                "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"",
+                &unchecked
+            ]
+        );
+        assert_eq!(
+            said(json!({"color": "red", "tags": ["a", "a"]})),
+            ["spec.tags[1]: Duplicate value: \"a\""]
+        );
+        assert_eq!(said(json!({"size": 2}))[0], "spec.color: Required value");
+        assert!(said(json!({"color": "red", "port": 1, "size": 100})).is_empty());
+        assert!(said(json!({"color": "red", "port": "http"})).is_empty());
+    }
+}

@@ -1,0 +1,214 @@
+//! What a schema refuses, in the words of a real API server (`apiextensions-apiserver/pkg/apiserver/validation`).
+
+use serde_json::Value;
+
+use crate::cluster::embedded::fault::FieldError;
+
+/// Adds what is wrong with a value at a path.
+pub(in crate::cluster::embedded) fn validate(
+    value: &Value,
+    schema: &Value,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    if value.is_null() && schema["nullable"] == true {
+        return;
+    }
+    let shown = path.to_owned();
+    if !has_type(value, schema) {
+        let (found, wanted) = (type_of(value), wanted(schema));
+        errors.push(FieldError::of_type(
+            shown,
+            &format!("Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\""),
+        ));
+        return;
+    }
+    if let Some(allowed) = schema["enum"].as_array()
+        && !allowed.contains(value)
+    {
+        let supported: Vec<String> = allowed.iter().map(Value::to_string).collect();
+        errors.push(FieldError::unsupported(
+            shown.clone(),
+            &value.to_string(),
+            &supported.join(", "),
+        ));
+    }
+    let mut wrong = |detail: String| {
+        errors.push(FieldError::invalid(
+            shown.clone(),
+            value,
+            &format!("{path} in body {detail}"),
+        ));
+    };
+    match value {
+        Value::Number(_) => number(value, schema, &mut wrong),
+        Value::String(text) => length(text.chars().count(), schema, "Length", "chars long", &mut wrong),
+        Value::Array(elements) => length(elements.len(), schema, "Items", "items", &mut wrong),
+        Value::Object(fields) => length(fields.len(), schema, "Properties", "properties", &mut wrong),
+        _ => {}
+    }
+    combined(value, schema, path, errors);
+    match value {
+        Value::Array(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                let items = schema.get("items");
+                if let Some(items) = items {
+                    validate(element, items, &format!("{path}[{index}]"), errors);
+                }
+            }
+            duplicates(elements, schema, path, errors);
+        }
+        Value::Object(fields) => {
+            for required in schema["required"].as_array().into_iter().flatten() {
+                let name = required.as_str().unwrap_or_default();
+                if !fields.contains_key(name) {
+                    errors.push(FieldError::required(below(path, name), ""));
+                }
+            }
+            for (name, field) in fields {
+                let known = schema["properties"].get(name);
+                let more = schema
+                    .get("additionalProperties")
+                    .filter(|more| more.is_object());
+                if let Some(schema) = known.or(more) {
+                    validate(field, schema, &below(path, name), errors);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn number(value: &Value, schema: &Value, wrong: &mut dyn FnMut(String)) {
+    let Some(number) = value.as_f64() else { return };
+    if let Some(least) = schema["minimum"].as_f64() {
+        let exclusive = schema["exclusiveMinimum"] == true;
+        if number < least || (exclusive && number <= least) {
+            let or_equal = if exclusive { "" } else { " or equal to" };
+            wrong(format!("should be greater than{or_equal} {}", schema["minimum"]));
+        }
+    }
+    if let Some(most) = schema["maximum"].as_f64() {
+        let exclusive = schema["exclusiveMaximum"] == true;
+        if number > most || (exclusive && number >= most) {
+            let or_equal = if exclusive { "" } else { " or equal to" };
+            wrong(format!("should be less than{or_equal} {}", schema["maximum"]));
+        }
+    }
+    if let Some(unit) = schema["multipleOf"].as_f64().filter(|unit| *unit > 0.0)
+        && (number / unit).fract() != 0.0
+    {
+        wrong(format!("should be a multiple of {}", schema["multipleOf"]));
+    }
+}
+
+fn length(found: usize, schema: &Value, what: &str, unit: &str, wrong: &mut dyn FnMut(String)) {
+    let bound = |prefix: &str| schema[format!("{prefix}{what}")].as_u64();
+    let found = u64::try_from(found).unwrap_or(u64::MAX);
+    let should = if what == "Length" { "should be" } else { "should have" };
+    if let Some(least) = bound("min").filter(|least| found < *least) {
+        wrong(format!("{should} at least {least} {unit}"));
+    }
+    if let Some(most) = bound("max").filter(|most| found > *most) {
+        wrong(format!("{should} at most {most} {unit}"));
+    }
+}
+
+fn combined(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let holds = |schema: &Value| {
+        let mut errors = Vec::new();
+        validate(value, schema, path, &mut errors);
+        errors.is_empty()
+    };
+    let all = |keyword: &str| schema[keyword].as_array().filter(|all| !all.is_empty());
+    let mut wrong = |detail: &str| {
+        errors.push(FieldError::invalid(path, value, &format!("{path:?} {detail}")));
+    };
+    if all("anyOf").is_some_and(|any| !any.iter().any(holds)) {
+        wrong("must validate at least one schema (anyOf)");
+    }
+    if all("oneOf").is_some_and(|one| one.iter().filter(|schema| holds(schema)).count() != 1) {
+        wrong("must validate one and only one schema (oneOf)");
+    }
+    if schema.get("not").is_some_and(holds) {
+        wrong("must not validate the schema (not)");
+    }
+    for schema in all("allOf").into_iter().flatten() {
+        validate(value, schema, path, errors);
+    }
+}
+
+/// Lists that are sets, or maps by keys, hold nothing twice.
+fn duplicates(elements: &[Value], schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let keys: Vec<&str> = match schema["x-kubernetes-list-type"].as_str() {
+        Some("set") => Vec::new(),
+        Some("map") => schema["x-kubernetes-list-map-keys"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect(),
+        _ if schema["uniqueItems"] == true => Vec::new(),
+        _ => return,
+    };
+    let key_of = |element: &Value| -> Value {
+        if keys.is_empty() {
+            return element.clone();
+        }
+        keys.iter()
+            .map(|key| ((*key).to_owned(), element[*key].clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let mut seen = std::collections::HashSet::new();
+    for (index, element) in elements.iter().enumerate() {
+        let key = key_of(element);
+        if !seen.insert(key.to_string()) {
+            errors.push(FieldError::duplicate(format!("{path}[{index}]"), &key));
+        }
+    }
+}
+
+fn has_type(value: &Value, schema: &Value) -> bool {
+    if schema["x-kubernetes-int-or-string"] == true {
+        return value.is_string() || value.is_i64() || value.is_u64();
+    }
+    match schema["type"].as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("number") => value.is_number(),
+        Some("integer") => {
+            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+        }
+        _ => true,
+    }
+}
+
+fn wanted(schema: &Value) -> &str {
+    if schema["x-kubernetes-int-or-string"] == true {
+        return "integer,string";
+    }
+    schema["type"].as_str().unwrap_or_default()
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
