@@ -135,7 +135,11 @@ fn the_table_says_what_the_sources_say() {
         }
     }
     if std::env::var_os("WRITE").is_some() {
-        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/registry/fields.txt"), written).unwrap();
+        fs::write(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/src/registry/fields.txt"),
+            written,
+        )
+        .unwrap();
         return;
     }
     for (ours, theirs) in table.lines().zip(written.lines()) {

@@ -159,6 +159,23 @@ pub(crate) fn discovery_version(accept: &str) -> Option<(&'static str, Media)> {
     None
 }
 
+/// Whether a client takes the only type that there is of a document.
+pub(crate) fn takes(accept: &str, only: &str) -> Result<(), Status> {
+    let known = |part: &str| {
+        let media = part.split(';').next().unwrap_or_default().trim();
+        media == "*/*" || media == only
+    };
+    if accept.is_empty() || accept.split(',').any(known) {
+        return Ok(());
+    }
+    Err(Status::failure(
+        Reason::NotAcceptable,
+        format!("406: Not Acceptable\n\nAvailable representations: {only}"),
+    )
+    // Its details are there, and empty.
+    .about("", "", ""))
+}
+
 /// What go-restful lets through to the negotiation: types without their parameters, and no wildcards but for all.
 fn routed(accept: &str, offer: Offer, offered: &[Media]) -> Result<(), Status> {
     let streams = offered.iter().filter(|_| offer == Offer::List);

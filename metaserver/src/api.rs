@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hub_core::api::{ApiRequest, Reason, Status, Target, UpstreamError, Verb};
-use hub_core::discovery::{self, Discovery, openapi, version};
+use hub_core::discovery::{self, Discovery, version};
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Form, Media, Offer};
-use crate::body::Body;
 use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
@@ -28,6 +27,7 @@ use crate::encode::{Cache, View};
 use crate::fault;
 use crate::gzip;
 use crate::metrics::Metrics;
+use crate::openapi;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, query};
@@ -152,7 +152,7 @@ impl Api {
     async fn resource<B>(
         self: &Arc<Self>,
         head: &Parts,
-        route: ResourceRoute,
+        mut route: ResourceRoute,
         kind: Arc<ResourceKind>,
         client: Client,
         body: B,
@@ -162,6 +162,10 @@ impl Api {
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let (query_text, form) = (head.uri.query().unwrap_or_default(), client.status_form());
+        if kind.custom && head.method == Method::POST && route.subresource.is_none() {
+            // Their server takes a new object at any path below the collection.
+            route.name = None;
+        }
         let (named, below) = (route.name.is_some(), route.subresource.as_deref());
         let verb = match head.method {
             Method::GET if named && !route.watch => Verb::Get,
@@ -177,7 +181,11 @@ impl Api {
         *shown = verb.as_str();
         if !fits(&kind, &route, verb) {
             // Built-in kinds and custom ones are refused by two different servers in one.
-            return if verb == Verb::Create && route.namespace.is_none() && !named && kind.namespaced {
+            return if matches!(verb, Verb::Create | Verb::DeleteCollection)
+                && route.namespace.is_none()
+                && !named
+                && kind.namespaced
+            {
                 Err(fault::not_allowed())
             } else if kind.custom {
                 Ok(reply::nowhere())
@@ -209,11 +217,11 @@ impl Api {
                 }
                 if verb == Verb::Create && named || !kind.verbs.iter().any(|known| **known == *verb.as_str())
                 {
-                    return Err(if verb == Verb::Watch {
-                        fault::no_watch(&kind)
-                    } else {
-                        fault::not_allowed()
-                    });
+                    if verb != Verb::Watch {
+                        return Err(fault::not_allowed());
+                    }
+                    let refused = reply::status(&fault::no_watch(&kind), form);
+                    return Ok(warned(refused, deprecation(&kind.resource)));
                 }
             }
         }
@@ -232,9 +240,11 @@ impl Api {
         };
         let warning = deprecation(&asked.kind.resource);
         let answer = self.dispatch(asked, verb, body).await;
-        let Some(warning) = warning else { return answer };
+        if warning.is_none() {
+            return answer;
+        }
         let answer = answer.unwrap_or_else(|status| reply::status(&status, form));
-        Ok(reply::header(answer, WARNING, &format!("299 - \"{warning}\"")))
+        Ok(warned(answer, warning))
     }
 
     async fn dispatch<B>(self: &Arc<Self>, mut asked: Asked, verb: Verb, body: B) -> Result<Reply, Status>
@@ -362,7 +372,7 @@ impl Api {
             if head.method != Method::GET && head.method != Method::HEAD {
                 return Err(fault::not_allowed());
             }
-            return self.pass_through(path, query_text, client).await;
+            return self.pass_through(head, path, query_text, client).await;
         }
         if head.method != Method::GET {
             return Err(fault::not_allowed());
@@ -427,15 +437,8 @@ impl Api {
         let Some(etag) = &document.etag else {
             return Ok(reply::object(200, document.body.clone(), form));
         };
-        let known = head
-            .headers
-            .get_all(IF_NONE_MATCH)
-            .iter()
-            .any(|value| value.as_bytes() == etag.as_bytes());
-        let mut reply = if known {
-            let mut reply = Reply::new(Body::empty());
-            *reply.status_mut() = StatusCode::NOT_MODIFIED;
-            reply
+        let mut reply = if openapi::is_known(&head.headers, etag) {
+            reply::empty(304)
         } else {
             let version = aggregated.unwrap_or_default();
             let media = form.media.content_type();
@@ -452,24 +455,35 @@ impl Api {
         Ok(reply::header(reply, ETAG, etag))
     }
 
-    async fn pass_through(&self, path: &str, query: &str, client: &Client) -> Result<Reply, Status> {
+    async fn pass_through(
+        &self,
+        head: &Parts,
+        path: &str,
+        query: &str,
+        client: &Client,
+    ) -> Result<Reply, Status> {
+        let is_openapi = path.starts_with("/openapi/");
+        let registry = self.store.registry();
+        let own = || {
+            let version = &self.config.kubernetes_version;
+            openapi::answer(&self.discovery, registry, version, head, path)
+        };
+        if is_openapi && self.authoritative() {
+            return Ok(own());
+        }
+        if path == "/openid/v1/jwks" {
+            accept::takes(&client.accept, "application/jwk-set+json")?;
+        }
         let mut request = ApiRequest::new(Verb::Get, Target::Path(path.into()));
         request.query = query.to_owned();
         request.accept = client.accept.clone();
         let answer = self.cloud.call(request).await;
         // Without the cloud's documents ours must do, or a client that checks its files first could send none.
-        let own = !answer.as_ref().is_ok_and(|response| response.is_success());
-        if own && path == "/openapi/v2" {
-            let version = &self.config.kubernetes_version;
-            if openapi::wants_protobuf(&client.accept) {
-                let reply = reply::json(200, Bytes::from(openapi::version_2_protobuf(version)), false);
-                return Ok(reply::header(reply, CONTENT_TYPE, openapi::PROTOBUF));
+        if is_openapi && !answer.as_ref().is_ok_and(|response| response.is_success()) {
+            let reply = own();
+            if reply.status() != StatusCode::NOT_FOUND {
+                return Ok(reply);
             }
-            let document = openapi::version_2(version).to_string();
-            return Ok(reply::json(200, Bytes::from(document), false));
-        }
-        if own && let Some(document) = openapi::document(self.store.registry(), path) {
-            return Ok(reply::json(200, Bytes::from(document.to_string()), false));
         }
         let response = answer.map_err(|error| fault::cloud_away(&error.to_string()))?;
         Ok(reply::passed(response, Form::PLAIN))
@@ -513,6 +527,11 @@ fn fits(kind: &ResourceKind, route: &ResourceRoute, verb: Verb) -> bool {
 
 fn wants_watch(text: &str) -> bool {
     query(text).any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"))
+}
+
+fn warned(reply: Reply, warning: Option<&str>) -> Reply {
+    let warnings: Vec<String> = warning.into_iter().map(Into::into).collect();
+    reply::warned(reply, &warnings)
 }
 
 /// What Kubernetes tells people who use an outdated kind.

@@ -49,6 +49,7 @@ mod encode;
 mod fault;
 mod gzip;
 mod metrics;
+mod openapi;
 mod options;
 mod page;
 mod read;

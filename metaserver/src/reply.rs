@@ -158,6 +158,11 @@ fn typed(code: u16, content_type: &str, body: Body) -> Reply {
     reply
 }
 
+/// An answer without a body.
+pub(crate) fn empty(code: u16) -> Reply {
+    typed(code, "", Body::empty())
+}
+
 /// The cloud's answer is data; the header that its Status stands for must be made again.
 fn retry_after(response: &ApiResponse) -> Option<u32> {
     #[derive(serde::Deserialize)]

@@ -6,6 +6,7 @@
 )]
 
 mod durability;
+mod kinds;
 mod recorded;
 mod semantics;
 mod tokens;

@@ -160,6 +160,10 @@ async fn what_a_token_may_not_be_bound_to_is_refused_in_kubernetes_words() {
     let web = world
         .ok("POST", "/api/v1/namespaces/default/pods", pod("web", "edge-1"))
         .await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    world
+        .ok("POST", accounts, json!({ "metadata": { "name": "robot" } }))
+        .await;
     let mut other = pod("other", "edge-1");
     other["spec"]["serviceAccountName"] = "robot".into();
     let other = world.ok("POST", "/api/v1/namespaces/default/pods", other).await;

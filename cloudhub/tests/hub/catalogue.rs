@@ -321,9 +321,10 @@ async fn edges_of_former_days_register_and_report_in_their_words() {
         assert!(answer.content.is_ok(), "{:?}", answer.content);
     }
     let node = world.read("v1/nodes", None, "edge-1").await;
+    let never = Value::Null;
     assert_eq!(
         node["status"]["conditions"],
-        json!([{ "type": "Ready", "status": "True" }])
+        json!([{ "type": "Ready", "status": "True", "lastHeartbeatTime": never, "lastTransitionTime": never }])
     );
     for odd in [
         json!({ "Status": "x" }),

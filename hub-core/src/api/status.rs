@@ -164,13 +164,13 @@ impl Status {
         if let Some(reason) = self.reason {
             status["reason"] = format!("{reason:?}").into();
         }
-        if !details.is_empty() {
+        if !details.is_empty() || self.about.is_some() {
             status["details"] = details.into();
         }
         if !self.continue_token.is_empty() {
             status["metadata"]["continue"] = self.continue_token.as_str().into();
         }
-        if self.is_failure() {
+        if self.code != 200 {
             status["code"] = self.code.into();
         }
         status.to_string().into_bytes()

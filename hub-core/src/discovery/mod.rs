@@ -35,7 +35,7 @@ struct Cached {
 pub struct Document {
     /// JSON.
     pub body: Bytes,
-    /// Of aggregated documents only.
+    /// Of aggregated documents, and of those of OpenAPI but the index.
     pub etag: Option<String>,
 }
 
@@ -62,7 +62,7 @@ impl Discovery {
         let made = make(&registry.all(), path, aggregated).map(|value| {
             let mut body = value.to_string().into_bytes();
             body.push(b'\n');
-            let etag = aggregated.map(|_| etag(&body));
+            let etag = aggregated.map(|_| tag(&body));
             Arc::new(Document {
                 body: body.into(),
                 etag,
@@ -73,6 +73,76 @@ impl Discovery {
             cached.documents.insert(key, made.clone());
         }
         made
+    }
+}
+
+impl Discovery {
+    /// The document of OpenAPI at a path: `/openapi/v2`, `/openapi/v3`, which is an index, or one below it. None where there is none.
+    pub fn openapi(&self, registry: &Registry, path: &str) -> Option<Arc<Document>> {
+        let kinds = registry.all();
+        let place = path
+            .strip_prefix("/openapi/v3")
+            .map(|place| place.trim_matches('/'));
+        match place {
+            None if path == "/openapi/v2" => self.kept(registry, path, || {
+                Some(openapi::kept(&openapi::version_2(&kinds), true))
+            }),
+            None => None,
+            Some("") => self.kept(registry, path, || {
+                let documents: Vec<_> = openapi::places(&kinds)
+                    .into_iter()
+                    .filter_map(|place| Some((place.clone(), self.version_3(registry, &kinds, &place)?)))
+                    .collect();
+                let index = openapi::index(
+                    documents
+                        .iter()
+                        .map(|(place, document)| (place.clone(), &**document)),
+                );
+                Some(openapi::kept(&index, false))
+            }),
+            Some(place) => self.version_3(registry, &kinds, place),
+        }
+    }
+
+    fn version_3(
+        &self,
+        registry: &Registry,
+        kinds: &[Arc<ResourceKind>],
+        place: &str,
+    ) -> Option<Arc<Document>> {
+        self.kept(registry, &format!("/openapi/v3/{place}"), || {
+            Some(openapi::kept(&openapi::version_3(kinds, place)?, true))
+        })
+    }
+
+    /// A document as it was made for this state of the registry. Only paths that lead somewhere are kept, so that nobody can fill
+    /// the memory with others.
+    fn kept(
+        &self,
+        registry: &Registry,
+        path: &str,
+        make: impl FnOnce() -> Option<Document>,
+    ) -> Option<Arc<Document>> {
+        let generation = registry.generation();
+        let key = (path.to_owned(), "");
+        {
+            let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            if cached.generation != generation {
+                *cached = Cached {
+                    generation,
+                    ..Cached::default()
+                };
+            }
+            if let Some(document) = cached.documents.get(&key) {
+                return document.clone();
+            }
+        }
+        let made = Arc::new(make()?);
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.generation == generation {
+            cached.documents.insert(key, Some(made.clone()));
+        }
+        Some(made)
     }
 }
 
@@ -99,7 +169,8 @@ pub fn paths(registry: &Registry) -> Vec<String> {
     paths
 }
 
-fn etag(body: &[u8]) -> String {
+/// The entity tag of a body: its SHA-512, as kube-apiserver makes it.
+pub fn tag(body: &[u8]) -> String {
     let mut etag = String::with_capacity(130);
     etag.push('"');
     for byte in Sha512::digest(body) {
@@ -131,16 +202,18 @@ fn groups(kinds: &[Arc<ResourceKind>]) -> Vec<(&str, Versions<'_>)> {
             None => versions.push((version, vec![kind])),
         }
     }
-    let built_in = |kinds: &Versions<'_>| {
-        kinds
-            .iter()
-            .any(|(_, kinds)| kinds.iter().any(|kind| !kind.custom))
-    };
     groups.sort_by_cached_key(|(group, versions)| {
         let services = versions.iter().map(|(version, _)| format!("{version}.{group}"));
-        (!built_in(versions)).then(|| services.min())
+        is_custom(versions).then(|| services.min())
     });
     groups
+}
+
+/// Whether all kinds of a group come of definitions.
+fn is_custom(versions: &Versions<'_>) -> bool {
+    versions
+        .iter()
+        .all(|(_, kinds)| kinds.iter().all(|kind| kind.custom))
 }
 
 fn make(kinds: &[Arc<ResourceKind>], path: &str, aggregated: Option<&'static str>) -> Option<Value> {
@@ -152,6 +225,9 @@ fn make(kinds: &[Arc<ResourceKind>], path: &str, aggregated: Option<&'static str
             ["apis"] => false,
             _ => return None,
         };
+        // Here groups of the same priority stand by their names.
+        let mut groups = groups;
+        groups.sort_by_key(|(group, versions)| is_custom(versions).then_some(*group));
         let items: Vec<Value> = groups
             .iter()
             .filter(|(group, _)| group.is_empty() == core)

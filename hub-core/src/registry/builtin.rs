@@ -54,6 +54,7 @@ fn kind_of(group: &Arc<str>, version: &Arc<str>, resource: Resource) -> Resource
         subresources: resource.subresources.into_iter().map(subresource).collect(),
         custom: false,
         columns: None,
+        schema: None,
     }
 }
 

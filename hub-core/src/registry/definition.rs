@@ -73,6 +73,11 @@ fn kind_of(spec: &Spec<'_>, version: &Version<'_>) -> ResourceKind {
         columns: version
             .additional_printer_columns
             .map(|columns| columns.get().into()),
+        schema: version
+            .schema
+            .as_ref()
+            .and_then(|schema| schema.open_api_v3_schema)
+            .map(|schema| schema.get().into()),
     }
 }
 
@@ -163,6 +168,14 @@ struct Version<'a> {
     #[serde(borrow)]
     additional_printer_columns: Option<&'a RawValue>,
     selectable_fields: Option<Vec<SelectableField>>,
+    #[serde(borrow)]
+    schema: Option<Schema<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Schema<'a> {
+    #[serde(borrow, rename = "openAPIV3Schema")]
+    open_api_v3_schema: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

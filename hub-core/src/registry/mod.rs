@@ -42,6 +42,8 @@ pub struct ResourceKind {
     pub selectable_fields: Vec<Arc<str>>,
     /// `additionalPrinterColumns` of a CustomResourceDefinition's version, as JSON; None for built-in kinds.
     pub columns: Option<Arc<str>>,
+    /// `openAPIV3Schema` of a CustomResourceDefinition's version, as JSON; None for built-in kinds.
+    pub schema: Option<Arc<str>>,
 }
 
 /// A subresource of a kind.

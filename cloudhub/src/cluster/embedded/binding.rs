@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::call::{Call, meta};
 use super::state::State;
-use super::{clock, create, defaults, fault};
+use super::{clock, create, defaults, fault, fields, limits};
 
 /// `pods/binding`, what a scheduler posts.
 pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -42,6 +42,8 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
         conditions
             .push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": clock::now()}));
     }
+    limits::place(state, &mut pod);
+    fields::complete(&call.kind, &mut pod);
     state.put(&call.kind.resource, &mut pod)?;
     let status = Status {
         code: 201,

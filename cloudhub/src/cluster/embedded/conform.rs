@@ -66,7 +66,9 @@ impl Walk {
         let names = message.names();
         let top = self.path.is_empty();
         let known = |key: &str| {
-            names.iter().any(|name| name.name == key) || (top && matches!(key, "kind" | "apiVersion"))
+            // Objects say what they are, also the one kind of them that stands within others.
+            let typed = top || within == "PersistentVolumeClaim";
+            names.iter().any(|name| name.name == key) || (typed && matches!(key, "kind" | "apiVersion"))
         };
         let mut unknown = Vec::new();
         fields.retain(|key, _| {
@@ -78,11 +80,17 @@ impl Walk {
         });
         for key in unknown {
             let path = self.path.iter().chain([&key]).map(String::as_str);
-            self.unknown.push(path.collect::<Vec<_>>().join(".").replace(".[", "["));
+            self.unknown
+                .push(path.collect::<Vec<_>>().join(".").replace(".[", "["));
         }
         for name in names {
             let field = name.field;
             match fields.get_mut(name.name) {
+                None | Some(Value::Null)
+                    if self.fill == Fill::Zeros && NULL_LISTS.contains(&(within, name.name)) =>
+                {
+                    fields.insert(name.name.to_owned(), Value::Null);
+                }
                 None | Some(Value::Null) => match self.nothing(field, within)? {
                     Some(nothing) if !is_left_out(within, name.name) => {
                         fields.insert(name.name.to_owned(), nothing);
@@ -95,7 +103,8 @@ impl Walk {
                     self.path.push(name.name.to_owned());
                     self.field(field, within, value)?;
                     self.path.pop();
-                    if !field.keeps_zero && is_zero(field, value) {
+                    let shown = field.keeps_zero || NULL_LISTS.contains(&(within, name.name));
+                    if !shown && is_zero(field, value) {
                         fields.remove(name.name);
                     }
                 }
@@ -168,9 +177,9 @@ impl Walk {
             };
         }
         match (kind, &mut *value) {
-            (Kind::Bool, Value::Bool(_)) | (Kind::Double, Value::Number(_)) | (Kind::Text, Value::String(_)) => {
-                Ok(())
-            }
+            (Kind::Bool, Value::Bool(_))
+            | (Kind::Double, Value::Number(_))
+            | (Kind::Text, Value::String(_)) => Ok(()),
             (Kind::Int, Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(()),
             (Kind::Int, Value::Number(number)) => {
                 let shown = format!("number {number}");
@@ -178,9 +187,9 @@ impl Walk {
             }
             (Kind::Bytes, Value::String(text)) => match BASE64.decode(text.as_bytes()) {
                 Ok(_) => Ok(()),
-                Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
-                    Err(format!("illegal base64 data at input byte {at}"))
-                }
+                Err(
+                    base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _),
+                ) => Err(format!("illegal base64 data at input byte {at}")),
                 Err(_) => Err(format!("illegal base64 data at input byte {}", text.len() & !3)),
             },
             (Kind::Time, Value::String(text)) => {
@@ -199,10 +208,7 @@ impl Walk {
             }
             (Kind::IntOrString, Value::String(_) | Value::Number(_)) | (Kind::Raw, _) => Ok(()),
             (Kind::Texts, Value::Array(_)) => Ok(()),
-            (
-                Kind::SchemaOrArray | Kind::SchemaOrBool | Kind::SchemaOrStrings,
-                Value::Object(fields),
-            ) => {
+            (Kind::SchemaOrArray | Kind::SchemaOrBool | Kind::SchemaOrStrings, Value::Object(fields)) => {
                 let schema = Table::known("apiextensions.k8s.io/v1", "JSONSchemaProps");
                 self.message(schema, "JSONSchemaProps", fields)
             }
@@ -234,6 +240,14 @@ impl Walk {
         )
     }
 }
+
+/// Lists that are shown even where there is none.
+const NULL_LISTS: &[(&str, &str)] = &[
+    ("ClusterRole", "rules"),
+    ("EndpointSlice", "endpoints"),
+    ("EndpointSlice", "ports"),
+    ("Role", "rules"),
+];
 
 /// The one struct that Kubernetes leaves out where it is zero (`omitzero`): all others are written, empty.
 fn is_left_out(within: &str, name: &str) -> bool {
@@ -293,7 +307,9 @@ fn seconds(text: &str) -> Result<String, String> {
 fn micro_time(text: &str) -> Result<(), String> {
     let layout = "2006-01-02T15:04:05.000000Z07:00";
     let wrong = |rest: &str, wanted: &str| {
-        Err(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}"))
+        Err(format!(
+            "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}"
+        ))
     };
     if OffsetDateTime::parse(text, &Rfc3339).is_err() {
         return wrong(text, "2006");
@@ -301,7 +317,11 @@ fn micro_time(text: &str) -> Result<(), String> {
     let rest = text.get(19..).unwrap_or_default();
     let digits = rest.strip_prefix('.').unwrap_or_default();
     let end = digits.find(|letter: char| !letter.is_ascii_digit());
-    if end == Some(6) { Ok(()) } else { wrong(rest, ".000000") }
+    if end == Some(6) {
+        Ok(())
+    } else {
+        wrong(rest, ".000000")
+    }
 }
 
 #[cfg(test)]
@@ -340,7 +360,8 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_refused_in_the_words_of_a_real_server() {
-        let refused = |kind: &str, mut value: Value| conform("v1", kind, &mut value, Fill::Nothing).unwrap_err();
+        let refused =
+            |kind: &str, mut value: Value| conform("v1", kind, &mut value, Fill::Nothing).unwrap_err();
         assert_eq!(
             refused("ConfigMap", json!({"data": {"a": 1}})),
             "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
 use super::fault;
 use super::state::State;
-use super::{clock, defaults, fields, validate};
+use super::{clock, defaults, fields, validate, workload};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -66,6 +66,8 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
     fields::complete(kind, &mut value);
     validate::object(kind, &value)?;
     fields::check(state, call, &value)?;
+    workload::check(kind, None, &value)?;
+    workload::needs_account(state, kind, &value)?;
     too_long(kind, &value)?;
     if state.get(&call.key(&name)).is_some() {
         return Err(fault::already_exists(kind, &name));

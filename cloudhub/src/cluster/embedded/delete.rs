@@ -129,6 +129,10 @@ fn one(
         };
         return Ok(ApiResponse::json(200, body));
     }
+    if marked && is(kind, "", "pods") {
+        // Watchers see that a pod is on its way before it is gone, however short the way is.
+        state.put(&kind.resource, &mut value)?;
+    }
     state.remove(key);
     for waiting in waiting_for(state, key) {
         finish(state, &waiting)?;

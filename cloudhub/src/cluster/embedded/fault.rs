@@ -6,6 +6,7 @@ use hub_core::api::{Reason, Status};
 use hub_core::registry::ResourceKind;
 
 /// One thing that is wrong with an object.
+#[derive(Clone)]
 pub(super) struct FieldError {
     reason: &'static str,
     field: String,
@@ -60,7 +61,7 @@ impl FieldError {
     pub(super) fn hides_others(&self) -> bool {
         matches!(
             self.reason,
-            "FieldValueRequired" | "FieldValueTypeInvalid" | "FieldValueNotSupported" | "FieldValueDuplicate"
+            "FieldValueRequired" | "FieldValueTypeInvalid" | "FieldValueNotSupported"
         )
     }
 
@@ -94,7 +95,8 @@ pub(super) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) ->
 
 /// The same, where Kubernetes names another kind than the object's, or the collection.
 pub(super) fn invalid_named(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
-    let texts: Vec<_> = errors.iter().map(FieldError::to_string).collect();
+    let mut texts: Vec<_> = errors.iter().map(FieldError::to_string).collect();
+    texts.dedup();
     let text = match &texts[..] {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
@@ -203,5 +205,4 @@ fn qualified(name: &str, group: &str) -> String {
     }
 }
 
-pub(super) const RULES_NOT_CHECKED: &str =
-    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+pub(super) const RULES_NOT_CHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";

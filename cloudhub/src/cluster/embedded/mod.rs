@@ -9,7 +9,9 @@
 //! ```
 //!
 //! It keeps objects as a kube-apiserver does: versions, uids, generations, conflicts, finalizers, grace periods, namespaces, custom
-//! kinds. It signs tokens of service accounts and reviews them. It has no controllers and no scheduler: nothing makes pods of a Deployment, and dependents of a deleted owner stay.
+//! kinds with their schemas; objects of built-in kinds have the fields that their types have, and no others. It signs tokens of
+//! service accounts and reviews them. It has no controllers and no scheduler: nothing makes pods of a Deployment, and dependents of a
+//! deleted owner stay. Kinds of several versions (events, horizontal pod autoscalers) are kept for each version apart.
 
 mod binding;
 mod call;
@@ -23,6 +25,7 @@ mod fault;
 mod fields;
 mod follow;
 mod issuer;
+mod limits;
 mod log;
 mod patch;
 mod path;
@@ -36,6 +39,7 @@ mod structural;
 mod token;
 mod update;
 mod validate;
+mod workload;
 mod writer;
 
 use std::path::Path;

@@ -27,7 +27,8 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     create::set_namespace(call, &mut new)?;
     if meta(&new, "uid") != meta(&old, "uid") && !meta(&new, "uid").is_empty() {
         let error = FieldError::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
-        return Err(fault::invalid(kind, &key.name, &[error]));
+        // A real server looks twice.
+        return Err(fault::invalid(kind, &key.name, &[error.clone(), error]));
     }
     let body = update::replace(state, call, &old, new)?;
     Ok(ApiResponse::json(200, body))
@@ -67,11 +68,9 @@ fn check_media_type(call: &Call<'_>) -> Result<(), Status> {
     };
     if !accepted {
         return Err(match media_type.as_str() {
-            STRATEGIC => {
-                fault::unsupported_media_type(
-                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                )
-            }
+            STRATEGIC => fault::unsupported_media_type(
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ),
             _ => Status::failure(Reason::UnsupportedMediaType, "415: Unsupported Media Type"),
         });
     }

@@ -32,10 +32,9 @@ pub(super) fn read(
                 ..ApiResponse::json(200, openapi::version_2_protobuf(version::KUBERNETES))
             };
         }
-        "/openapi/v2" => Some(openapi::version_2(version::KUBERNETES).to_string().into()),
-        _ if path.starts_with("/openapi/") => {
-            openapi::document(registry, path).map(|document| document.to_string().into())
-        }
+        _ if path.starts_with("/openapi/") => discovery
+            .openapi(registry, path)
+            .map(|document| document.body.clone()),
         _ => discovery
             .document(registry, path, None)
             .map(|document| document.body.clone()),

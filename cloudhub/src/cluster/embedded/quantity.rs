@@ -3,7 +3,8 @@
 /// The canonical form: no fraction, and the greatest suffix that needs none.
 pub(super) fn canonical(text: &str) -> Result<String, String> {
     let malformed = || {
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned()
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            .to_owned()
     };
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -31,7 +32,10 @@ pub(super) fn canonical(text: &str) -> Result<String, String> {
     let mut exponent = -places;
     match format {
         Format::Binary(power) => {
-            let Some(scaled) = 1024_i128.checked_pow(power).and_then(|unit| number.checked_mul(unit)) else {
+            let Some(scaled) = 1024_i128
+                .checked_pow(power)
+                .and_then(|unit| number.checked_mul(unit))
+            else {
                 return kept();
             };
             number = scaled;
@@ -109,7 +113,10 @@ impl Format {
             return Some(Self::Decimal((i32::try_from(place).ok()? - 3) * 3));
         }
         let power = suffix.strip_prefix(['e', 'E'])?;
-        power.parse::<i16>().ok().map(|power| Self::Exponent(power.into()))
+        power
+            .parse::<i16>()
+            .ok()
+            .map(|power| Self::Exponent(power.into()))
     }
 }
 

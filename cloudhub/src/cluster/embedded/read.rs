@@ -12,7 +12,7 @@ use super::{fault, scale};
 /// Get or list. Watches are for [`Cluster::watch`](crate::cluster::Cluster::watch) and the metaServer.
 pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
     let answer = Call::new(request, store.registry()).and_then(|call| match (call.verb, call.subresource) {
-        (Verb::Get, None | Some("status")) => get(store, &call),
+        (Verb::Get, None | Some("status" | "resize" | "ephemeralcontainers")) => get(store, &call),
         (Verb::Get, Some("scale")) => scale::get(store, &call),
         (Verb::Get, Some(subresource)) => {
             get(store, &call)?;

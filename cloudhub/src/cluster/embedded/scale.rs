@@ -102,7 +102,10 @@ impl Places {
     fn selector(&self, value: &Value) -> String {
         if let Some(definition) = &self.definition {
             let path = definition.scale("labelSelectorPath").unwrap_or_default();
-            return structural::at(value, &path).as_str().unwrap_or_default().to_owned();
+            return structural::at(value, &path)
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
         }
         let selector = &value["spec"]["selector"];
         let labels = if self.plain_selector {

@@ -13,7 +13,7 @@ use hub_core::registry::Registry;
 use hub_core::store::Change;
 use serde_json::Value;
 
-use super::fault;
+use super::{fault, structural};
 
 /// All objects, and the steps taken since they were last made durable.
 pub(super) struct State {
@@ -24,6 +24,8 @@ pub(super) struct State {
     objects_max: usize,
     bytes_max: usize,
     steps: Vec<Step>,
+    /// The definitions of custom kinds, read.
+    pub(super) definitions: structural::Read,
 }
 
 struct Step {
@@ -53,6 +55,7 @@ impl State {
             objects_max,
             bytes_max,
             steps: Vec::new(),
+            definitions: structural::Read::default(),
         }
     }
 

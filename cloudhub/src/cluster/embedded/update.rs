@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::call::{Call, has_generation, has_status, is, meta};
 use super::fault::{self, FieldError};
 use super::state::State;
-use super::{create, defaults, delete, fields, validate};
+use super::{create, defaults, delete, fields, validate, workload};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -73,6 +73,9 @@ pub(super) fn replace(
     defaults::on_update(kind, old, &mut new)?;
     fields::complete(kind, &mut new);
     validate::object(kind, &new)?;
+    if call.subresource.is_none() {
+        workload::check(kind, Some(old), &new)?;
+    }
     fields::check(state, call, &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
@@ -163,7 +166,8 @@ fn no_new_finalizers(kind: &ResourceKind, old: &Value, new: &Value) -> Result<()
         added.join(", ")
     );
     let error = FieldError::forbidden("metadata.finalizers", &detail);
-    Err(fault::invalid(kind, meta(new, "name"), &[error]))
+    // A real server looks twice.
+    Err(fault::invalid(kind, meta(new, "name"), &[error.clone(), error]))
 }
 
 /// What a generation counts: neither metadata nor status.

@@ -273,6 +273,7 @@ fn kind(
             .map(|builtin| builtin.selectable_fields.clone())
             .unwrap_or_default(),
         columns: None,
+        schema: None,
         resource,
     })
 }

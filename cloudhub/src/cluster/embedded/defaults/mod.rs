@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{is, is_namespaces, meta};
 use super::fault::{self, FieldError};
+use super::limits;
 use super::service;
 use super::state::State;
 
@@ -20,11 +21,15 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
     if is_namespaces(kind) {
         namespace(value);
     } else if is(kind, "", "pods") {
+        limits::apply(state, value);
+        limits::place(state, value);
         pod::pod(value);
         value["status"] = json!({"phase": "Pending", "qosClass": pod::quality_of_service(value)});
     } else if is(kind, "", "services") {
         service::complete(state, kind, value)?;
         value["status"] = json!({"loadBalancer": {}});
+    } else if is(kind, "batch", "jobs") {
+        own_pods(value);
     } else if is(kind, "apps", "deployments")
         || is(kind, "apps", "replicasets")
         || is(kind, "apps", "statefulsets")
@@ -78,6 +83,36 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
         definition(kind, value)?;
     }
     Ok(())
+}
+
+/// A job finds its pods by labels that no other job has, unless it says how it finds them.
+fn own_pods(job: &mut Value) {
+    let (uid, name) = (meta(job, "uid").to_owned(), meta(job, "name").to_owned());
+    let spec = &mut job["spec"];
+    if spec["manualSelector"] != true {
+        for (label, value) in [
+            ("batch.kubernetes.io/controller-uid", &uid),
+            ("batch.kubernetes.io/job-name", &name),
+            ("controller-uid", &uid),
+            ("job-name", &name),
+        ] {
+            default(&mut spec["template"]["metadata"], "labels", json!({}));
+            default(
+                &mut spec["template"]["metadata"]["labels"],
+                label,
+                value.as_str().into(),
+            );
+        }
+        let label = "batch.kubernetes.io/controller-uid";
+        default(spec, "selector", json!({}));
+        default(&mut spec["selector"], "matchLabels", json!({}));
+        default(&mut spec["selector"]["matchLabels"], label, uid.into());
+    }
+    let labels = spec["template"]["metadata"]["labels"].clone();
+    let own = &job["metadata"]["labels"];
+    if own.as_object().is_none_or(Map::is_empty) {
+        job["metadata"]["labels"] = labels;
+    }
 }
 
 /// A policy speaks of what it has rules for, and of what comes in anyway.

@@ -4,6 +4,11 @@
 
 mod validate;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value};
@@ -14,14 +19,36 @@ use super::state::State;
 pub(super) use validate::validate;
 
 /// What the definition says about a version of its kind.
+#[derive(Clone)]
 pub(super) struct Definition {
-    version: Value,
+    version: Arc<Value>,
+}
+
+/// Definitions as they were read, so that not every write of an object reads the definition of its kind.
+#[derive(Default)]
+pub(super) struct Read {
+    by_kind: RefCell<HashMap<GroupVersionResource, (Bytes, Option<Definition>)>>,
 }
 
 impl Definition {
     /// Of a custom kind. None when its definition has gone.
     pub(super) fn of(state: &State, kind: &ResourceKind) -> Option<Self> {
-        Self::new(state.value(&Self::key(kind)).ok()??, kind)
+        let mut read = state.definitions.by_kind.borrow_mut();
+        let Some(held) = state.get(&Self::key(kind)) else {
+            read.remove(&kind.resource);
+            return None;
+        };
+        // The same bytes in the same place: they are held here, so nothing else can have come there.
+        if let Some((body, definition)) = read.get(&kind.resource)
+            && body.as_ptr() == held.body.as_ptr()
+        {
+            return definition.clone();
+        }
+        let definition = serde_json::from_slice(&held.body)
+            .ok()
+            .and_then(|definition| Self::new(definition, kind));
+        read.insert(kind.resource.clone(), (held.body.clone(), definition.clone()));
+        definition
     }
 
     /// The definition of a custom kind.
@@ -39,7 +66,7 @@ impl Definition {
             .iter_mut()
             .find(|version| version["name"] == *kind.resource.version)?;
         Some(Self {
-            version: version.take(),
+            version: Arc::new(version.take()),
         })
     }
 
@@ -71,7 +98,11 @@ impl Definition {
         let mut errors = Vec::new();
         validate(value, schema, "", &mut errors);
         if errors.iter().any(FieldError::hides_others) && has_rules(schema) {
-            errors.push(FieldError::invalid("<nil>", &Value::Null, fault::RULES_NOT_CHECKED));
+            errors.push(FieldError::invalid(
+                "<nil>",
+                &Value::Null,
+                fault::RULES_NOT_CHECKED,
+            ));
         }
         errors
     }
@@ -190,7 +221,7 @@ mod tests {
 
     fn definition() -> Definition {
         Definition {
-            version: json!({"schema": {"openAPIV3Schema": schema()}}),
+            version: Arc::new(json!({"schema": {"openAPIV3Schema": schema()}})),
         }
     }
 

@@ -67,9 +67,7 @@ pub(in crate::cluster::embedded) fn validate(
             }
             for (name, field) in fields {
                 let known = schema["properties"].get(name);
-                let more = schema
-                    .get("additionalProperties")
-                    .filter(|more| more.is_object());
+                let more = schema.get("additionalProperties").filter(|more| more.is_object());
                 if let Some(schema) = known.or(more) {
                     validate(field, schema, &below(path, name), errors);
                 }
@@ -105,7 +103,11 @@ fn number(value: &Value, schema: &Value, wrong: &mut dyn FnMut(String)) {
 fn length(found: usize, schema: &Value, what: &str, unit: &str, wrong: &mut dyn FnMut(String)) {
     let bound = |prefix: &str| schema[format!("{prefix}{what}")].as_u64();
     let found = u64::try_from(found).unwrap_or(u64::MAX);
-    let should = if what == "Length" { "should be" } else { "should have" };
+    let should = if what == "Length" {
+        "should be"
+    } else {
+        "should have"
+    };
     if let Some(least) = bound("min").filter(|least| found < *least) {
         wrong(format!("{should} at least {least} {unit}"));
     }

@@ -1,0 +1,105 @@
+//! What the kinds of objects do to what clients send: fields, scales, the ends of pods.
+
+use hub_core::object::GroupVersionResource;
+use hub_core::store::{EventKind, ObjectStore};
+use serde_json::{Value, json};
+
+use crate::{World, request};
+use cloudhub::cluster::Cluster;
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+#[tokio::test]
+async fn an_unknown_field_falls_away_and_the_client_is_warned_as_it_wants_it() {
+    let world = World::new();
+    let ask = async |name: &str, validation: &str| {
+        let body = json!({"metadata": {"name": name, "labels": {}}, "data": {}, "bogus": 1}).to_string();
+        let path = format!("{CONFIG_MAPS}?fieldValidation={validation}");
+        let request = request("POST", &path, "application/json", body.into());
+        world.cluster.execute(request).await.unwrap()
+    };
+    let warned = ask("a", "").await;
+    assert_eq!(
+        (warned.code, warned.warnings),
+        (201, vec!["unknown field \"bogus\"".to_owned()])
+    );
+    let quiet = ask("b", "Ignore").await;
+    assert_eq!((quiet.code, quiet.warnings.len()), (201, 0));
+    let stored: Value = serde_json::from_slice(&quiet.body).unwrap();
+    assert!(
+        stored.get("bogus").is_none() && stored.get("data").is_none(),
+        "{stored}"
+    );
+    assert!(stored["metadata"].get("labels").is_none(), "{stored}");
+    assert_eq!(ask("c", "Strict").await.code, 400);
+    let patch = ("merge-patch", json!({"bogus": 1}));
+    let (code, status) = world
+        .call("PATCH", &format!("{CONFIG_MAPS}/a?fieldValidation=Strict"), patch)
+        .await;
+    assert_eq!(
+        (code, &status["details"]["causes"][0]["field"]),
+        (422, &json!("patch"))
+    );
+}
+
+#[tokio::test]
+async fn a_scale_is_read_and_written_in_one_form() {
+    let world = World::new();
+    let body = json!({"metadata": {"name": "web"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    world.ok("POST", DEPLOYMENTS, body).await;
+    let path = format!("{DEPLOYMENTS}/web/scale");
+    let mut scale = world.ok("GET", &path, ()).await;
+    assert_eq!(scale["kind"], "Scale");
+    assert_eq!(scale["spec"], json!({"replicas": 3}));
+    assert_eq!(scale["status"], json!({"replicas": 0, "selector": "app=web"}));
+    let stale = scale.clone();
+    scale["spec"]["replicas"] = 5.into();
+    assert_eq!(world.ok("PUT", &path, scale).await["spec"]["replicas"], 5);
+    assert_eq!(world.call("PUT", &path, stale).await.0, 409);
+    let patch = ("merge-patch", json!({"spec": {"replicas": 2}}));
+    world.ok("PATCH", &path, patch).await;
+    let web = world.ok("GET", &format!("{DEPLOYMENTS}/web"), ()).await;
+    assert_eq!(
+        (&web["spec"]["replicas"], &web["metadata"]["generation"]),
+        (&json!(2), &json!(3))
+    );
+}
+
+#[tokio::test]
+async fn a_pod_is_seen_to_be_on_its_way_before_it_is_gone() {
+    let world = World::new();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    world.ok("POST", PODS, pod).await;
+    let pods = GroupVersionResource::core("pods");
+    let after = world.cluster.revision();
+    world.ok("DELETE", &format!("{PODS}/p"), ()).await;
+    let events = ObjectStore::watch(&world.cluster, &pods, after)
+        .unwrap()
+        .available(usize::MAX)
+        .unwrap();
+    let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Modified, EventKind::Deleted]);
+}
+
+#[tokio::test]
+async fn a_job_finds_its_pods_by_labels_of_its_own() {
+    let world = World::new();
+    let body = json!({"metadata": {"name": "once"}, "spec": {"template": {"metadata": {"labels": {"app": "once"}},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+    let job = world
+        .ok("POST", "/apis/batch/v1/namespaces/default/jobs", body)
+        .await;
+    let label = "batch.kubernetes.io/controller-uid";
+    assert_eq!(
+        job["spec"]["selector"]["matchLabels"][label],
+        job["metadata"]["uid"]
+    );
+    assert_eq!(
+        job["spec"]["template"]["metadata"]["labels"],
+        job["metadata"]["labels"]
+    );
+    assert_eq!(job["metadata"]["labels"]["job-name"], "once");
+}
