@@ -620,6 +620,7 @@ mod tests {
             code: 404,
             content_type: "text/plain".into(),
             body: "404 page not found".into(),
+            warnings: Vec::new(),
         };
         let travelled = Application::request(&node(), &request).answered(&text);
         assert_eq!(travelled.to_response(), text);
