@@ -25,6 +25,8 @@ struct InLane {
 
 /// One number for each lane, found without a lock.
 type Lanes<M> = [M; Lane::ALL.len()];
+/// The same, with the family they are of.
+type ByLane<M> = (Family<InLane, M>, Lanes<M>);
 
 /// Shared by all parts of a hub.
 #[derive(Debug)]
@@ -41,12 +43,9 @@ pub(crate) struct HubMetrics {
     pub(crate) catch_up_seconds: Histogram,
     pub(crate) resent: Counter,
     caught_up: Family<Reason, Counter>,
-    delivery_seconds: (Family<InLane, Histogram>, Lanes<Histogram>),
-    lane_messages: (Family<InLane, Gauge>, Lanes<Gauge>),
-    lane_age: (
-        Family<InLane, Gauge<f64, AtomicU64>>,
-        Lanes<Gauge<f64, AtomicU64>>,
-    ),
+    delivery_seconds: ByLane<Histogram>,
+    lane_messages: ByLane<Gauge>,
+    lane_age: ByLane<Gauge<f64, AtomicU64>>,
     pub(crate) service: ServiceMetrics,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,

@@ -861,12 +861,12 @@ impl Downstream {
         match fed.result {
             Ok(left) => {
                 let left: HashSet<_> = left.iter().map(|outgoing| &*outgoing.key).collect();
-                if !left.contains(hub_core::catch_up::COMPLETE) && fed.completed {
-                    if let Some((_, began)) = node.complete.take().map(|complete| *complete) {
-                        self.metrics
-                            .catch_up_seconds
-                            .observe(began.elapsed().as_secs_f64());
-                    }
+                if !left.contains(hub_core::catch_up::COMPLETE)
+                    && fed.completed
+                    && let Some((_, began)) = node.complete.take().map(|complete| *complete)
+                {
+                    let took = began.elapsed().as_secs_f64();
+                    self.metrics.catch_up_seconds.observe(took);
                 }
                 for key in node.membership.take_back(fed.told, |slot| left.contains(slot)) {
                     node.queue.add(
