@@ -17,6 +17,7 @@ use hub_core::testing::{Wire, WireConditions};
 use serde_json::{Value, json};
 
 use crate::view::{View, within};
+use crate::world::until;
 
 /// An administrator of the cluster that `KUBECONFIG` names, with a namespace of its own.
 pub(crate) struct Admin {
@@ -48,6 +49,19 @@ impl Admin {
         );
         let made = admin.cluster.execute(path).await.unwrap();
         assert!(matches!(made.code, 201 | 409), "{made:?}");
+        // A controller makes the tokens too, in its own time; no pod here needs one.
+        admin
+            .merge(
+                "serviceaccounts",
+                "default",
+                json!({ "automountServiceAccountToken": false }),
+            )
+            .await;
+        until("the namespace that every server makes for itself", async || {
+            let key = ObjectKey::new(GroupVersionResource::core("namespaces"), None, "default");
+            admin.cluster.get(key).await.unwrap().map(drop)
+        })
+        .await;
         admin
     }
 
