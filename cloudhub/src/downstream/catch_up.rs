@@ -12,7 +12,8 @@ use super::client::Wanted;
 use super::known_kinds::Known;
 use super::outgoing::minimal;
 use super::scopes::State;
-use super::{Downstream, Subscription, Timer};
+use super::subscription::Subscription;
+use super::{Downstream, Timer};
 
 /// A node's digests, while scopes that it wants are still being listed.
 pub(super) struct PendingHave {
