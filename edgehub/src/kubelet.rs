@@ -23,12 +23,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hub_core::handle::CallError;
 use hub_core::message::{Content, Message, Operation, Resource, Route};
-use hub_core::object::{GroupVersionResource, InvalidObject, Metadata, Object, ObjectKey};
+use hub_core::object::{GroupVersionResource, InvalidObject, Object, ObjectKey};
 use hub_core::session::Lane;
 use hub_core::store::{Change, JournalId};
 use serde_json::{Value, json};
 
-use crate::apply::with_type;
 use crate::error::ReportError;
 use crate::handle::{EdgeHandle, Report, Shared};
 use crate::object_response::{self, Denied};
@@ -64,8 +63,10 @@ impl EdgeHandle {
     ) -> Result<Arc<Object>, AskError> {
         let resource = Resource::object(Some(namespace), "podpatch", name);
         let content = Content::string(&patch.to_string());
+        let key = pod(namespace, name);
+        let held = self.held(&key);
         let answer = self.shared.ask(Operation::Patch, resource, content).await?;
-        self.keep_answered(answer, &pod(namespace, name)).await
+        self.keep_answered(answer, &key, held).await
     }
 
     /// Tells the cloud that a pod has ended here and may go for good. A pod that is gone already is no error.
@@ -89,8 +90,9 @@ impl EdgeHandle {
             .map_err(|error| AskError::Answer(error.to_string()))?;
         let resource = Resource::object(object.key.namespace.as_deref(), "pod", &object.key.name);
         let content = Content::from_json(object.body.clone());
+        let held = self.held(&object.key);
         let answer = self.shared.ask(Operation::Insert, resource, content).await?;
-        self.keep_answered(answer, &object.key).await
+        self.keep_answered(answer, &object.key, held).await
     }
 
     /// A ConfigMap, Secret, PersistentVolume, PersistentVolumeClaim, VolumeAttachment or Node, as the cloud has it now. It is kept
@@ -105,8 +107,9 @@ impl EdgeHandle {
             .ok_or_else(|| AskError::Kind(key.resource.clone()))?;
         let word = kind.kind.to_lowercase();
         let resource = Resource::object(key.namespace.as_deref(), &word, &key.name);
+        let held = self.held(key);
         match self.shared.ask(Operation::Query, resource, Content::null()).await {
-            Ok(answer) => self.keep(object_response::document(&answer)?, key).await,
+            Ok(answer) => self.keep(&object_response::document(&answer)?, key, held).await,
             Err(error @ (AskError::Away | AskError::TimedOut)) => match store.get(key) {
                 Some(stored) => Ok(Arc::new(stored.object.clone())),
                 None => Err(error),
@@ -180,29 +183,38 @@ impl EdgeHandle {
         self.report(report).await
     }
 
-    /// The object in an `ObjectResp`, kept.
-    async fn keep_answered(&self, answer: Message, key: &ObjectKey) -> Result<Arc<Object>, AskError> {
-        let object = object_response::parse(&answer)?;
-        let object = object.ok_or_else(|| AskError::Answer("there is no object in it".into()))?;
-        self.keep(Bytes::copy_from_slice(object.get().as_bytes()), key)
-            .await
+    fn held(&self, key: &ObjectKey) -> bool {
+        self.shared.store.get(key).is_some()
     }
 
-    /// An object that was asked for goes to the store. Objects in answers may lack their kind.
-    async fn keep(&self, body: Bytes, key: &ObjectKey) -> Result<Arc<Object>, AskError> {
+    /// The object in an `ObjectResp`, kept.
+    async fn keep_answered(
+        &self,
+        answer: Message,
+        key: &ObjectKey,
+        held: bool,
+    ) -> Result<Arc<Object>, AskError> {
+        let object = object_response::parse(&answer)?;
+        let object = object.ok_or_else(|| AskError::Answer("there is no object in it".into()))?;
+        self.keep(object.get().as_bytes(), key, held).await
+    }
+
+    /// An object that was asked for goes to the store. Objects in answers may lack their kind, and tell who manages which field,
+    /// which is told to no node otherwise. What was `held` when it was asked for and is not any more was deleted meanwhile.
+    async fn keep(&self, body: &[u8], key: &ObjectKey, held: bool) -> Result<Arc<Object>, AskError> {
         let store = &self.shared.store;
         let invalid = |error: InvalidObject| AskError::Answer(error.to_string());
-        let metadata = Metadata::parse(&body).map_err(|error| invalid(error.into()))?;
-        let typed = !metadata.kind.is_empty() && !metadata.api_version.is_empty();
-        let body = match store.registry().by_resource(&key.resource) {
-            Some(kind) if !typed => with_type(&kind, &body),
-            _ => body.clone(),
-        };
+        let text = std::str::from_utf8(body).map_err(|error| AskError::Answer(error.to_string()))?;
+        let kind = store.registry().by_resource(&key.resource);
+        let kind = kind.as_ref().map_or("", |kind| &*kind.kind);
+        let body = hub_core::body::kept(text, &key.resource.api_version(), kind)
+            .map_err(|error| AskError::Answer(error.to_string()))?;
         let object = Object::from_body(key.resource.clone(), body).map_err(invalid)?;
         if object.key != *key {
             return Err(AskError::Answer(format!("it is about {}", object.key.name)));
         }
-        if let Err(error) = store.apply(vec![Change::Put(object.clone())]).await {
+        let change = if held { Change::Refresh } else { Change::Put };
+        if let Err(error) = store.apply(vec![change(object.clone())]).await {
             tracing::warn!(name = &*key.name, %error, "what the cloud answered could not be kept");
         }
         Ok(Arc::new(object))

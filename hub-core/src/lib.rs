@@ -57,6 +57,7 @@
 pub mod api;
 pub mod application;
 pub mod backoff;
+pub mod body;
 pub mod catch_up;
 pub mod clock;
 pub mod codec;

@@ -51,6 +51,9 @@ pub struct Stored {
 pub enum Change {
     /// The object is now this. Ignored when the store already passed that version of the same uid.
     Put(Object),
+    /// The object, if this very incarnation of it is held, is now this. For answers that may come after the deletion of what they
+    /// are about: nobody would delete it a second time.
+    Refresh(Object),
     /// The object is gone. Ignored when the store holds another uid, or a newer version than `version`.
     Delete {
         /// Which.

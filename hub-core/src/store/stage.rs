@@ -133,6 +133,13 @@ impl<'a> Staged<'a> {
                     self.lay_over(&copy);
                 }
             }
+            Change::Refresh(mut object) => {
+                settle(&mut object.key);
+                let held = self.get(&object.key);
+                if held.is_some_and(|held| same_incarnation(&held.object.uid, &object.uid)) {
+                    self.put(object)?;
+                }
+            }
             Change::Delete {
                 mut key,
                 uid,

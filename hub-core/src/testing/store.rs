@@ -25,6 +25,7 @@ pub async fn keeps_its_promises<S: ObjectStore>(fresh: impl Fn() -> S) {
     a_version_that_is_no_number_counts_as_newer(&fresh()).await;
     a_deletion_needs_the_right_incarnation(&fresh()).await;
     a_late_copy_of_a_deleted_object_stays_deleted(&fresh()).await;
+    a_refresh_changes_only_what_is_held(&fresh()).await;
     another_incarnation_is_a_deletion_and_an_addition(&fresh()).await;
     lists_are_ordered_and_watches_go_on_from_them(&fresh()).await;
     a_watch_replays_and_then_follows(&fresh()).await;
@@ -159,6 +160,34 @@ async fn a_late_copy_of_a_deleted_object_stays_deleted(store: &impl ObjectStore)
         put(store, "b", "x", "1").await > at,
         "another incarnation is another object"
     );
+}
+
+async fn a_refresh_changes_only_what_is_held(store: &impl ObjectStore) {
+    let refresh = async |uid: &str, version: &str| {
+        let change = Change::Refresh(config_map("a", uid, version, version));
+        store.apply(vec![change]).await.expect("a refresh is taken")
+    };
+    let at = store.revision();
+    assert_eq!(refresh("u", "9").await, at, "what is not here stays away");
+    put(store, "a", "u", "7").await;
+    refresh("u", "9").await;
+    assert_eq!(version(store, "a").as_deref(), Some("9"));
+    refresh("u", "8").await;
+    assert_eq!(
+        version(store, "a").as_deref(),
+        Some("9"),
+        "the newest version wins"
+    );
+    refresh("v", "10").await;
+    assert_eq!(
+        version(store, "a").as_deref(),
+        Some("9"),
+        "another incarnation is not meant"
+    );
+    // A deletion that does not say its version cannot tell what comes after it.
+    delete(store, "a", Some("u"), None).await;
+    refresh("u", "11").await;
+    assert_eq!(version(store, "a"), None);
 }
 
 async fn another_incarnation_is_a_deletion_and_an_addition(store: &impl ObjectStore) {

@@ -106,7 +106,7 @@ impl Api {
             // Nobody would tell us of its next change, so it is not kept. Its version is the cloud's; writes take that too.
             return Some(body);
         }
-        let key = object.key.clone();
+        let (key, meant) = (object.key.clone(), object.uid.clone());
         let gone = verb == Verb::Delete
             && asked.subresource.is_none()
             && Metadata::parse(&body).is_ok_and(|metadata| metadata.deletion_timestamp.is_none());
@@ -116,11 +116,15 @@ impl Api {
                 uid: Some(object.uid),
                 version: None,
             }
+        } else if uid.is_some() {
+            // It was here when it was asked for. If it is not any more, its deletion overtook this answer.
+            Change::Refresh(object)
         } else {
             Change::Put(object)
         };
         self.show(change).await;
-        Some(self.store.get(&key).map_or(body, |stored| stored.served.clone()))
+        let shown = self.store.get(&key).filter(|stored| stored.object.uid == meant);
+        Some(shown.map_or(body, |stored| stored.served.clone()))
     }
 
     async fn show(&self, change: Change) {

@@ -99,7 +99,7 @@ impl Log {
             )?;
             for change in changes {
                 match change {
-                    Change::Put(object) => {
+                    Change::Put(object) | Change::Refresh(object) => {
                         let ObjectKey {
                             resource,
                             namespace,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hub_core::api::{ApiRequest, ApiResponse, Status, UpstreamError};
-use hub_core::object::{ObjectKey, Revision};
+use hub_core::object::{Object, ObjectKey, Revision};
 use hub_core::rbac::{self, Rbac};
 use hub_core::store::{Change, MemoryStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -102,13 +102,20 @@ impl Writer {
         self.state.put(&key.resource, value).map(drop)
     }
 
+    fn take_over_body(&mut self, object: &Object) -> Result<(), Status> {
+        let mut value =
+            serde_json::from_slice(&object.body).map_err(|error| fault::bad_request(error.to_string()))?;
+        self.take_over_one(&object.key, &mut value)
+    }
+
     fn take_over(&mut self, changes: Vec<Change>) -> Result<Revision, StoreError> {
         let mark = self.state.mark();
         for change in changes {
             let taken = match change {
-                Change::Put(object) => match serde_json::from_slice(&object.body) {
-                    Ok(mut value) => self.take_over_one(&object.key, &mut value),
-                    Err(error) => Err(fault::bad_request(error.to_string())),
+                Change::Put(object) => self.take_over_body(&object),
+                Change::Refresh(object) => match self.state.get(&object.key) {
+                    Some(held) if held.uid == object.uid => self.take_over_body(&object),
+                    _ => Ok(()),
                 },
                 Change::Delete { key, uid, .. } => {
                     let held = self.state.get(&key);
@@ -130,7 +137,7 @@ impl Writer {
 
 fn is_about_rules(change: &Change) -> bool {
     match change {
-        Change::Put(object) => &*object.key.resource.group == rbac::GROUP,
+        Change::Put(object) | Change::Refresh(object) => &*object.key.resource.group == rbac::GROUP,
         Change::Delete { key, .. } => &*key.resource.group == rbac::GROUP,
         Change::Want(_) | Change::Complete(_) | Change::Drop(_) => false,
     }

@@ -10,7 +10,6 @@
 //! Objects are bytes: a list or an event is taken apart into slices, and none of Kubernetes' types is ever built. When the API server
 //! is away, what was seen last is still there; nothing is deleted that the server did not say is gone.
 
-mod body;
 mod collection;
 mod config;
 mod connect;
@@ -35,6 +34,7 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
 
 use hub_core::api::{ApiRequest, ApiResponse, UpstreamError};
+use hub_core::body;
 use hub_core::object::{Object, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;

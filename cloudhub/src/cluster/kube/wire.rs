@@ -8,9 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use hub_core::api::{Reason, Status};
+use hub_core::body;
 use hub_core::object::{GroupVersionResource, Metadata, Object};
-
-use super::body;
 
 /// Which objects are read, and what stands in those that do not say it themselves.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! The bytes of an object as the API server sends them, and as we keep them.
+//! The bytes of an object as an API server sends them, and as we keep them.
 //!
 //! Spec and status are copied as they came. `metadata.managedFields` is left out: it is often half of an object, and no node asks for
 //! it. List items of built-in kinds come without `kind` and `apiVersion`; they are put in.
@@ -12,8 +12,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The body that is kept. `api_version` and `kind` are used where the object does not name its own.
-pub(super) fn kept(raw: &str, api_version: &str, kind: &str) -> Result<Bytes, serde_json::Error> {
+/// The body that is kept. `api_version` and `kind` are used where the object does not name its own. Fails on what is no object.
+pub fn kept(raw: &str, api_version: &str, kind: &str) -> Result<Bytes, serde_json::Error> {
     let Entries(entries) = serde_json::from_str(raw)?;
     let mut object = Writer::new(raw.len() + 64);
     for (wanted, default) in [("kind", kind), ("apiVersion", api_version)] {
