@@ -21,6 +21,8 @@ use hub_core::transport::Capabilities;
 use tokio::sync::watch;
 use tower::Service;
 
+use crate::twin;
+
 /// The routes of what comes down.
 pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2]) -> Router {
     let apply = Apply {
@@ -123,6 +125,9 @@ impl Apply {
 
     fn change(&self, message: &Message) -> Result<Change, Unfit> {
         let registry = self.store.registry();
+        if let Some(parts) = message.route.resource.parts() {
+            twin::learn(registry, parts.kind);
+        }
         if message.route.operation == Operation::Delete {
             return self.deletion(message);
         }

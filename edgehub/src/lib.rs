@@ -44,6 +44,7 @@ mod object_response;
 mod replay;
 pub mod store;
 mod subscribe;
+pub mod twin;
 mod upstream;
 
 pub use config::{EdgeHubConfig, NodeAgentConfig, Taint, TransportConfig};

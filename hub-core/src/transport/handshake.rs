@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub resume: bool,
     /// What goes up is acknowledged too.
     pub ack: bool,
+    /// Reports of several devices go up in one message.
+    pub twins: bool,
 }
 
 impl Capabilities {
@@ -29,6 +31,7 @@ impl Capabilities {
         zstd: false,
         resume: false,
         ack: false,
+        twins: false,
     };
 
     /// Everything this build can do.
@@ -37,13 +40,15 @@ impl Capabilities {
         zstd: true,
         resume: true,
         ack: true,
+        twins: true,
     };
 
-    const NAMES: [(&'static str, Field); 4] = [
+    const NAMES: [(&'static str, Field); 5] = [
         ("bincode", |c| &mut c.bincode),
         ("zstd", |c| &mut c.zstd),
         ("resume", |c| &mut c.resume),
         ("ack", |c| &mut c.ack),
+        ("twins", |c| &mut c.twins),
     ];
 
     /// Those that both have.
