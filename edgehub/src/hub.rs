@@ -424,7 +424,7 @@ impl Troubles {
     }
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let id = MessageId::random();
     id.as_uuid().map_or(0, |bytes| {
         u64::from_le_bytes(std::array::from_fn(|i| bytes[i] ^ bytes[i + 8]))

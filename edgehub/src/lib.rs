@@ -31,6 +31,8 @@
 mod apply;
 mod config;
 pub mod dial;
+#[cfg(feature = "dmi")]
+pub mod dmi;
 pub mod enroll;
 mod error;
 mod handle;

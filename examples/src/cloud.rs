@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminSocket};
 use crate::config::{CloudCore, EdgeTunnel, Listen, SyncRecordsMode};
+use crate::kinds;
 use crate::metrics;
 
 /// A cloud half that is ready to run: every port is bound.
@@ -171,6 +172,7 @@ impl Cloud {
         let mut registry = prometheus_client::registry::Registry::default();
         let (cluster, embedded): (Arc<dyn Cluster>, _) = if standalone.enable {
             let cluster = embedded(&standalone.data_dir)?;
+            kinds::define(&cluster).await?;
             (Arc::new(cluster.clone()), Some(cluster))
         } else {
             let cluster = KubeCluster::connect(credentials(config), KubeClusterConfig::default())

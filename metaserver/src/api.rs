@@ -24,6 +24,7 @@ use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
 use crate::decode;
 use crate::encode::{Cache, View};
+use crate::extension;
 use crate::fault;
 use crate::gzip;
 use crate::metrics::Metrics;
@@ -127,10 +128,13 @@ impl Api {
         );
         let (form, compressed) = (client.status_form(), client.gzip);
         let (mut verb, mut resource) = ("other", String::new());
-        let answered = match Route::parse(head.uri.path()) {
-            Route::Nowhere => Ok(reply::nowhere()),
-            Route::Other(path) => self.other(&head, &path, &client).await,
-            Route::Resource(route) => match self.kind(&route.resource).await {
+        // The cluster itself has no such URLs.
+        let refused = extension::refused(&head.method, head.uri.path()).filter(|_| !self.authoritative());
+        let answered = match (refused, Route::parse(head.uri.path())) {
+            (Some(status), _) => Err(status),
+            (None, Route::Nowhere) => Ok(reply::nowhere()),
+            (None, Route::Other(path)) => self.other(&head, &path, &client).await,
+            (None, Route::Resource(route)) => match self.kind(&route.resource).await {
                 Ok(Some(kind)) => {
                     resource = kind.resource.to_string();
                     self.resource(&head, route, kind, client, body, &mut verb).await
@@ -308,6 +312,18 @@ impl Api {
     /// Whether everything in a scope that exists is in the store.
     pub(crate) fn holds(&self, scope: &Scope) -> bool {
         self.authoritative() || self.store.coverage(scope) == Coverage::Complete
+    }
+
+    /// Whether this node answers for its own part of a collection, since the cloud cannot be asked for all of it.
+    pub(crate) fn stands_in(&self, kind: &ResourceKind, error: &UpstreamError) -> bool {
+        let GroupVersionResource { group, resource, .. } = &kind.resource;
+        let own = || {
+            self.config
+                .own_parts
+                .iter()
+                .any(|(g, r)| *g == **group && *r == **resource)
+        };
+        matches!(error, UpstreamError::Unreachable | UpstreamError::Timeout) && !self.authoritative() && own()
     }
 
     /// The kind in a collection. `None` where there can be none: an unknown group, or an unknown kind of a custom one.

@@ -1,5 +1,6 @@
 //! The limits and times of a [`MetaServer`](crate::MetaServer).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::write::local::LocalWrites;
@@ -53,6 +54,9 @@ pub struct MetaConfig {
     pub bookmark_interval: Duration,
     /// What this node takes by itself while the cloud is away. Nothing, unless it names the node.
     pub local_writes: LocalWrites,
+    /// Group and plural of kinds of which the cloud sends a node what is its own. While the cloud is away, lists and watches that nobody
+    /// asked for before are answered with that, and a warning that says so.
+    pub own_parts: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// How long open requests may take to end once the server has been told to stop.
     pub drain_timeout: Duration,
 }
@@ -78,6 +82,9 @@ impl Default for MetaConfig {
             watch_lifetime: Duration::from_secs(30 * 60),
             bookmark_interval: Duration::from_secs(30),
             local_writes: LocalWrites::default(),
+            own_parts: ["devices", "devicemodels", "devicestatuses"]
+                .map(|resource| ("devices.kubeedge.io".into(), resource.into()))
+                .to_vec(),
             drain_timeout: Duration::from_secs(5),
         }
     }

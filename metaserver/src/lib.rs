@@ -46,6 +46,7 @@ mod cloud;
 mod config;
 mod decode;
 mod encode;
+mod extension;
 mod fault;
 mod gzip;
 mod metrics;

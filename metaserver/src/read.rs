@@ -75,28 +75,29 @@ impl Api {
             self.await_version(version).await?;
         }
         let scope = options.select.scope(&asked.kind);
-        let (listing, source) = if self.holds(&scope) {
-            (
-                self.listing(&asked.kind, &options, token.as_ref())?,
-                Source::Cache,
-            )
+        let (listing, source, part) = if self.holds(&scope) {
+            let listing = self.listing(&asked.kind, &options, token.as_ref())?;
+            (listing, Source::Cache, false)
         } else {
             let mut request = ApiRequest::resource(Verb::List, scope.resource.clone(), namespace, None);
             request.query = options.select.query();
-            let response = self
-                .cloud
-                .call(request)
-                .await
-                .map_err(|error| away(&error, Verb::List, &asked.kind, None))?;
-            if !response.is_success() {
-                return Ok(reply::passed(response, form));
+            match self.cloud.call(request).await {
+                Ok(response) if !response.is_success() => return Ok(reply::passed(response, form)),
+                Ok(response) => {
+                    let kept = self.keep_list(&asked.kind, scope, &response.body).await;
+                    (kept.map_err(|error| not_kept(&error))?, Source::Cloud, false)
+                }
+                Err(error) if self.stands_in(&asked.kind, &error) => {
+                    let listing = self.listing(&asked.kind, &options, token.as_ref())?;
+                    (listing, Source::Cache, true)
+                }
+                Err(error) => return Err(away(&error, Verb::List, &asked.kind, None)),
             }
-            let kept = self.keep_list(&asked.kind, scope, &response.body).await;
-            (kept.map_err(|error| not_kept(&error))?, Source::Cloud)
         };
         let (page, objects) = page(listing, &options, token.as_ref());
         let answer = reply::encoded(200, view.list(&page, &objects), form);
         Ok(match source {
+            Source::Cache if part => reply::header(self.cached(asked, answer), WARNING, OWN_PART),
             Source::Cache => self.cached(asked, answer),
             other => reply::from(answer, other),
         })
@@ -267,3 +268,5 @@ fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (
 }
 
 const X_EDGE_CACHE: HeaderName = HeaderName::from_static("x-edge-cache");
+/// For people and programs alike: such a list is short of what other nodes have.
+const OWN_PART: &str = "299 - \"only what is this node's own: the cloud, which has the others, is away\"";

@@ -72,7 +72,18 @@ impl Api {
             select => format!("{select}&limit=1"),
         };
         let answer = self.cloud.call(request).await;
-        let response = answer.map_err(|error| away(&error, Verb::Watch, &asked.kind, None))?;
+        let response = match answer {
+            Ok(response) => response,
+            // What is here is followed, and all of it once the cloud is back.
+            Err(error) if self.stands_in(&asked.kind, &error) => {
+                self.store
+                    .apply(vec![Change::Want(scope)])
+                    .await
+                    .map_err(|error| not_kept(&error))?;
+                return Ok(None);
+            }
+            Err(error) => return Err(away(&error, Verb::Watch, &asked.kind, None)),
+        };
         if !response.is_success() {
             return Ok(Some(reply::passed(response, asked.client.status_form())));
         }
