@@ -22,12 +22,14 @@ use tokio::sync::watch;
 use tower::Service;
 
 use crate::twin;
+use crate::doubt::Doubts;
 
 /// The routes of what comes down.
-pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2]) -> Router {
+pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2], doubts: Arc<Doubts>) -> Router {
     let apply = Apply {
         store,
         own: Arc::new(own),
+        doubts,
         defining: Arc::new(watch::channel(0).0),
     };
     let complete = apply.clone();
@@ -84,6 +86,8 @@ struct Apply {
     store: Arc<dyn ObjectStore>,
     /// What every node holds; complete when the cloud says that everything was sent.
     own: Arc<[Scope; 2]>,
+    /// What a catch-up deletes waits for its end here.
+    doubts: Arc<Doubts>,
     /// How many definitions of custom kinds are on their way to the disk.
     defining: Arc<watch::Sender<usize>>,
 }
@@ -118,6 +122,11 @@ impl Apply {
             }
             Err(unfit) => return Err(unfit.into()),
         };
+        match &change {
+            Change::Put(object) => self.doubts.forget(&object.key),
+            change if capabilities.resume && self.doubts.collect(change) => return Ok(Reply::Done),
+            _ => {}
+        }
         let _defining = Defining::of(&change, &self.defining);
         self.store.apply(vec![change]).await?;
         Ok(Reply::Done)
@@ -176,14 +185,26 @@ impl Apply {
     /// The end of a catch-up: everything before it is on the disk, because the cloud waited for the acknowledgements.
     async fn complete(self, message: Message) -> Result<Reply, BoxError> {
         let complete: Complete = message.content.decode("the end of a catch-up")?;
-        let mut changes: Vec<_> = self.own.iter().cloned().map(Change::Complete).collect();
-        changes.extend(
-            complete
-                .scopes
-                .iter()
-                .filter_map(catch_up::ScopeText::scope)
-                .map(Change::Complete),
-        );
+        let refused = complete
+            .refused
+            .iter()
+            .filter_map(|refused| refused.scope.scope());
+        let settled = self
+            .doubts
+            .settle(&*self.store, &refused.map(|scope| scope.resource).collect());
+        // In parts, so that other writers come between them.
+        for batch in settled.deletions.chunks(BATCH_MAX) {
+            self.store.apply(batch.to_vec()).await?;
+        }
+        let scopes = complete.scopes.iter().filter_map(catch_up::ScopeText::scope);
+        let mut changes: Vec<_> = self
+            .own
+            .iter()
+            .cloned()
+            .chain(scopes)
+            .filter(|scope| !settled.doubted.contains(&scope.resource))
+            .map(Change::Complete)
+            .collect();
         for refused in &complete.refused {
             if let Some(scope) = refused.scope.scope() {
                 tracing::warn!(
@@ -303,5 +324,7 @@ pub(crate) fn with_type(kind: &ResourceKind, body: &[u8]) -> Bytes {
     typed.freeze()
 }
 
+/// Deletions in one change of the store.
+const BATCH_MAX: usize = 500;
 /// Characters of a peer's text in our reasons.
 const SHOWN: usize = 100;

@@ -12,6 +12,7 @@ use hub_core::service::ServiceConfig;
 use hub_core::session::{KeepaliveConfig, SessionConfig};
 use hub_core::transport::{Capabilities, ConnectRequest, Endpoint};
 
+use crate::doubt::MassDeletion;
 use crate::enroll::{EnrollConfig, RenewalConfig};
 
 /// An EdgeHub's settings and limits. The names in the comments are those of KubeEdge's `edgecore.yaml`, `modules.edgeHub`.
@@ -63,8 +64,8 @@ pub struct EdgeHubConfig {
     pub relist: Duration,
     /// Towards a stock cloud: how long a list may take.
     pub list_timeout: Duration,
-    /// A list that lacks at least this many objects, and at least half of those held, is asked for twice before it is believed.
-    pub mass_deletion_min: usize,
+    /// When what a catch-up or a list deletes is too much to be believed at once.
+    pub mass_deletion: MassDeletion,
     /// How long a step of the catch-up may take.
     pub catch_up_timeout: Duration,
     /// Towards a stock cloud: how long it may say nothing at all on a new connection while it is asked, before the connection counts
@@ -154,7 +155,7 @@ impl EdgeHubConfig {
             replay_window: 256,
             relist: Duration::from_secs(300),
             list_timeout: Duration::from_secs(30),
-            mass_deletion_min: 20,
+            mass_deletion: MassDeletion::default(),
             catch_up_timeout: Duration::from_secs(30),
             deaf_after: Duration::from_secs(60),
             agent: None,

@@ -8,12 +8,14 @@ use hub_core::clock::{Clock, SystemClock};
 use hub_core::handle::{CallError, SessionHandle};
 use hub_core::message::{Message, MessageId};
 use hub_core::node::NodeId;
+use hub_core::scope::HeldBack;
 use hub_core::session::Lane;
-use hub_core::store::{Draft, Journal, JournalId, ObjectStore};
+use hub_core::store::{Draft, Journal, JournalId, ObjectStore, StoreError};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::EdgeHubConfig;
+use crate::doubt::Doubts;
 use crate::error::ReportError;
 use crate::link::{Board, Link};
 
@@ -34,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
     pub(crate) reconnect: Notify,
+    pub(crate) doubts: Arc<Doubts>,
 }
 
 impl Shared {
@@ -106,6 +109,22 @@ impl EdgeHandle {
         self.shared.reconnect.notify_one();
     }
 
+    /// What the cloud seems to have lost, and this node keeps until that is confirmed. Follows every change.
+    pub fn held_back(&self) -> watch::Receiver<Arc<[HeldBack]>> {
+        self.shared.doubts.held_back()
+    }
+
+    /// Does the deletions that are held back in a scope, by its text, or in all scopes for the empty text. How many there were.
+    pub async fn allow_deletions(&self, scope: &str) -> Result<usize, StoreError> {
+        let changes = self.shared.doubts.allow(scope);
+        let count = changes.len();
+        self.shared.store.apply(changes).await?;
+        if count > 0 {
+            self.shared.doubts.look_again();
+        }
+        Ok(count)
+    }
+
     /// Ends the hub in good order: the cloud is told, the journal keeps what it did not get.
     pub fn stop(&self) {
         self.shared.stop.cancel();
@@ -125,5 +144,9 @@ impl std::fmt::Debug for EdgeHandle {
 impl Reach for EdgeHandle {
     fn connected(&self) -> Option<watch::Receiver<bool>> {
         Some(self.shared.board.up())
+    }
+
+    fn held_back(&self) -> Option<watch::Receiver<Arc<[HeldBack]>>> {
+        Some(self.shared.doubts.held_back())
     }
 }

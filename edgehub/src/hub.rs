@@ -31,6 +31,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::config::EdgeHubConfig;
 use crate::dial::{DialConfig, DialPlan, Failure};
+use crate::doubt::Doubts;
 use crate::error::RunError;
 use crate::handle::{EdgeHandle, Shared};
 use crate::identity::{Identities, Target};
@@ -208,8 +209,9 @@ impl EdgeHubBuilder {
         } = self;
         let metrics = Metrics::default();
         let service_metrics = ServiceMetrics::default();
+        let doubts = Arc::new(Doubts::new(config.mass_deletion, metrics.clone()));
         let board = Arc::new(Board::new(store.clone(), metrics));
-        let routes = routes.merge(apply::routes(store.clone(), config.own_scopes()));
+        let routes = routes.merge(apply::routes(store.clone(), config.own_scopes(), doubts.clone()));
         let heard = board.clone();
         let handler = stack(routes, config.service, service_metrics.clone()).map_request(move |request| {
             heard.heard();
@@ -235,6 +237,7 @@ impl EdgeHubBuilder {
             requests,
             stop: CancellationToken::new(),
             reconnect: Notify::new(),
+            doubts,
         };
         EdgeHub {
             driver,

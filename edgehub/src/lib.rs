@@ -33,6 +33,7 @@ mod config;
 pub mod dial;
 #[cfg(feature = "dmi")]
 pub mod dmi;
+mod doubt;
 pub mod enroll;
 mod error;
 mod handle;
@@ -50,6 +51,7 @@ pub mod twin;
 mod upstream;
 
 pub use config::{EdgeHubConfig, NodeAgentConfig, Taint, TransportConfig};
+pub use doubt::MassDeletion;
 pub use error::{ReportError, RunError};
 pub use handle::{EdgeHandle, Report};
 pub use hub::{EdgeHub, EdgeHubBuilder};

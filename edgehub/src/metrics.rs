@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) journal_delivered: Counter,
     pub(crate) requests: Counter,
     pub(crate) requests_failed: Counter,
+    pub(crate) deletions_held_back: Gauge,
+    pub(crate) deletions_confirmed: Counter,
 }
 
 impl Metrics {
@@ -63,6 +65,16 @@ impl Metrics {
             "edge_api_requests_failed",
             "Those without an answer",
             self.requests_failed.clone(),
+        );
+        registry.register(
+            "edge_deletions_held_back",
+            "Objects that the cloud seems to have lost, kept until that is confirmed",
+            self.deletions_held_back.clone(),
+        );
+        registry.register(
+            "edge_deletions_confirmed",
+            "Deletions that were held back and then done",
+            self.deletions_confirmed.clone(),
         );
     }
 }

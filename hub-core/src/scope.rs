@@ -69,6 +69,22 @@ impl Scope {
     }
 }
 
+/// Deletions in a scope that the cloud asks for and that this node does not believe yet: they are too many at once. The objects
+/// are still there, and may be gone in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Where.
+    pub scope: Scope,
+    /// How many objects would go.
+    pub deletions: usize,
+    /// Of how many that are held.
+    pub held: usize,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// From when on the cloud is believed if it still says so. None where only an operator may confirm it.
+    pub second_look_ms: Option<i64>,
+}
+
 /// A canonical text: equal scopes print alike, different ones differ.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -222,6 +222,16 @@ impl Database {
         transaction.commit()
     }
 
+    /// Whether there is room and a disk that takes it: writes something small, and takes it away again.
+    pub(super) fn probe(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        transaction.execute_batch("CREATE TABLE probe (bytes BLOB)")?;
+        transaction.execute("INSERT INTO probe VALUES (zeroblob(?1))", [PROBE_BYTES])?;
+        transaction.execute_batch("DROP TABLE probe")?;
+        self.identity.save(&transaction)?;
+        transaction.commit()
+    }
+
     /// Notes that the last revision was the last one, and moves the write-ahead log into the file.
     pub(super) fn close(mut self, revision: Revision) {
         self.identity.reserved = revision;
@@ -318,6 +328,8 @@ fn refused(path: &Path, error: RowError) -> Refused {
 
 const PAGE_BYTES: i64 = 4096;
 const CACHE_KIB: i64 = 1024;
+/// About what a small object takes, its row and the pages around it.
+const PROBE_BYTES: i64 = 16 << 10;
 /// "edge" in ASCII: SQLite's mark of whose file this is.
 const APPLICATION: i64 = 0x6564_6765;
 const SCHEMA_VERSION: i64 = 1;

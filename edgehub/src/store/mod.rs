@@ -16,6 +16,7 @@ mod identity;
 mod journal;
 mod objects;
 mod row;
+mod trouble;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use identity::IdentityError;
 
 use database::Loaded;
+use trouble::Trouble;
 use writer::{Command, Writer};
 
 /// How a store is kept.
@@ -116,6 +118,7 @@ struct Inner {
     objects: MemoryStore,
     journal: MemoryJournal,
     instance: Arc<str>,
+    trouble: Trouble,
     /// None only while the store closes.
     commands: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
@@ -140,7 +143,14 @@ impl EdgeStore {
         let objects = MemoryStore::restore(config.limits, Registry::builtin(), source, restored);
         let journal = MemoryJournal::restore(journal);
         let (commands, queue) = mpsc::channel(config.queue_max.max(1));
-        let writer = Writer::new(database, objects.clone(), journal.clone(), config.group_max);
+        let trouble = Trouble::default();
+        let writer = Writer::new(
+            database,
+            objects.clone(),
+            journal.clone(),
+            trouble.clone(),
+            config.group_max,
+        );
         let writer = std::thread::Builder::new()
             .name("edge-store".into())
             .spawn(move || writer.run(queue))
@@ -153,6 +163,7 @@ impl EdgeStore {
                 objects,
                 journal,
                 instance,
+                trouble,
                 commands: Some(commands),
                 writer: Some(writer),
             }),
@@ -235,6 +246,15 @@ impl ObjectStore for EdgeStore {
 
     fn registry(&self) -> &Registry {
         self.inner.objects.registry()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.inner.trouble.get()?;
+        // Whether it is over is found out by trying; the answer is for the next who asks.
+        if let Some(commands) = &self.inner.commands {
+            let _ = commands.try_send(Command::Probe);
+        }
+        Some(trouble)
     }
 
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>> {

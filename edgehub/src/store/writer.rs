@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, JournalWrite};
 use super::identity::{Identity, IdentityError};
+use super::trouble::Trouble;
 
 /// What the store's handles ask for.
 pub(super) enum Command {
@@ -29,6 +30,8 @@ pub(super) enum Command {
         node: NodeId,
         reply: oneshot::Sender<Result<(), IdentityError>>,
     },
+    /// Finds out whether changes could be written, though there are none.
+    Probe,
 }
 
 /// Who waits for the transaction, and for what.
@@ -45,6 +48,7 @@ pub(super) struct Writer {
     journal: MemoryJournal,
     /// The journal as it will be when the transaction is done.
     table: JournalTable,
+    trouble: Trouble,
     group_max: usize,
 }
 
@@ -53,6 +57,7 @@ impl Writer {
         database: Database,
         objects: MemoryStore,
         journal: MemoryJournal,
+        trouble: Trouble,
         group_max: usize,
     ) -> Self {
         Self {
@@ -60,6 +65,7 @@ impl Writer {
             database,
             objects,
             journal,
+            trouble,
             group_max: group_max.max(1),
         }
     }
@@ -79,6 +85,7 @@ impl Writer {
         let mut identity = self.database.identity.clone();
         let mut journal = Vec::new();
         let mut waiting = Vec::new();
+        let mut probe = false;
         for command in group {
             // Whoever does not wait for an answer any more does no harm by its absence.
             match command {
@@ -99,6 +106,7 @@ impl Writer {
                     waiting.push(Waiting::Remove(reply, there));
                     journal.extend(there.then_some(JournalWrite::Remove(id)));
                 }
+                Command::Probe => probe = true,
                 Command::Bind { node, reply } => match bind(&mut identity, node) {
                     Ok(()) => waiting.push(Waiting::Bind(reply)),
                     Err(error) => drop(reply.send(Err(error))),
@@ -106,7 +114,9 @@ impl Writer {
             }
         }
         let idle = staged.writes().is_empty() && journal.is_empty();
-        let written = match idle && identity.node == self.database.identity.node {
+        let idle = idle && identity.node == self.database.identity.node;
+        let written = match idle {
+            true if probe => self.database.probe(),
             true => Ok(()),
             false => self
                 .database
@@ -114,12 +124,19 @@ impl Writer {
         };
         match written {
             Ok(()) => {
+                if (probe || !idle) && self.trouble.set(None) {
+                    tracing::info!("the store can write again");
+                }
                 staged.commit();
                 self.show(journal);
                 waiting.into_iter().for_each(Waiting::done);
             }
             Err(error) => {
-                tracing::error!(%error, "the store could not write");
+                if self.trouble.set(Some(error.to_string())) {
+                    tracing::error!(%error, "the store could not write; changes are refused until it can, reads go on");
+                } else {
+                    tracing::debug!(%error, "the store still cannot write");
+                }
                 drop(staged);
                 self.table = self.journal.table();
                 waiting

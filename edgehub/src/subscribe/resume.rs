@@ -14,11 +14,15 @@ use crate::handle::Shared;
 pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore) {
     let mut changed = store.scopes_changed();
     let (mut attempt, mut told) = (0, String::new());
+    shared.doubts.begin_connection();
     loop {
         changed.mark_unchanged();
         let scopes = wanted(shared, store);
-        match catch_up(shared, store, &scopes).await {
-            Ok(()) => {
+        shared.doubts.begin_catch_up();
+        let caught_up = catch_up(shared, store, &scopes).await;
+        shared.doubts.asked(!matches!(caught_up, Ok(Same::All)));
+        match caught_up {
+            Ok(_) => {
                 attempt = 0;
                 shared.board.metrics.catch_ups.inc();
             }
@@ -36,10 +40,14 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore) {
                 continue;
             }
         }
+        let looked = tokio::time::Instant::now();
         // Completions are changes too, but nothing to tell. While one catch-up runs, the newest wish waits for it.
         loop {
-            if changed.changed().await.is_err() {
-                return std::future::pending().await;
+            tokio::select! {
+                () = shared.doubts.due(looked) => break,
+                changed = changed.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                }
             }
             if wanted(shared, store) != scopes {
                 break;
@@ -62,7 +70,15 @@ enum CatchUpError {
     Content(#[from] hub_core::message::ContentError),
 }
 
-async fn catch_up(shared: &Shared, store: &dyn ObjectStore, scopes: &[Scope]) -> Result<(), CatchUpError> {
+/// What the cloud found.
+enum Same {
+    /// This node holds exactly what it should.
+    All,
+    /// Something differs, and follows.
+    NotAll,
+}
+
+async fn catch_up(shared: &Shared, store: &dyn ObjectStore, scopes: &[Scope]) -> Result<Same, CatchUpError> {
     let inventory = inventory(store);
     let have = Have {
         scopes: scopes.iter().map(ScopeText::from).collect(),
@@ -74,12 +90,12 @@ async fn catch_up(shared: &Shared, store: &dyn ObjectStore, scopes: &[Scope]) ->
         "the cloud says which collections differ"
     );
     if differ.resources.is_empty() {
-        return Ok(());
+        return Ok(Same::All);
     }
     let differ: Differ = ask(shared, BUCKETS_OF, &inventory.buckets(&differ)).await?;
     let versions = inventory.versions(&differ);
     call(shared, VERSIONS_OF, &versions).await?;
-    Ok(())
+    Ok(Same::NotAll)
 }
 
 /// What came from the cloud and is here. What was made here has no version of the cloud's yet.

@@ -42,6 +42,7 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut 
     let mut synced = false;
     let mut failures = 0;
     let mut round = tokio::time::Instant::now();
+    shared.doubts.begin_connection();
     loop {
         changed.mark_unchanged();
         let now = tokio::time::Instant::now();
@@ -86,6 +87,7 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore, watches: &mut 
         loop {
             tokio::select! {
                 () = &mut again => break,
+                () = shared.doubts.due(now) => break,
                 Ok(()) = changed.changed() => {
                     if wanted(shared, store) != scopes {
                         break;
@@ -108,8 +110,11 @@ async fn fill(
     watch: bool,
     now: bool,
 ) -> Result<(), Unfilled> {
-    let changes = match list(shared, store, scope).await {
-        Ok(changes) => changes,
+    let (changes, doubted) = match list(shared, store, scope).await {
+        Ok(difference) => {
+            let doubted = difference.deletions.is_none();
+            (difference.into_changes(scope), doubted)
+        }
         Err(ListError::Denied(answer)) if watch => {
             let reason = String::from_utf8_lossy(&answer.body);
             tracing::warn!(%scope, %reason, "the cloud does not give this node what a client of it wants; check its permissions");
@@ -147,8 +152,10 @@ async fn fill(
             return Err(Unfilled);
         }
     }
+    // A scope in doubt is listed again before long; meanwhile its watch tells what happens.
+    let filled = if doubted { Err(Unfilled) } else { Ok(()) };
     if !watch || !scope.fields.is_empty() || watches.taken.contains_key(scope) {
-        return Ok(());
+        return filled;
     }
     let application = watch_of(&shared.config.node, scope);
     if now {
@@ -159,7 +166,7 @@ async fn fill(
         }
     }
     watches.taken.insert(scope.clone(), application);
-    Ok(())
+    filled
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -176,27 +183,28 @@ enum ListError {
     List(#[from] diff::InvalidList),
 }
 
-/// What a list of the scope changes here. A list that would remove very much is asked for twice.
-async fn list(shared: &Shared, store: &dyn ObjectStore, scope: &Scope) -> Result<Vec<Change>, ListError> {
-    let mut doubted = false;
-    loop {
-        let response = read(shared, scope).await?;
-        let listed = match response.code {
-            200..=299 => diff::Listed::parse(store.registry(), scope, &response.body)?,
-            // Of one object: there is none. Of a collection: its kind is not there (yet).
-            404 if scope.name.is_some() => diff::Listed::default(),
-            code if code == Reason::Forbidden.code() => return Err(ListError::Denied(response)),
-            code => return Err(ListError::Failed(code)),
-        };
-        let difference = diff::Difference::of(store, scope, listed);
-        let deletions = difference.deletions.len();
-        if !doubted && deletions >= shared.config.mass_deletion_min && deletions * 2 >= difference.held {
-            tracing::warn!(%scope, deletions, "a list lacks most of what this node holds; asking again before it is believed");
-            doubted = true;
-            continue;
-        }
-        return Ok(difference.into_changes(scope));
-    }
+/// What a list of the scope changes here. Deletions that are too many to be believed are held back.
+async fn list(
+    shared: &Shared,
+    store: &dyn ObjectStore,
+    scope: &Scope,
+) -> Result<diff::Difference, ListError> {
+    let response = read(shared, scope).await?;
+    let listed = match response.code {
+        200..=299 => diff::Listed::parse(store.registry(), scope, &response.body)?,
+        // Of one object: there is none. Of a collection: its kind is not there (yet).
+        404 if scope.name.is_some() => diff::Listed::default(),
+        code if code == Reason::Forbidden.code() => return Err(ListError::Denied(response)),
+        code => return Err(ListError::Failed(code)),
+    };
+    let mut difference = diff::Difference::of(store, scope, listed);
+    let deletions = difference.deletions.take().unwrap_or_default().into_iter();
+    let deletions = deletions.filter_map(|change| match &change {
+        Change::Delete { key, .. } => Some((key.clone(), change)),
+        _ => None,
+    });
+    difference.deletions = shared.doubts.weigh(scope, deletions.collect(), difference.held);
+    Ok(difference)
 }
 
 async fn read(shared: &Shared, scope: &Scope) -> Result<ApiResponse, ListError> {

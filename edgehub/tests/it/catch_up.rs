@@ -1,6 +1,7 @@
 //! What a returning node lacks, asked of our own cloud.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hub_core::catch_up::{
     BUCKETS_OF, Buckets, COMPLETE, Complete, Differ, Difference, HAVE, Have, Inventory, Refused, SOURCE,
@@ -191,4 +192,119 @@ async fn scopes_stay_complete_while_the_cloud_is_away_and_are_told_again_when_it
     let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
     assert!(have.scopes.contains(&text));
     assert_eq!(edge.store.coverage(&scope), Coverage::Complete);
+}
+
+/// Tells the edge to delete what the cloud found to be gone, as a catch-up does, and ends the catch-up.
+async fn delete(cloud: &mut Cloud, found: &Mutex<Vec<Difference>>, scope: &Scope) -> usize {
+    cloud.wait_for(VERSIONS_OF).await;
+    let difference = found.lock().unwrap().pop().unwrap();
+    let count = difference.delete.len();
+    for (key, uid) in difference.delete {
+        let resource = format!("shop/configmap/{}", key.name);
+        let body = format!(
+            r#"{{"metadata":{{"name":"{}","namespace":"shop","uid":"{uid}"}}}}"#,
+            key.name
+        );
+        cloud.push("delete", &resource, None, &body).await;
+    }
+    let done = Complete {
+        scopes: vec![ScopeText::from(scope)],
+        refused: vec![],
+    };
+    complete(cloud, &done).await;
+    count
+}
+
+fn left(edge: &Edge) -> usize {
+    edge.store.list(&config_maps(), None).objects.len()
+}
+
+#[tokio::test]
+async fn a_cloud_that_lost_nearly_everything_is_believed_only_at_a_second_look() {
+    let found: Arc<Mutex<Vec<Difference>>> = Arc::default();
+    let script = cloud_with(inventory_of((0..10).map(|i| (i, 1))), found.clone());
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, script);
+    let mut config = config();
+    config.mass_deletion.second_look = Some(Duration::from_millis(700));
+    let scope = Scope::all(config_maps());
+    config.prefetch.push(scope.clone());
+    let edge = Edge::over(config, dialer, store_of(100), journal());
+    assert_eq!(delete(&mut cloud, &found, &scope).await, 90);
+    assert_eq!(left(&edge), 100, "nothing was deleted");
+    let held_back = edge.handle.held_back().borrow().clone();
+    assert_eq!((held_back[0].deletions, held_back[0].held), (90, 100));
+    assert_eq!(held_back[0].scope, scope);
+    assert_eq!(
+        edge.store.coverage(&scope),
+        Coverage::Loading,
+        "it is not known to be all"
+    );
+    // What the cloud tells of one object as it happens is done at once.
+    cloud
+        .push("delete", "shop/configmap/o0", Some(7), &config_map("o0", 7, "x"))
+        .await;
+    cloud.wait_delivered("shop/configmap/o0").await;
+    assert_eq!(left(&edge), 99);
+    assert_eq!(delete(&mut cloud, &found, &scope).await, 90);
+    assert_eq!(left(&edge), 9);
+    edge.coverage(&scope, Coverage::Complete).await;
+    assert!(edge.handle.held_back().borrow().is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_may_confirm_what_is_held_back_and_a_cloud_that_has_it_again_ends_the_doubt() {
+    let found: Arc<Mutex<Vec<Difference>>> = Arc::default();
+    let script = cloud_with(inventory_of((0..10).map(|i| (i, 1))), found.clone());
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, script);
+    let mut config = config();
+    config.mass_deletion.second_look = None;
+    let edge = Edge::over(config, dialer, store_of(100), journal());
+    let scope = Scope::all(config_maps());
+    delete(&mut cloud, &found, &scope).await;
+    for i in 10..20 {
+        let name = format!("o{i}");
+        let resource = format!("shop/configmap/{name}");
+        cloud
+            .push("insert", &resource, Some(2), &config_map(&name, 2, "y"))
+            .await;
+        cloud.wait_delivered(&resource).await;
+    }
+    let held_back = edge.handle.held_back().borrow().clone();
+    assert_eq!(held_back[0].deletions, 80, "what came again is not in doubt");
+    assert_eq!(edge.handle.allow_deletions("/api/v1/secrets").await.unwrap(), 0);
+    assert_eq!(
+        edge.handle.allow_deletions("/api/v1/configmaps").await.unwrap(),
+        80
+    );
+    assert_eq!(left(&edge), 20);
+    assert!(edge.handle.held_back().borrow().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_denied_to_a_node_goes_without_a_doubt() {
+    let found: Arc<Mutex<Vec<Difference>>> = Arc::default();
+    let script = cloud_with(inventory_of((0..1).map(|i| (i, 1))), found.clone());
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, script);
+    let mut config = config();
+    config.mass_deletion.second_look = None;
+    let scope = Scope::all(config_maps());
+    config.prefetch.push(scope.clone());
+    let edge = Edge::over(config, dialer, store_of(100), journal());
+    cloud.wait_for(VERSIONS_OF).await;
+    let difference = found.lock().unwrap().pop().unwrap();
+    for (key, _) in difference.delete {
+        let resource = format!("shop/configmap/{}", key.name);
+        let body = format!(r#"{{"metadata":{{"name":"{}","namespace":"shop"}}}}"#, key.name);
+        cloud.push("delete", &resource, None, &body).await;
+    }
+    let refused = Refused {
+        scope: ScopeText::from(&scope),
+        reason: "forbidden".into(),
+    };
+    let denied = Complete {
+        scopes: vec![],
+        refused: vec![refused],
+    };
+    complete(&mut cloud, &denied).await;
+    assert_eq!(left(&edge), 1);
 }

@@ -205,7 +205,7 @@ async fn an_object_newer_than_the_list_is_not_missed_by_it() {
 }
 
 #[tokio::test]
-async fn a_list_that_lacks_nearly_everything_is_asked_for_twice() {
+async fn an_empty_answer_of_a_broken_cloud_does_not_wipe_the_node() {
     let names: Vec<_> = (0..30).map(|i| format!("o{i:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let api = with(&names, 5);
@@ -214,7 +214,7 @@ async fn a_list_that_lacks_nearly_everything_is_asked_for_twice() {
     asked(&api, WATCH).await;
     {
         let mut api = api.lock().unwrap();
-        api.empty_lists = 1;
+        api.empty_lists = 3;
         api.asked.clear();
     }
     dialer.cut();
@@ -226,12 +226,17 @@ async fn a_list_that_lacks_nearly_everything_is_asked_for_twice() {
             .filter(|a| a.starts_with("list configmaps"))
             .count()
     };
-    within("two lists", async {
-        while lists(&api) < 2 {
+    let mut held_back = edge.handle.held_back();
+    let doubt = within("a doubt", held_back.wait_for(|doubts| !doubts.is_empty())).await;
+    assert_eq!(doubt.unwrap()[0].deletions, 30);
+    within("three empty lists and a good one", async {
+        while lists(&api) < 4 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
     .await;
+    let over = within("its end", held_back.wait_for(|doubts| doubts.is_empty())).await;
+    assert!(over.is_ok());
     edge.names(&config_maps(), &names).await;
 }
 

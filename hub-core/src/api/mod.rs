@@ -16,6 +16,7 @@ use tower::util::BoxCloneSyncService;
 pub use status::{Reason, Status};
 
 use crate::object::GroupVersionResource;
+use crate::scope::HeldBack;
 
 /// What a request does (Kubernetes, "Request verbs").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -235,6 +236,11 @@ pub enum UpstreamError {
 pub trait Reach {
     /// Whether the cloud is there, as it changes. None where only trying tells.
     fn connected(&self) -> Option<tokio::sync::watch::Receiver<bool>> {
+        None
+    }
+
+    /// The deletions that are not believed yet, as they change: what is held in their scopes may be gone. None where all are believed.
+    fn held_back(&self) -> Option<tokio::sync::watch::Receiver<Arc<[HeldBack]>>> {
         None
     }
 }

@@ -134,6 +134,11 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// The kinds known here: the built-in ones and those of the CustomResourceDefinitions in the store, kept up to date by it.
     fn registry(&self) -> &Registry;
 
+    /// Why changes are refused at the moment, for an operator; None while they are taken. Reads go on in any case.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Applies changes in order, all or none, and resolves once they are durable. Readers and watches see them no later.
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>>;
 }

@@ -80,7 +80,8 @@ impl Listed {
 #[derive(Debug)]
 pub(super) struct Difference {
     puts: Vec<Change>,
-    pub(super) deletions: Vec<Change>,
+    /// None where they are held back.
+    pub(super) deletions: Option<Vec<Change>>,
     /// How many objects of the scope the store holds.
     pub(super) held: usize,
 }
@@ -134,17 +135,19 @@ impl Difference {
         };
         let deletions = held.iter().filter(gone).map(deletion).collect();
         Self {
-            deletions,
+            deletions: Some(deletions),
             held: held.len(),
             puts: listed.objects.into_iter().map(Change::Put).collect(),
         }
     }
 
-    /// All of it, and then the scope is complete.
+    /// All of it, and then the scope is complete, unless something of it is held back.
     pub(super) fn into_changes(self, scope: &Scope) -> Vec<Change> {
         let mut changes = self.puts;
-        changes.extend(self.deletions);
-        changes.push(Change::Complete(scope.clone()));
+        if let Some(deletions) = self.deletions {
+            changes.extend(deletions);
+            changes.push(Change::Complete(scope.clone()));
+        }
         changes
     }
 }
