@@ -25,6 +25,7 @@ use crate::config::{MetaConfig, Revisions};
 use crate::decode;
 use crate::encode::{Cache, View};
 use crate::extension;
+use crate::explain::OpenWatches;
 use crate::fault;
 use crate::gzip;
 use crate::metrics::Metrics;
@@ -32,6 +33,7 @@ use crate::openapi;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, query};
+use crate::websocket::Upgrade;
 use crate::write::local::Local;
 
 /// What all requests share.
@@ -41,6 +43,7 @@ pub(crate) struct Api {
     pub(crate) config: MetaConfig,
     pub(crate) metrics: Metrics,
     pub(crate) watches: Arc<Semaphore>,
+    pub(crate) open: Arc<OpenWatches>,
     pub(crate) local: Local,
     /// What was put into protobuf before.
     encoded: Arc<Cache>,
@@ -52,6 +55,7 @@ pub(crate) struct Api {
 
 /// A request about a known kind.
 pub(crate) struct Asked {
+    pub(crate) path: String,
     pub(crate) kind: Arc<ResourceKind>,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
@@ -59,6 +63,8 @@ pub(crate) struct Asked {
     pub(crate) query: String,
     pub(crate) client: Client,
     pub(crate) content_type: String,
+    /// Set where a watch is to go over a WebSocket.
+    pub(crate) upgrade: Option<Upgrade>,
 }
 
 impl Asked {
@@ -101,12 +107,14 @@ impl Asked {
 
 impl Api {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, cloud: Cloud, config: MetaConfig) -> Self {
+        let metrics = Metrics::new();
         Self {
             store,
             cloud,
-            metrics: Metrics::new(),
             local: Local::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
+            open: Arc::new(OpenWatches::new(metrics.watches.clone())),
+            metrics,
             encoded: Arc::new(Cache::new(config.encoded_bytes_max)),
             stop: CancellationToken::new(),
             discovery: Discovery::default(),
@@ -126,7 +134,7 @@ impl Api {
             head.uri.query().unwrap_or_default(),
             self.config.cbor,
         );
-        let (form, compressed) = (client.status_form(), client.gzip);
+        let (form, compressed, agent) = (client.status_form(), client.gzip, client.agent.clone());
         let (mut verb, mut resource) = ("other", String::new());
         // The cluster itself has no such URLs.
         let refused = extension::refused(&head.method, head.uri.path()).filter(|_| !self.authoritative());
@@ -148,8 +156,9 @@ impl Api {
             reply = gzip::compress(reply).await;
         }
         let source = reply.extensions().get().copied().unwrap_or(Source::Own);
+        let code = reply.status().as_u16();
         self.metrics
-            .answered(verb, resource, reply.status().as_u16(), source, start.elapsed());
+            .answered(verb, resource, code, source, &agent, start.elapsed());
         reply
     }
 
@@ -234,6 +243,7 @@ impl Api {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         let asked = Asked {
+            path: head.uri.path().to_owned(),
             kind,
             namespace: route.namespace,
             name: route.name,
@@ -241,6 +251,10 @@ impl Api {
             query: query_text.to_owned(),
             client,
             content_type: text.unwrap_or_default().to_owned(),
+            upgrade: match verb {
+                Verb::Watch => Upgrade::of(head)?,
+                _ => None,
+            },
         };
         let warning = deprecation(&asked.kind.resource);
         let answer = self.dispatch(asked, verb, body).await;
@@ -364,9 +378,7 @@ impl Api {
         let response = self.cloud.call(request).await?;
         if response.is_success() {
             // A full store or a disk that refuses must not keep clients from the kinds that are known.
-            if let Err(error) = self.keep_list(&definitions(self), scope, &response.body).await {
-                tracing::warn!(%error, "the definitions of custom kinds could not be kept");
-            }
+            self.keep_list(&definitions(self), scope, &response.body).await;
         }
         Ok(())
     }
@@ -375,7 +387,7 @@ impl Api {
         let query_text = head.uri.query().unwrap_or_default();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         if matches!(first, "healthz" | "livez" | "readyz") {
-            return Ok(health(path, query_text));
+            return Ok(self.health(path, query_text));
         }
         let known = matches!(
             first,
@@ -507,7 +519,7 @@ impl Api {
 }
 
 /// The kind of CustomResourceDefinitions.
-fn definitions(api: &Api) -> Arc<ResourceKind> {
+pub(crate) fn definitions(api: &Api) -> Arc<ResourceKind> {
     let resource = GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
     api.store
         .registry()
@@ -541,7 +553,7 @@ fn fits(kind: &ResourceKind, route: &ResourceRoute, verb: Verb) -> bool {
     }
 }
 
-fn wants_watch(text: &str) -> bool {
+pub(crate) fn wants_watch(text: &str) -> bool {
     query(text).any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"))
 }
 
@@ -558,18 +570,5 @@ fn deprecation(resource: &GroupVersionResource) -> Option<&'static str> {
         }
         ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
         _ => None,
-    }
-}
-
-/// Health is this server's own: whether it can answer, not whether the cloud can.
-fn health(path: &str, query_text: &str) -> Reply {
-    let mut parts = path.trim_start_matches('/').split('/');
-    let (name, check) = (parts.next().unwrap_or_default(), parts.next());
-    match check {
-        None if query(query_text).any(|(key, _)| key == "verbose") => {
-            reply::text(200, format!("[+]ping ok\n[+]store ok\n{name} check passed\n"))
-        }
-        None | Some("ping" | "store") => reply::text(200, "ok"),
-        Some(_) => reply::nowhere(),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) pretty: bool,
     /// Whether a person reads warnings there.
     pub(crate) person: bool,
+    /// What it calls itself.
+    pub(crate) agent: String,
 }
 
 impl Client {
@@ -43,6 +45,7 @@ impl Client {
                     .any(|browser| agent.starts_with(browser)),
             },
             person: agent.starts_with("kubectl"),
+            agent: agent.chars().take(AGENT_MAX).collect(),
         }
     }
 
@@ -51,3 +54,6 @@ impl Client {
         Form::of_status(&self.accept, self.cbor, self.pretty)
     }
 }
+
+/// Characters of a client's name that are kept.
+const AGENT_MAX: usize = 120;

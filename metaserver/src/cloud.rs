@@ -2,11 +2,16 @@
 //!
 //! A dead link costs one request its timeout; those after it fail at once until the pause is over (metaserver goal G.2, 10).
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hub_core::api::{ApiRequest, ApiResponse, Upstream, UpstreamError};
+use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError};
+use hub_core::scope::{HeldBack, Scope};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -18,7 +23,15 @@ pub(crate) struct Cloud {
     timeout: Duration,
     pause: Duration,
     link: Option<watch::Receiver<bool>>,
+    held_back: Option<watch::Receiver<Arc<[HeldBack]>>>,
     away: Mutex<Option<Away>>,
+    seconds: Histogram,
+    bytes: Family<ResourceLabel, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabel {
+    resource: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +48,49 @@ impl Cloud {
             timeout,
             pause,
             link: None,
+            held_back: None,
             away: Mutex::new(None),
+            seconds: Histogram::new([0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]),
+            bytes: Family::default(),
         }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("metaserver");
+        registry.register(
+            "cloud_seconds",
+            "Time until the cloud answered a request",
+            self.seconds.clone(),
+        );
+        registry.register(
+            "cloud_bytes",
+            "Bytes of answers of the cloud to requests",
+            self.bytes.clone(),
+        );
     }
 
     pub(crate) fn with_link(&mut self, link: watch::Receiver<bool>) {
         self.link = Some(link);
+    }
+
+    pub(crate) fn with_held_back(&mut self, held_back: watch::Receiver<Arc<[HeldBack]>>) {
+        self.held_back = Some(held_back);
+    }
+
+    /// The deletions that are not believed yet.
+    pub(crate) fn held_back(&self) -> Arc<[HeldBack]> {
+        let held_back = self.held_back.as_ref();
+        held_back.map_or_else(|| Vec::new().into(), |held_back| held_back.borrow().clone())
+    }
+
+    /// Those among which there may be objects of a scope.
+    pub(crate) fn doubt(&self, scope: &Scope) -> Option<HeldBack> {
+        let touches = |doubt: &&HeldBack| {
+            let (a, b) = (&doubt.scope, scope);
+            let meet = |a: &Option<Arc<str>>, b: &Option<Arc<str>>| a.is_none() || b.is_none() || a == b;
+            a.resource == b.resource && meet(&a.namespace, &b.namespace) && meet(&a.name, &b.name)
+        };
+        self.held_back.as_ref()?.borrow().iter().find(touches).cloned()
     }
 
     /// Puts a request to the cloud. Answers within the timeout, whatever state the cloud is in.
@@ -59,9 +109,20 @@ impl Cloud {
                 away.until = now + self.timeout;
             }
         }
+        // Only kinds that are known here are put to the cloud, so clients cannot invent series.
+        let resource = match &request.target {
+            Target::Resource { resource, .. } => resource.to_string(),
+            Target::Path(_) => "none".into(),
+        };
+        let start = Instant::now();
         let answer = tokio::time::timeout(self.timeout, self.upstream.clone().oneshot(request))
             .await
             .unwrap_or(Err(UpstreamError::Timeout));
+        if let Ok(response) = &answer {
+            self.seconds.observe(start.elapsed().as_secs_f64());
+            let bytes = self.bytes.get_or_create(&ResourceLabel { resource });
+            bytes.inc_by(response.body.len() as u64);
+        }
         self.note(!matches!(
             answer,
             Err(UpstreamError::Unreachable | UpstreamError::Timeout)
@@ -98,10 +159,9 @@ impl Cloud {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use hub_core::api::{Target, Verb};
+    use hub_core::api::Verb;
     use tower::service_fn;
 
     use super::*;

@@ -3,6 +3,7 @@
 use hub_core::api::{Reason, Status};
 use hub_core::object::{GroupVersionResource, Revision};
 use hub_core::registry::ResourceKind;
+use hub_core::store::StoreError;
 
 use crate::encode::EncodeError;
 
@@ -176,4 +177,19 @@ pub(crate) fn busy(what: &str) -> Status {
         format!("too many {what}, please try again later"),
     )
     .retry_after(1)
+}
+
+/// The node's own disk or its limits refuse (what HTTP calls 507, in the words that clients of Kubernetes understand).
+pub(crate) fn no_room(error: &StoreError, what: &str) -> Status {
+    Status::failure(Reason::ServiceUnavailable, format!("{what}: {error}"))
+        .cause("InsufficientStorage", &error.to_string(), "")
+        .retry_after(5)
+}
+
+/// A bug of ours; the log has its place.
+pub(crate) fn panicked() -> Status {
+    Status::failure(
+        Reason::InternalError,
+        "Internal error occurred: this server made a mistake, which its log tells; other requests go on",
+    )
 }

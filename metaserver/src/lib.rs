@@ -47,8 +47,10 @@ mod config;
 mod decode;
 mod encode;
 mod extension;
+mod explain;
 mod fault;
 mod gzip;
+mod health;
 mod metrics;
 mod openapi;
 mod options;
@@ -59,10 +61,12 @@ mod request;
 mod server;
 mod stall;
 mod watch;
+mod websocket;
 mod write;
 
 pub use body::{Body, Slices};
 pub use config::{MetaConfig, Revisions};
+pub use explain::{CloudReport, HeldBackReport, LocalAnswer, ScopeReport, Scopes, WatchReport, Why};
 pub use server::{MetaServer, MetaService};
 pub use write::local::{
     LocalClass, LocalJournal, LocalRule, LocalWrites, PendingWrite, Whose, Winner, WriteConflict,

@@ -1,5 +1,7 @@
 //! What the server counts.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -15,8 +17,17 @@ use crate::reply::Source;
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
-    latency: Histogram,
+    latency: Family<VerbLabel, Histogram>,
+    scopes: Family<StateLabel, Gauge>,
+    objects: Gauge,
+    bytes: Gauge,
+    away: Gauge,
+    local_oldest: Gauge,
+    /// The names of clients that have a series of their own.
+    clients: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) watches: Gauge,
+    pub(crate) watches_expired: Counter,
+    pub(crate) panics: Counter,
     pub(crate) connections: Gauge,
     pub(crate) events: Counter,
     pub(crate) stalled: Counter,
@@ -35,14 +46,46 @@ struct Labels {
     resource: String,
     code: u16,
     source: &'static str,
+    /// Of the first of them only, so that clients cannot invent series.
+    client: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabel {
+    verb: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: String,
+}
+
+/// What is only counted when somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    pub(crate) states: Vec<String>,
+    pub(crate) objects: usize,
+    pub(crate) bytes: usize,
+    pub(crate) away_seconds: u64,
+    pub(crate) local_oldest_seconds: i64,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             requests: Family::default(),
-            latency: Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 3.0]),
+            latency: Family::new_with_constructor(|| {
+                Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 3.0])
+            }),
+            scopes: Family::default(),
+            objects: Gauge::default(),
+            bytes: Gauge::default(),
+            away: Gauge::default(),
+            local_oldest: Gauge::default(),
+            clients: Arc::default(),
             watches: Gauge::default(),
+            watches_expired: Counter::default(),
+            panics: Counter::default(),
             connections: Gauge::default(),
             events: Counter::default(),
             stalled: Counter::default(),
@@ -64,6 +107,33 @@ impl Metrics {
             self.latency.clone(),
         );
         registry.register("watches", "Watches open", self.watches.clone());
+        registry.register(
+            "watches_expired",
+            "Watches ended because their place in the history is no longer kept",
+            self.watches_expired.clone(),
+        );
+        registry.register("scopes", "Scopes held, by state", self.scopes.clone());
+        registry.register("objects", "Objects held", self.objects.clone());
+        registry.register(
+            "object_bytes",
+            "Bytes of the objects held, as they came and as they are served",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "cloud_away_seconds",
+            "For how long the cloud has been known to be away; 0 while it is there",
+            self.away.clone(),
+        );
+        registry.register(
+            "local_oldest_seconds",
+            "Age of the oldest local write of which the cloud is still to be told",
+            self.local_oldest.clone(),
+        );
+        registry.register(
+            "panics",
+            "Requests answered with 500 because this program has a mistake",
+            self.panics.clone(),
+        );
         registry.register("connections", "Connections open", self.connections.clone());
         registry.register("events_sent", "Events sent to watches", self.events.clone());
         registry.register(
@@ -109,8 +179,10 @@ impl Metrics {
         resource: String,
         code: u16,
         source: Source,
+        client: &str,
         took: Duration,
     ) {
+        let client = self.client(client);
         let source = source.as_str();
         self.requests
             .get_or_create(&Labels {
@@ -118,8 +190,47 @@ impl Metrics {
                 resource,
                 code,
                 source,
+                client,
             })
             .inc();
-        self.latency.observe(took.as_secs_f64());
+        self.latency
+            .get_or_create(&VerbLabel { verb })
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn sample(&self, sample: &Sample) {
+        self.scopes.clear();
+        for state in &sample.states {
+            self.scopes
+                .get_or_create(&StateLabel { state: state.clone() })
+                .inc();
+        }
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.objects.set(gauge(sample.objects));
+        self.bytes.set(gauge(sample.bytes));
+        self.away
+            .set(i64::try_from(sample.away_seconds).unwrap_or(i64::MAX));
+        self.local_oldest.set(sample.local_oldest_seconds);
+    }
+
+    /// The program that a client says it is, without its version.
+    fn client(&self, agent: &str) -> String {
+        let name = agent.split(['/', ' ']).next().unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name: String = name.chars().filter(|c| plain(*c)).take(CLIENT_CHARS).collect();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.contains(&name) {
+            return name;
+        }
+        if name.is_empty() || clients.len() >= CLIENTS_MAX {
+            return "other".into();
+        }
+        clients.insert(name.clone());
+        name
     }
 }
+
+/// Clients that have a series of their own; all further ones share one.
+const CLIENTS_MAX: usize = 32;
+/// Characters of a client's name.
+const CLIENT_CHARS: usize = 40;

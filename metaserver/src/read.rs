@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderName, WARNING};
+use http::header::{HeaderName, HeaderValue, WARNING};
 use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Verb};
+use hub_core::clock::{Clock as _, SystemClock};
 use hub_core::object::{Metadata, Object, ObjectKey, Revision};
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
@@ -34,7 +35,7 @@ impl Api {
         };
         if let Some(stored) = self.store.get(&key) {
             let body = view.object(&stored.served, Some(stored.revision));
-            let answer = self.cached(asked, reply::encoded(200, body, form));
+            let answer = self.cached(asked, &Scope::object(&key), reply::encoded(200, body, form));
             return Ok(self.marked(&key, asked, answer));
         }
         if self.holds(&Scope::object(&key)) {
@@ -84,8 +85,8 @@ impl Api {
             match self.cloud.call(request).await {
                 Ok(response) if !response.is_success() => return Ok(reply::passed(response, form)),
                 Ok(response) => {
-                    let kept = self.keep_list(&asked.kind, scope, &response.body).await;
-                    (kept.map_err(|error| not_kept(&error))?, Source::Cloud, false)
+                    let kept = self.keep_list(&asked.kind, scope.clone(), &response.body).await;
+                    (kept, Source::Cloud, false)
                 }
                 Err(error) if self.stands_in(&asked.kind, &error) => {
                     let listing = self.listing(&asked.kind, &options, token.as_ref())?;
@@ -97,8 +98,8 @@ impl Api {
         let (page, objects) = page(listing, &options, token.as_ref());
         let answer = reply::encoded(200, view.list(&page, &objects), form);
         Ok(match source {
-            Source::Cache if part => reply::header(self.cached(asked, answer), WARNING, OWN_PART),
-            Source::Cache => self.cached(asked, answer),
+            Source::Cache if part => reply::header(self.cached(asked, &scope, answer), WARNING, OWN_PART),
+            Source::Cache => self.cached(asked, &scope, answer),
             other => reply::from(answer, other),
         })
     }
@@ -117,22 +118,42 @@ impl Api {
     }
 
     /// Marks an answer out of the store with how fresh it is.
-    fn cached(&self, asked: &Asked, answer: Reply) -> Reply {
+    fn cached(&self, asked: &Asked, scope: &Scope, answer: Reply) -> Reply {
         let answer = reply::from(answer, Source::Cache);
         if self.authoritative() {
             return answer;
         }
-        let Some(since) = self.cloud.away() else {
-            return reply::header(answer, X_EDGE_CACHE, "live");
-        };
-        let seconds = since.as_secs();
-        let answer = reply::header(answer, X_EDGE_CACHE, &format!("stale;age={seconds}"));
-        if !asked.client.person {
-            return answer;
+        let (away, doubt) = (self.cloud.away(), self.cloud.doubt(scope));
+        let (mut mark, mut warnings) = (String::new(), Vec::new());
+        if let Some(since) = away {
+            let seconds = since.as_secs();
+            mark = format!("stale;age={seconds}");
+            warnings.push(format!(
+                "served by this node, which has been without the cloud for {seconds}s"
+            ));
         }
-        let warning =
-            format!("299 - \"served by this node, which has been without the cloud for {seconds}s\"");
-        reply::header(answer, WARNING, &warning)
+        if let Some(doubt) = doubt {
+            if mark.is_empty() {
+                let age = SystemClock.unix_ms().saturating_sub(doubt.since_ms).max(0) / 1000;
+                mark = format!("stale;age={age}");
+            }
+            mark += &format!(";held-back={}", doubt.deletions);
+            warnings.push(format!(
+                "{} of {} objects held here may be gone in the cloud; they stay until that is confirmed",
+                doubt.deletions, doubt.held
+            ));
+        }
+        if mark.is_empty() {
+            return reply::header(answer, X_EDGE_CACHE, "live");
+        }
+        let mut answer = reply::header(answer, X_EDGE_CACHE, &mark);
+        let warnings = warnings.iter().filter(|_| asked.client.person);
+        for warning in warnings {
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\"")) {
+                answer.headers_mut().append(WARNING, value);
+            }
+        }
+        answer
     }
 
     fn listing(
@@ -181,13 +202,9 @@ impl Api {
         }
     }
 
-    /// Keeps a list that the cloud has answered with, and subscribes to its scope.
-    pub(crate) async fn keep_list(
-        &self,
-        kind: &ResourceKind,
-        scope: Scope,
-        body: &Bytes,
-    ) -> Result<Listing, StoreError> {
+    /// Keeps a list that the cloud has answered with, and subscribes to its scope. With a store that takes no more it is an answer
+    /// all the same; its versions are then the cloud's, which writes understand too.
+    pub(crate) async fn keep_list(&self, kind: &ResourceKind, scope: Scope, body: &Bytes) -> Listing {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow, default)]
@@ -204,13 +221,29 @@ impl Api {
             .collect();
         let mut keys: Vec<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
         keys.sort();
-        let mut changes: Vec<Change> = objects.into_iter().map(Change::Put).collect();
+        let mut changes: Vec<Change> = objects.iter().cloned().map(Change::Put).collect();
         changes.push(Change::Want(scope));
-        let applied = self.store.apply(changes).await?;
-        Ok(Listing {
-            revision: applied.max(self.store.revision()),
-            objects: keys.iter().filter_map(|key| self.store.get(key)).collect(),
-        })
+        match self.store.apply(changes).await {
+            Ok(applied) => Listing {
+                revision: applied.max(self.store.revision()),
+                objects: keys.iter().filter_map(|key| self.store.get(key)).collect(),
+            },
+            Err(error) => {
+                tracing::warn!(resource = %kind.resource, %error, "a list from the cloud could not be kept");
+                let revision = self.store.revision();
+                let shown = |object: Object| Stored {
+                    served: object.body.clone(),
+                    object,
+                    revision,
+                };
+                let mut objects: Vec<_> = objects
+                    .into_iter()
+                    .map(|object| Arc::new(shown(object)))
+                    .collect();
+                objects.sort_by(|a, b| a.object.key.cmp(&b.object.key));
+                Listing { revision, objects }
+            }
+        }
     }
 }
 
@@ -238,7 +271,7 @@ pub(crate) fn typed(kind: &ResourceKind, body: &[u8]) -> Option<Bytes> {
 }
 
 pub(crate) fn not_kept(error: &StoreError) -> Status {
-    Status::failure(Reason::ServiceUnavailable, error.to_string()).retry_after(5)
+    fault::no_room(error, "what was asked for could not be kept on this node")
 }
 
 fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (Page, Vec<Arc<Stored>>) {

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hub_core::api::{ApiRequest, ApiResponse, Reach, Upstream, UpstreamError};
@@ -25,6 +27,7 @@ use crate::api::Api;
 use crate::body::Body;
 use crate::cloud::Cloud;
 use crate::config::MetaConfig;
+use crate::explain::{Scopes, WatchReport, Why};
 use crate::stall::Patient;
 use crate::write::local::LocalJournal;
 
@@ -62,10 +65,13 @@ impl MetaServer {
             + 'static,
         U::Future: Send + 'static,
     {
-        let link = upstream.connected();
+        let (link, held_back) = (upstream.connected(), upstream.held_back());
         let mut cloud = Cloud::new(Upstream::new(upstream), config.cloud_timeout, config.cloud_pause);
         if let Some(link) = link {
             cloud.with_link(link);
+        }
+        if let Some(held_back) = held_back {
+            cloud.with_held_back(held_back);
         }
         Self {
             connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -76,11 +82,32 @@ impl MetaServer {
     /// Registers the server's metrics, below `metaserver_`.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.api.metrics.register(registry);
+        self.api.cloud.register(registry);
+    }
+
+    /// Brings those metrics up to date that are only taken when somebody asks: before each answer to Prometheus.
+    pub fn sample(&self) {
+        self.api.sample();
     }
 
     /// What was written here and is still to be told to the cloud, and what it did not take.
     pub fn local_journal(&self) -> LocalJournal {
         self.api.local_journal()
+    }
+
+    /// What of the cluster is held here, in which state, and what of it is in doubt.
+    pub fn scopes(&self) -> Scopes {
+        self.api.scopes()
+    }
+
+    /// The watches that are open.
+    pub fn watchers(&self) -> Vec<WatchReport> {
+        self.api.open.report()
+    }
+
+    /// What a GET of an API path with its query would be answered, from where, and why. Nobody is asked for it.
+    pub fn why(&self, path: &str) -> Why {
+        self.api.why(path)
     }
 
     /// The server as a [`tower::Service`], for layers and for tests without a socket.
@@ -161,7 +188,7 @@ impl MetaServer {
             .keep_alive_interval(config.stall_timeout)
             .keep_alive_timeout(config.stall_timeout);
         let connection = builder
-            .serve_connection(TokioIo::new(patient), TowerToHyperService::new(self.service()))
+            .serve_connection_with_upgrades(TokioIo::new(patient), TowerToHyperService::new(self.service()))
             .into_owned();
         let connection = graceful.watch(connection);
         let open = self.api.metrics.connections.clone();
@@ -207,7 +234,11 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let api = self.api.clone();
         let (head, body) = request.into_parts();
-        Box::pin(async move { Ok(api.answer(head, body).await) })
+        Box::pin(async move {
+            // A bug in one answer is no reason to leave the others, or the node agent in the same process, without theirs.
+            let answer = AssertUnwindSafe(api.answer(head, body)).catch_unwind().await;
+            Ok(answer.unwrap_or_else(|_| api.panicked()))
+        })
     }
 }
 

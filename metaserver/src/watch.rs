@@ -23,6 +23,7 @@ use crate::accept::Offer;
 use crate::api::{Api, Asked, away};
 use crate::body::{Body, Slices};
 use crate::encode::View;
+use crate::explain::OpenWatch;
 use crate::fault;
 use crate::options::{ListOptions, Selection, Version};
 use crate::read::not_kept;
@@ -44,7 +45,15 @@ impl Api {
         {
             return Ok(refused);
         }
-        let watcher = self.follow(asked.kind, options, view, permit).await;
+        let path = match &*asked.query {
+            "" => asked.path,
+            query => format!("{}?{query}", asked.path),
+        };
+        let open = self.open.enter(path, asked.client.agent, asked.upgrade.is_some());
+        let watcher = self.follow(asked.kind, options, view, open, permit).await;
+        if let Some(upgrade) = asked.upgrade {
+            return Ok(reply::from(upgrade.carry(watcher, form.media), Source::Cache));
+        }
         let events = futures::stream::unfold(watcher, async |mut watcher| {
             let slices = watcher.next().await?;
             Some((slices, watcher))
@@ -110,6 +119,7 @@ impl Api {
         kind: Arc<ResourceKind>,
         options: ListOptions,
         view: View,
+        open: OpenWatch,
         permit: OwnedSemaphorePermit,
     ) -> Watcher {
         let now = Instant::now();
@@ -125,6 +135,7 @@ impl Api {
             bookmark: options.bookmarks.then(|| now + pause),
             pause,
             sent: 0,
+            ends: Vec::new(),
             initial: VecDeque::new(),
             mark: None,
             fault: None,
@@ -132,10 +143,10 @@ impl Api {
             select: options.select,
             kind,
             view,
+            open,
             api: self.clone(),
             _permit: permit,
         };
-        self.metrics.watches.inc();
         let from_start = match (options.initial_events, options.version) {
             (Some(wanted), _) => wanted,
             (None, version) => !matches!(version, Version::At(_)),
@@ -161,14 +172,17 @@ impl Api {
         };
         match self.store.watch(&resource, after) {
             Ok(watch) => watcher.watch = Some(watch),
-            Err(compacted) => watcher.fault = Some(fault::version_too_old(asked_for, compacted.oldest)),
+            Err(compacted) => {
+                self.metrics.watches_expired.inc();
+                watcher.fault = Some(fault::version_too_old(asked_for, compacted.oldest));
+            }
         }
         watcher
     }
 }
 
 /// One open watch.
-struct Watcher {
+pub(crate) struct Watcher {
     api: Arc<Api>,
     kind: Arc<ResourceKind>,
     select: Selection,
@@ -183,19 +197,32 @@ struct Watcher {
     watch: Option<Watch>,
     /// The newest revision that was sent.
     sent: u64,
+    /// Where each of the events ends that were written last.
+    ends: Vec<usize>,
     deadline: Instant,
     bookmark: Option<Instant>,
     pause: Duration,
     timer: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    open: OpenWatch,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Watcher {
-    /// The next bytes for the client; waits for them. None ends the stream.
+    /// The next events, each by itself; waits for them. None ends the watch. Dropping the future loses nothing.
+    pub(crate) async fn next_events(&mut self) -> Option<Vec<Bytes>> {
+        let mut slices = self.next().await?;
+        let mut begin = 0;
+        let event =
+            |end: usize| bytes::Buf::copy_to_bytes(&mut slices, end - std::mem::replace(&mut begin, end));
+        Some(self.ends.drain(..).map(event).collect())
+    }
+
+    /// The next bytes for the client; waits for them. None ends the stream. Dropping the future loses nothing.
     async fn next(&mut self) -> Option<Slices> {
         loop {
             let mut slices = Slices::default();
+            self.ends.clear();
             while let Some(stored) = self.initial.pop_front() {
                 if self.select.matches(&stored) {
                     self.push(&mut slices, ADDED, &stored.served, Some(stored.revision));
@@ -211,6 +238,7 @@ impl Watcher {
                 self.watch = None;
                 // A Status has every form.
                 let _ = self.view.error(&mut slices, &status);
+                self.ends.push(bytes::Buf::remaining(&slices));
             }
             if bytes::Buf::has_remaining(&slices) {
                 return Some(slices);
@@ -235,6 +263,7 @@ impl Watcher {
                         }
                     }
                     Err(compacted) => {
+                        self.api.metrics.watches_expired.inc();
                         self.fault = Some(fault::version_too_old(self.sent, compacted.oldest));
                     }
                 },
@@ -307,13 +336,9 @@ impl Watcher {
             self.fault = Some(fault::not_encoded(&error));
             return;
         }
+        self.ends.push(bytes::Buf::remaining(slices));
         self.api.metrics.events.inc();
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.api.metrics.watches.dec();
+        self.open.sent(revision.map_or(self.sent, |revision| revision.0));
     }
 }
 

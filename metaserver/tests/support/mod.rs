@@ -306,6 +306,16 @@ impl Node {
         }
     }
 
+    /// How many watches the server has open.
+    pub fn open_watches(&self) -> usize {
+        self.meta.watchers().len()
+    }
+
+    /// The server, for what is asked of it beside its API.
+    pub fn meta(&self) -> &MetaServer {
+        &self.meta
+    }
+
     /// What the server keeps of local writes.
     pub fn journal(&self) -> metaserver::LocalJournal {
         self.meta.local_journal()

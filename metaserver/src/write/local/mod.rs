@@ -63,6 +63,17 @@ impl Api {
         LocalJournal::of(&*self.store)
     }
 
+    /// The row of the policy by which a write to an object would be taken here, as the object is now.
+    pub(crate) fn local_rule(&self, key: &ObjectKey, verb: Verb) -> Option<&LocalRule> {
+        let state = self
+            .store
+            .get(key)
+            .and_then(|stored| serde_json::from_slice(&stored.served).ok());
+        self.config
+            .local_writes
+            .rule(&*self.store, key, verb, &state.unwrap_or_default())
+    }
+
     /// Takes a write without the cloud, if it is this node's to take. `refusal` is what the client is told else.
     pub(crate) async fn write_here(
         self: &std::sync::Arc<Self>,
@@ -174,7 +185,7 @@ impl Api {
             self.store
                 .apply(changes)
                 .await
-                .map_err(|error| refused(&error.to_string()))?;
+                .map_err(|error| fault::no_room(&error, "the cloud is away, and nothing was changed here"))?;
             self.metrics.local_writes.inc();
             self.start_telling();
             self.local.written.notify_one();
