@@ -268,7 +268,7 @@ impl Cloud {
         addresses.metrics = metrics
             .as_ref()
             .and_then(|(listener, _)| listener.local_addr().ok());
-        let admin = admin_socket(&config.edge_tunnel.admin.socket).await;
+        let admin = AdminSocket::wanted(&config.edge_tunnel.admin.socket, "cloudcore nodes").await;
         Ok(Self {
             addresses,
             embedded,
@@ -342,7 +342,8 @@ impl Cloud {
             let (stop, hub) = (stop.clone(), nodes);
             async move {
                 if let Some(socket) = self.admin {
-                    let handler = Arc::new(move |path| admin::answer_nodes(hub.clone(), path).boxed());
+                    let handler =
+                        Arc::new(move |method, path| admin::answer_nodes(hub.clone(), method, path).boxed());
                     admin::serve(socket, handler, stop).await;
                 }
                 Ok(())
@@ -420,20 +421,6 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| busy(address, &error))
-}
-
-/// The socket for `cloudcore nodes`. Nodes are served without it too, as where the file system is read-only.
-async fn admin_socket(path: &Path) -> Option<AdminSocket> {
-    if path.as_os_str().is_empty() {
-        return None;
-    }
-    match AdminSocket::bind(path).await {
-        Ok(socket) => Some(socket),
-        Err(error) => {
-            tracing::warn!("`cloudcore nodes` cannot ask this process: {error}");
-            None
-        }
-    }
 }
 
 fn busy(address: impl std::fmt::Display, error: &io::Error) -> String {

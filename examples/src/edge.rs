@@ -1,22 +1,26 @@
 //! The node half as one value: the store, the hub and the node's API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgehub::enroll::EnrollConfig;
 use edgehub::store::EdgeStore;
 use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, NodeAgentConfig, Taint};
+use futures::FutureExt as _;
 use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
 use metaserver::{LocalWrites, MetaConfig, MetaServer};
+use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud::listen;
+use crate::admin::meta::{Meta, answer_meta};
+use crate::admin::{self, AdminSocket};
 use crate::config::{self, EdgeCore, Host};
+use crate::door::Door;
 use crate::metrics;
 use crate::pods::Pods;
 
@@ -28,8 +32,10 @@ pub struct Edge {
     pods: Pods,
     /// Whether the cloud is dialled.
     dials: bool,
-    api: Option<(MetaServer, TcpListener)>,
-    metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
+    server: MetaServer,
+    api: Option<Door>,
+    metrics: Option<(Door, Registry)>,
+    admin: Option<AdminSocket>,
 }
 
 impl Edge {
@@ -44,18 +50,13 @@ impl Edge {
         let pods = Pods::new(store.clone(), hub.handle(), node(config)?);
 
         let meta = &config.modules.meta_manager.meta_server;
+        let meta_config = MetaConfig {
+            local_writes: LocalWrites::of_node(hub.handle().node().as_str()),
+            ..MetaConfig::default()
+        };
+        let server = MetaServer::with_config(meta_config, store.clone(), hub.handle());
         let api = if config.modules.meta_manager.enable && meta.enable {
-            Some((
-                MetaServer::with_config(
-                    MetaConfig {
-                        local_writes: LocalWrites::of_node(hub.handle().node().as_str()),
-                        ..MetaConfig::default()
-                    },
-                    store.clone(),
-                    hub.handle(),
-                ),
-                listen(&meta.server).await?,
-            ))
+            Some(Door::at("the node's API", &meta.server).await)
         } else {
             None
         };
@@ -63,43 +64,39 @@ impl Edge {
         let metrics = if bind_metrics.is_empty() {
             None
         } else {
-            let mut registry = prometheus_client::registry::Registry::default();
+            let mut registry = Registry::default();
             hub.register_metrics(&mut registry);
-            if let Some((api, _)) = &api {
-                api.register_metrics(&mut registry);
-            }
-            Some((listen(bind_metrics).await?, registry))
+            server.register_metrics(&mut registry);
+            Some((Door::at("the metrics", bind_metrics).await, registry))
         };
+        let admin = AdminSocket::wanted(&config.edge_tunnel.admin.socket, "edgecore meta").await;
         Ok(Self {
             store,
             hub,
             pods,
             dials: config.modules.edge_hub.enable,
+            server,
             api,
             metrics,
+            admin,
         })
     }
 
     /// Where it listens, for the log.
     pub fn addresses(&self) -> String {
-        let show = |name: &str, listener: &TcpListener| {
-            listener
-                .local_addr()
-                .map_or_else(|_| String::new(), |address| format!("{name}={address}"))
-        };
-        let api = self.api.as_ref().map(|(_, listener)| show("api", listener));
-        let metrics = self
-            .metrics
-            .as_ref()
-            .map(|(listener, _)| show("metrics", listener));
-        [api, metrics].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        let metrics = self.metrics.as_ref().map(|(door, _)| door);
+        let doors = [("api", self.api.as_ref()), ("metrics", metrics)];
+        let shown = doors
+            .into_iter()
+            .filter_map(|(name, door)| Some(format!("{name}={}", door?.address()?)));
+        shown.collect::<Vec<_>>().join(" ")
     }
 
-    /// Where the node's API listens.
-    pub fn api_address(&self) -> Option<std::net::SocketAddr> {
-        self.api
-            .as_ref()
-            .and_then(|(_, listener)| listener.local_addr().ok())
+    /// Where the node's API listens. The error is a sentence for the operator.
+    pub fn api_address(&self) -> Result<std::net::SocketAddr, String> {
+        let door = self.api.as_ref().ok_or("the node's API is not enabled")?;
+        door.address()
+            .ok_or_else(|| door.trouble().get().unwrap_or_else(|| "it has no address".into()))
     }
 
     /// The hub's handle.
@@ -127,30 +124,46 @@ impl Edge {
             handle.stop();
             Ok(())
         };
+        let meta = Meta {
+            server: self.server.clone(),
+            handle: handle.clone(),
+            store: self.store.clone(),
+            api_trouble: self.api.as_ref().map(Door::trouble).unwrap_or_default(),
+        };
+        let server = self.server.clone();
         let api = async {
-            match self.api {
-                Some((server, listener)) => {
-                    let until = stop.clone().cancelled_owned();
-                    server
-                        .serve_on(listener, until)
-                        .await
-                        .map_err(|error| error.to_string())
+            let Some(mut door) = self.api else { return };
+            while let Some(listener) = stop.run_until_cancelled(door.open()).await {
+                match server.serve_on(listener, stop.cancelled()).await {
+                    Ok(()) => return,
+                    // Nothing that ends a listener is a reason to leave the node without its agent.
+                    Err(error) => tracing::error!(%error, "the node's API ended; it begins anew"),
                 }
-                None => Ok(()),
             }
         };
+        let sampled = self.server.clone();
         let metrics = async {
-            match self.metrics {
-                Some((listener, registry)) => {
-                    metrics::serve(listener, registry, || std::future::ready(()), stop.clone())
-                        .await
-                        .map_err(|error| error.to_string())
-                }
-                None => Ok(()),
+            let Some((mut door, registry)) = self.metrics else {
+                return;
+            };
+            let Some(listener) = stop.run_until_cancelled(door.open()).await else {
+                return;
+            };
+            let sample = move || {
+                sampled.sample();
+                std::future::ready(())
+            };
+            if let Err(error) = metrics::serve(listener, registry, sample, stop.clone()).await {
+                tracing::error!(%error, "the metrics are served no more");
             }
         };
-        let all = async { tokio::try_join!(hub, stopped, api, metrics).map(drop) };
-        tokio::join!(all, pods).0
+        let admin = async {
+            let Some(socket) = self.admin else { return };
+            let handler = Arc::new(move |method, path| answer_meta(meta.clone(), method, path).boxed());
+            admin::serve(socket, handler, stop.clone()).await;
+        };
+        let all = async { tokio::try_join!(hub, stopped).map(drop) };
+        tokio::join!(all, api, metrics, admin, pods).0
     }
 }
 

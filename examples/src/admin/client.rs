@@ -6,12 +6,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, header};
+use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 /// GETs a path with its query. The error is a sentence for the operator.
 pub async fn ask(program: &str, socket: &Path, path: &str) -> Result<Bytes, String> {
+    send(program, socket, Method::GET, path).await
+}
+
+/// POSTs to a path with its query, which changes something. The error is a sentence for the operator.
+pub async fn tell(program: &str, socket: &Path, path: &str) -> Result<Bytes, String> {
+    send(program, socket, Method::POST, path).await
+}
+
+async fn send(program: &str, socket: &Path, method: Method, path: &str) -> Result<Bytes, String> {
+    if socket.as_os_str().is_empty() {
+        return Err(format!(
+            "edgeTunnel.admin.socket is empty: give {program} a socket to be asked at"
+        ));
+    }
     let shown = socket.display();
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
@@ -23,7 +37,9 @@ pub async fn ask(program: &str, socket: &Path, path: &str) -> Result<Bytes, Stri
     let asked = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, "admin")
             .body(Empty::<Bytes>::new());
         // The paths are ours.

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //!   cloudcore nodes ── GET /nodes ──► edgeTunnel.admin.socket ──► cloudcore
+//!   edgecore meta … ── GET /scopes … ► edgeTunnel.admin.socket ──► edgecore
 //!   curl --unix-socket … http://admin/nodes
 //! ```
 //!
 //! The room knows no questions of its own: a program gives it a [`Handler`].
 
 mod client;
+pub mod meta;
+pub mod meta_table;
 mod nodes;
+mod print;
 mod socket;
 mod table;
 
-pub use client::ask;
+pub use client::{ask, tell};
 pub use nodes::{Nodes, answer_nodes};
+pub use print::{Output, print};
 pub use socket::AdminSocket;
 pub use table::table;
 
@@ -25,14 +30,14 @@ use futures::future::BoxFuture;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Answers the path and query of a GET.
-pub type Handler = Arc<dyn Fn(String) -> BoxFuture<'static, Response<Full<Bytes>>> + Send + Sync>;
+/// Answers a GET, or a POST for what changes something, of a path with its query.
+pub type Handler = Arc<dyn Fn(Method, String) -> BoxFuture<'static, Response<Full<Bytes>>> + Send + Sync>;
 
 /// Serves until told to stop; then the socket's file goes.
 pub async fn serve(socket: AdminSocket, handler: Handler, stop: CancellationToken) {
@@ -55,18 +60,15 @@ pub async fn serve(socket: AdminSocket, handler: Handler, stop: CancellationToke
         };
         let handler = handler.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = (request.method() == hyper::Method::GET)
-                .then(|| {
-                    request
-                        .uri()
-                        .path_and_query()
-                        .map(|path| handler(path.to_string()))
-                })
-                .flatten();
+            let method = Some(request.method().clone());
+            let method = method.filter(|method| matches!(*method, Method::GET | Method::POST));
+            let answer = method
+                .zip(request.uri().path_and_query())
+                .map(|(method, path)| handler(method, path.to_string()));
             async move {
                 Ok::<_, Infallible>(match answer {
                     Some(answer) => answer.await,
-                    None => refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered"),
+                    None => refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered"),
                 })
             }
         });

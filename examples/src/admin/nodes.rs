@@ -7,7 +7,7 @@ use cloudhub::{CloudHub, NodeReport};
 use http_body_util::Full;
 use hub_core::node::NodeId;
 use hub_core::session::{Condition, Lane};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 /// The nodes that have a session, those in trouble first.
@@ -87,7 +87,10 @@ pub struct LastError {
 }
 
 /// Answers `/nodes` and `/nodes?node=NAME`.
-pub async fn answer_nodes(hub: CloudHub, path: String) -> Response<Full<Bytes>> {
+pub async fn answer_nodes(hub: CloudHub, method: Method, path: String) -> Response<Full<Bytes>> {
+    if method != Method::GET {
+        return super::refuse(StatusCode::METHOD_NOT_ALLOWED, "there is nothing to change here");
+    }
     let only = match path.split_once('?').unwrap_or((&path, "")) {
         ("/nodes", "") => None,
         ("/nodes", query) => match query.strip_prefix("node=").map(NodeId::new) {

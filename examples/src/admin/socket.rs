@@ -67,6 +67,21 @@ impl AdminSocket {
         }
     }
 
+    /// The socket at a path, if one is wanted. What the program is for goes on without it too, as where the file system is
+    /// read-only; `command` is what cannot ask it then.
+    pub async fn wanted(path: &Path, command: &str) -> Option<Self> {
+        if path.as_os_str().is_empty() {
+            return None;
+        }
+        match Self::bind(path).await {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::warn!("`{command}` cannot ask this process: {error}");
+                None
+            }
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -4,24 +4,8 @@ use super::nodes::{Node, Nodes, OK};
 
 /// An aligned table and a line that sums it up. What is wrong stands on top.
 pub fn table(nodes: &Nodes) -> String {
-    let mut rows = vec![HEADINGS.map(String::from).to_vec()];
-    rows.extend(nodes.nodes.iter().map(|node| row(node, nodes.at_ms)));
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..HEADINGS.len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
+    let rows = nodes.nodes.iter().map(|node| row(node, nodes.at_ms));
+    let mut text = aligned(&HEADINGS, rows);
     let (all, connected) = (
         nodes.nodes.len(),
         nodes.nodes.iter().filter(|node| node.connected).count(),
@@ -31,6 +15,29 @@ pub fn table(nodes: &Nodes) -> String {
         "{connected} connected, {} away; {troubled} of {all} want a look\n",
         all - connected
     ));
+    text
+}
+
+/// Rows below headings, each column as wide as its widest cell.
+pub(super) fn aligned(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut all = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
+    all.extend(rows);
+    let width = |column: usize| {
+        all.iter()
+            .map(|row: &Vec<String>| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..headings.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &all {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
     text
 }
 
@@ -65,7 +72,7 @@ fn row(node: &Node, now_ms: u64) -> Vec<String> {
 }
 
 /// As kubectl shows ages: the two largest units.
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..10 => format!("{}.{}s", seconds, ms % 1000 / 100),

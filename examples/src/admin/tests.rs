@@ -59,7 +59,7 @@ edge-1                  ok                     25h01m  websocket  edgecore  3.2s
 }
 
 fn echo() -> Handler {
-    Arc::new(|path| async move { json(&path) }.boxed())
+    Arc::new(|_, path| async move { json(&path) }.boxed())
 }
 
 #[tokio::test]

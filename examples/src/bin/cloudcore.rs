@@ -1,11 +1,10 @@
 //! The cloud half, ready to run: `cloudcore --standalone`, or with a KubeEdge `cloudcore.yaml`.
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use examples::admin::Output;
 use examples::cloud::{self, Cloud};
 use examples::config::{self, Catalogue, CloudCore, ExampleArguments, Loaded, LogArguments};
 use examples::{admin, logging, signal};
@@ -62,14 +61,6 @@ enum Command {
     },
     /// Print the effective configuration.
     Config,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A table for people.
-    Table,
-    /// Everything that is known.
-    Json,
 }
 
 #[derive(Clone)]
@@ -143,34 +134,19 @@ fn run(arguments: Arguments) -> Result<(), String> {
 
 /// Asks a running cloudcore for its nodes, and prints them.
 async fn nodes(socket: &Path, node: Option<&NodeId>, watch: bool, output: Output) -> Result<(), String> {
-    if socket.as_os_str().is_empty() {
-        return Err("edgeTunnel.admin.socket is empty: give cloudcore a socket to be asked at".into());
-    }
     let query = node.map(|node| format!("?node={node}")).unwrap_or_default();
-    loop {
+    admin::print(watch, output, async || {
         let answer = admin::ask("cloudcore", socket, &format!("/nodes{query}")).await?;
-        let text = match output {
+        Ok(match output {
             Output::Json => String::from_utf8_lossy(&answer).into_owned() + "\n",
             Output::Table => {
                 let nodes = serde_json::from_slice(&answer)
                     .map_err(|error| format!("the running cloudcore is another release: {error}"))?;
                 admin::table(&nodes)
             }
-        };
-        let mut out = std::io::stdout().lock();
-        // A terminal shows the newest only; a file or pipe gets them all.
-        let clear = if watch && output == Output::Table && out.is_terminal() {
-            "\u{1b}[H\u{1b}[2J"
-        } else {
-            ""
-        };
-        // A reader that went away, such as `head`, is no error.
-        if write!(out, "{clear}{text}").and_then(|()| out.flush()).is_err() || !watch {
-            return Ok(());
-        }
-        drop(out);
-        tokio::time::sleep(WATCH_PAUSE).await;
-    }
+        })
+    })
+    .await
 }
 
 fn effective(arguments: &Arguments) -> Result<Loaded<CloudCore>, String> {
@@ -196,6 +172,3 @@ fn effective(arguments: &Arguments) -> Result<Loaded<CloudCore>, String> {
     }
     Ok(loaded)
 }
-
-/// Between two looks.
-const WATCH_PAUSE: Duration = Duration::from_secs(2);

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use examples::admin::meta::Allowed;
+use examples::admin::{Output, meta_table};
 use examples::config::{self, Catalogue, EdgeCore, ExampleArguments, Loaded, LogArguments};
 use examples::edge::Edge;
-use examples::{logging, signal};
+use examples::{admin, logging, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The node half of the edge tunnel: joins the cloud, keeps what the node needs, and serves it on the node's own Kubernetes API.
@@ -32,8 +34,43 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Ask a running edgecore what it holds, who watches, what waits for the cloud, and why it answers as it does.
+    Meta {
+        #[command(subcommand)]
+        question: Question,
+        /// Show it again every two seconds.
+        #[arg(long, short, global = true)]
+        watch: bool,
+        /// How.
+        #[arg(long, short, value_enum, default_value_t = Output::Table, global = true)]
+        output: Output,
+    },
     /// Print the effective configuration.
     Config,
+}
+
+#[derive(Subcommand)]
+enum Question {
+    /// What of the cluster is held, how surely, and what of it is in doubt.
+    Scopes,
+    /// The open watches.
+    Watchers,
+    /// What is still to be told to the cloud, and what it did not take.
+    Journal,
+    /// What a GET of a path of the API would be answered, from where, and why.
+    Why {
+        /// Such as /api/v1/namespaces/default/configmaps?labelSelector=app%3Dweb
+        path: String,
+    },
+    /// Believe the cloud that the objects are gone whose deletion is held back.
+    Allow {
+        /// As `meta scopes` shows it.
+        #[arg(required_unless_present = "all")]
+        scope: Option<String>,
+        /// In all scopes.
+        #[arg(long, conflicts_with = "scope")]
+        all: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,17 +95,23 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), String> {
     let loaded = effective(&arguments)?;
     let config = &loaded.config;
-    if let Some(Command::Config) = arguments.command {
-        print!("{}", config::to_yaml(config)?);
-        return Ok(());
-    }
+    let loaded = match arguments.command {
+        Some(Command::Config) => {
+            print!("{}", config::to_yaml(config)?);
+            return Ok(());
+        }
+        Some(Command::Meta {
+            question,
+            watch,
+            output,
+        }) => {
+            let socket = &config.edge_tunnel.admin.socket;
+            return runtime()?.block_on(meta(socket, &question, watch, output));
+        }
+        None => &loaded,
+    };
     loaded.check().map_err(|error| error.to_string())?;
-    // One thread: a node has better use for the others.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let stop = CancellationToken::new();
         signal::stop_on_signal(stop.clone());
         let edge = Edge::bind(config).await?;
@@ -77,6 +120,50 @@ fn run(arguments: Arguments) -> Result<(), String> {
         tracing::info!("edgecore has stopped");
         Ok(())
     })
+}
+
+/// One thread: a node has better use for the others.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(|error| error.to_string())
+}
+
+/// Asks a running edgecore, and prints what it says.
+async fn meta(socket: &Path, question: &Question, watch: bool, output: Output) -> Result<(), String> {
+    let query = |name: &str, value: &str| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair(name, value).finish()
+    };
+    let path = match question {
+        Question::Scopes => "/scopes".to_owned(),
+        Question::Watchers => "/watchers".to_owned(),
+        Question::Journal => "/journal".to_owned(),
+        Question::Why { path } => format!("/why?{}", query("path", path)),
+        Question::Allow { scope, .. } => {
+            let scope = scope.as_deref().unwrap_or_default();
+            let answer =
+                admin::tell("edgecore", socket, &format!("/allow?{}", query("scope", scope))).await?;
+            let allowed: Allowed = read(&answer)?;
+            println!("{} objects were deleted", allowed.deletions);
+            return Ok(());
+        }
+    };
+    admin::print(watch, output, async || {
+        let answer = admin::ask("edgecore", socket, &path).await?;
+        Ok(match (output, question) {
+            (Output::Json, _) => String::from_utf8_lossy(&answer).into_owned() + "\n",
+            (_, Question::Watchers) => meta_table::watchers(&read(&answer)?),
+            (_, Question::Journal) => meta_table::journal(&read(&answer)?),
+            (_, Question::Why { .. }) => meta_table::why(&read(&answer)?),
+            (_, Question::Scopes | Question::Allow { .. }) => meta_table::scopes(&read(&answer)?),
+        })
+    })
+    .await
+}
+
+fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(answer)
+        .map_err(|error| format!("the running edgecore is another release: {error}"))
 }
 
 fn effective(arguments: &Arguments) -> Result<Loaded<EdgeCore>, String> {
@@ -91,6 +178,7 @@ fn effective(arguments: &Arguments) -> Result<Loaded<EdgeCore>, String> {
         hub.tls_cert_file = folder.join("certs/server.crt");
         hub.tls_private_key_file = folder.join("certs/server.key");
         config.database.data_source = folder.join("edgecore.db");
+        config.edge_tunnel.admin.socket = folder.join("edgecore.sock");
     }
     Ok(loaded)
 }

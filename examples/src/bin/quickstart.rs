@@ -124,7 +124,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     ))
     .await?;
     let (store, handle) = (edge.store.clone(), edge.handle());
-    let edge_api = edge.api_address().ok_or("the node's API has no address")?;
+    let edge_api = edge.api_address()?;
     let edge_task = tokio::spawn(edge.run(stop.clone()));
     show.step("join token → certificate → link", link(&handle, true))
         .await?;
@@ -208,6 +208,7 @@ fn edge_config(
     let mut config = EdgeCore::default();
     let edge = folder.join("edge");
     config.database.data_source = edge.join("edgecore.db");
+    config.edge_tunnel.admin.socket = edge.join("edgecore.sock");
     config.modules.edged.hostname_override = NODE.into();
     let hub = &mut config.modules.edge_hub;
     // Quick signs of life, so that an outage is noticed while somebody watches.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use edgehub::enroll::JoinToken;
 
 use super::catalogue::Catalogue;
+use super::cloudcore::Admin;
 use super::load::{Configuration, defaults};
 
 /// The file.
@@ -158,6 +159,9 @@ pub struct EdgeTunnel {
     pub prefetch: Vec<String>,
     /// Where metrics are served; empty for none.
     pub metrics: String,
+    /// Where an operator asks.
+    #[serde(default)]
+    pub admin: Admin,
 }
 
 impl Configuration for EdgeCore {

@@ -253,6 +253,7 @@ pub(crate) fn edge_config(
     hub.quic.server = tunnel.to_string();
     config.modules.meta_manager.meta_server.enable = true;
     config.modules.meta_manager.meta_server.server = "127.0.0.1:0".into();
+    config.edge_tunnel.admin.socket = folder.join("edgecore.sock");
     config.edge_tunnel.prefetch = prefetch.iter().map(|text| (*text).to_owned()).collect();
     config
 }

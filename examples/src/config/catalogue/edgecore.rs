@@ -16,6 +16,8 @@ pub(super) static CATALOGUE: Catalogue = Catalogue {
 /// The defaults of our own keys, and of KubeEdge's that its program leaves out while they are empty.
 const OURS: &str = "\
 edgeTunnel:
+  admin:
+    socket: /run/edge-tunnel/edgecore.sock
   metrics: \"\"
   prefetch:
   - services
@@ -159,6 +161,12 @@ const META: &[Run] = &[
         "ours: collections to hold from the first connection on, `resource` or `resource.version.group`; where metrics are served, \
          empty for nowhere",
         &[("prefetch", Kind::Texts), ("metrics", Kind::HostPortOrNone)],
+    ),
+    Run::honoured(
+        "edgeTunnel.admin",
+        "ours: the unix socket, for this user only, that `edgecore meta` asks; `edgecore.sock` in `--data-dir` where that is given; \
+         empty for none",
+        &[("socket", Kind::Text)],
     ),
 ];
 

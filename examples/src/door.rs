@@ -1,0 +1,87 @@
+//! A port that another program may hold: the rest goes on, and it is tried again.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::cloud::listen;
+
+/// A port, or the wish for one.
+#[derive(Debug)]
+pub struct Door {
+    what: &'static str,
+    address: String,
+    listener: Option<TcpListener>,
+    trouble: Trouble,
+}
+
+/// Why a port is not there; empty while it is. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Door {
+    /// Listens if it can. `what` is for the log.
+    pub async fn at(what: &'static str, address: &str) -> Self {
+        let trouble = Trouble::default();
+        let listener = match listen(address).await {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                tracing::error!(
+                    "{what} is not served yet, it will be tried again; the node agent goes on: {error}"
+                );
+                trouble.set(Some(error));
+                None
+            }
+        };
+        Self {
+            what,
+            address: address.into(),
+            listener,
+            trouble,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    /// Why it does not.
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.clone()
+    }
+
+    /// The listener, as soon as the port is free.
+    pub async fn open(&mut self) -> TcpListener {
+        loop {
+            if let Some(listener) = self.listener.take() {
+                return listener;
+            }
+            tokio::time::sleep(PAUSE).await;
+            match listen(&self.address).await {
+                Ok(listener) => {
+                    tracing::info!("{} is served on {} at last", self.what, self.address);
+                    self.trouble.set(None);
+                    self.listener = Some(listener);
+                }
+                Err(error) => self.trouble.set(Some(error)),
+            }
+        }
+    }
+}
+
+impl Trouble {
+    /// The sentence for an operator.
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(2);
