@@ -6,10 +6,12 @@
 )]
 
 mod durability;
+mod garbage;
 mod kinds;
 mod recorded;
 mod semantics;
 mod tokens;
+mod versions;
 mod watching;
 
 use bytes::Bytes;

@@ -3,6 +3,9 @@
 //! A [`LocalCopy`] is kept in the store as an object of a collection that no client sees, so it is as durable as all others and
 //! changes together with them. While there is one, [`Stored::served`](super::Stored::served) is its body, whatever comes from the
 //! cloud: that changes [`Stored::object`](super::Stored::object) only. Once it is deleted, the cloud's object is served again.
+//!
+//! A copy whose body is `null` says that the object was deleted here: it is hidden, and what the cloud still says of it is not kept.
+//! Whoever gives such a copy up puts what the cloud has back.
 
 use std::sync::LazyLock;
 
@@ -18,7 +21,7 @@ use crate::object::{GroupVersionResource, Object, ObjectKey};
 pub struct LocalCopy {
     /// Which object.
     pub key: ObjectKey,
-    /// The object as local clients see it; its version is not read.
+    /// The object as local clients see it; its version is not read. `null` where they see none.
     pub body: Bytes,
     /// What its owner notes beside it. JSON.
     pub note: Bytes,
@@ -77,6 +80,11 @@ impl LocalCopy {
             uid: None,
             version: None,
         }
+    }
+
+    /// Whether the object was deleted here.
+    pub fn is_deletion(&self) -> bool {
+        &self.body[..] == b"null"
     }
 
     /// Reads what [`put`](Self::put) kept. None for other objects.

@@ -180,6 +180,9 @@ impl<'a> Staged<'a> {
         }
         let mut previous = self.get(&object.key);
         let copy = self.copy(&object.key);
+        if copy.as_ref().is_some_and(LocalCopy::is_deletion) {
+            return Ok(());
+        }
         if let Some(old) = &previous {
             let made_here = copy.is_some() && old.object.version.as_str().is_empty();
             if made_here || same_incarnation(&old.object.uid, &object.uid) {
@@ -197,7 +200,7 @@ impl<'a> Staged<'a> {
                 previous = None;
             }
         }
-        let Some(revision) = self.next_revision(version) else {
+        let Some(revision) = self.next_revision(version, &object) else {
             return Ok(());
         };
         let served = match copy {
@@ -242,6 +245,12 @@ impl<'a> Staged<'a> {
     /// Serves a local copy from now on, made here or laid over what the cloud has.
     fn lay_over(&mut self, copy: &LocalCopy) {
         let previous = self.get(&copy.key);
+        if copy.is_deletion() {
+            if let Some(old) = previous {
+                self.hide(old);
+            }
+            return;
+        }
         let object = match &previous {
             Some(old) if !old.object.version.as_str().is_empty() => old.object.clone(),
             _ => made_here(copy),
@@ -267,7 +276,7 @@ impl<'a> Staged<'a> {
     }
 
     fn show(&mut self, object: Object, served: &bytes::Bytes, previous: Option<Arc<Stored>>) {
-        let Some(revision) = self.next_revision(object.version.number()) else {
+        let Some(revision) = self.next_revision(object.version.number(), &object) else {
             return;
         };
         let served = with_resource_version(served, revision.0);
@@ -289,10 +298,21 @@ impl<'a> Staged<'a> {
     }
 
     fn remove(&mut self, old: Arc<Stored>, version: Option<u64>) {
-        let Some(revision) = self.next_revision(version) else {
-            return;
-        };
         let (uid, held) = (old.object.uid.clone(), old.object.version.number());
+        if self.take(old, version) {
+            self.bury(uid, version.max(held));
+        }
+    }
+
+    /// Removes an object that the cloud may bring back at the same version.
+    fn hide(&mut self, old: Arc<Stored>) {
+        self.take(old, None);
+    }
+
+    fn take(&mut self, old: Arc<Stored>, version: Option<u64>) -> bool {
+        let Some(revision) = self.next_revision(version, &old.object) else {
+            return false;
+        };
         let stored = Arc::new(Stored {
             object: old.object.clone(),
             revision,
@@ -302,7 +322,7 @@ impl<'a> Staged<'a> {
             stored,
             previous: old,
         });
-        self.bury(uid, version.max(held));
+        true
     }
 
     fn bury(&mut self, uid: Arc<str>, version: Option<u64>) {
@@ -317,12 +337,25 @@ impl<'a> Staged<'a> {
         self.write(Write::Scope { scope, coverage });
     }
 
-    fn next_revision(&self, version: Option<u64>) -> Option<Revision> {
+    fn next_revision(&self, version: Option<u64>, object: &Object) -> Option<Revision> {
         let next = self.ahead.revision.next();
         match self.shared.source {
             RevisionSource::Own => Some(next),
-            RevisionSource::Version => version.map(Revision).filter(|given| *given >= next),
+            RevisionSource::Version => version.map(Revision).filter(|given| {
+                *given >= next || (*given == self.ahead.revision && self.is_shown_again(object))
+            }),
         }
+    }
+
+    /// Whether the last change was to the same object in another of its kind's versions: both have one revision.
+    fn is_shown_again(&self, object: &Object) -> bool {
+        let last = self.writes.iter().rev().find_map(|write| match write {
+            Write::Put { stored, .. } | Write::Delete { stored, .. } => Some(&stored.object),
+            Write::Bury { .. } | Write::Scope { .. } => None,
+        });
+        last.is_some_and(|last| {
+            !object.uid.is_empty() && last.uid == object.uid && last.key.resource != object.key.resource
+        })
     }
 
     fn served(&self, object: &Object, revision: Revision) -> bytes::Bytes {

@@ -1,11 +1,125 @@
-//! YAML as JSON, within the limits that keep a small text from becoming a large object.
+//! YAML as JSON, as `sigs.k8s.io/yaml` has it, within the limits that keep a small text from becoming a large object.
+//!
+//! It reads YAML 1.1: `y`, `on` and their like are truths unless they stand in quotes, also where they are the key of a field, which
+//! then reads `true`. A key that stands twice is left so: whether that is a fault is for the server to say.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Number, Value};
+use serde_saphyr::DuplicateKeyPolicy;
 
 /// The first document of a body.
 pub(super) fn json(body: &[u8]) -> Result<Vec<u8>, YamlError> {
-    let value: Value = serde_saphyr::from_slice(body).map_err(|error| YamlError(error.to_string()))?;
-    serde_json::to_vec(&value).map_err(|error| YamlError(error.to_string()))
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+    };
+    let node: Node =
+        serde_saphyr::from_slice_with_options(body, options).map_err(|error| YamlError(error.to_string()))?;
+    serde_json::to_vec(&node).map_err(|error| YamlError(error.to_string()))
+}
+
+/// What stands in a document, in its order.
+enum Node {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+impl Node {
+    /// As the name of a field.
+    fn name(self) -> Option<String> {
+        match self {
+            Self::Scalar(Value::String(text)) => Some(text),
+            Self::Scalar(other) => Some(other.to_string()),
+            Self::List(_) | Self::Map(_) => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Nodes)
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Scalar(value) => value.serialize(serializer),
+            Self::List(elements) => elements.serialize(serializer),
+            Self::Map(entries) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                for (name, value) in entries {
+                    map.serialize_entry(name, value)?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+struct Nodes;
+
+impl<'de> Visitor<'de> for Nodes {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, value)) = map.next_entry::<Node, Node>()? {
+            let name = key
+                .name()
+                .ok_or_else(|| serde::de::Error::custom("a key is a list or a map"))?;
+            entries.push((name, value));
+        }
+        Ok(Node::Map(entries))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            elements.push(element);
+        }
+        Ok(Node::List(elements))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("JSON has no such number"))?;
+        Ok(Node::Scalar(number.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
 }
 
 /// A body is no YAML that has a form in JSON.
@@ -39,6 +153,15 @@ mod tests {
             read("a: &x {b: 1}\nc: *x\n").unwrap(),
             json!({"a": {"b": 1}, "c": {"b": 1}})
         );
+    }
+
+    #[test]
+    fn truths_are_those_of_yaml_1_1_and_keys_are_texts() {
+        let text = "y: '1'\n'n': a\noff: yes\n'yes': \"on\"\n1: x\n";
+        let expected = json!({"true": "1", "n": "a", "false": true, "yes": "on", "1": "x"});
+        assert_eq!(read(text).unwrap(), expected);
+        let twice = json(b"a: 1\na: 2\n").unwrap();
+        assert_eq!(twice, br#"{"a":1,"a":2}"#, "whoever is strict must see it");
     }
 
     #[test]

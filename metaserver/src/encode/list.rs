@@ -27,6 +27,10 @@ pub(crate) struct Page {
 impl Page {
     /// As the `metadata` of a list.
     pub(crate) fn metadata(&self, custom: bool) -> String {
+        if self.revision == Revision(0) {
+            // What is looked up anew for each answer has no history, and no list may say that it has begun at 0.
+            return "{}".into();
+        }
         let mut text = format!(r#"{{"resourceVersion":"{}""#, self.revision);
         if custom && self.next.is_empty() {
             // Lists of custom kinds say so even on the last page.

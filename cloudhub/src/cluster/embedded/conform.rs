@@ -265,7 +265,7 @@ fn is_zero(field: &Field, value: &Value) -> bool {
     }
 }
 
-fn found(value: &Value) -> &'static str {
+pub(super) fn found(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -5,7 +5,7 @@ use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 use super::call::{Call, is};
 use super::issuer::Issuer;
 use super::state::State;
-use super::{binding, create, delete, fault, patch, review, scale, token, update};
+use super::{binding, create, delete, evict, fault, garbage, patch, review, scale, token, update};
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
 pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
@@ -17,7 +17,9 @@ pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -
         });
         if call.dry_run || answer.is_err() {
             state.roll_back(mark);
+            state.garbage.clear();
         }
+        garbage::collect(state);
         tracing::debug!(
             user = call.user.name,
             verb = %call.verb,
@@ -38,7 +40,7 @@ fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiR
         (Verb::Create, None) if review::is_review(&call.kind) => review::answer(state, issuer, call),
         (Verb::Create, None) => create::create(state, call),
         (Verb::Create, Some("binding")) => binding::bind(state, call),
-        (Verb::Create, Some("eviction")) => delete::evict(state, call),
+        (Verb::Create, Some("eviction")) => evict::evict(state, call),
         (Verb::Create, Some("token")) => token::issue(state, issuer, call),
         (Verb::Update, None | Some("status")) => update::update(state, call),
         (Verb::Update | Verb::Patch, Some("scale")) => scale::write(state, call),

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::call::{Call, has_generation, is, is_namespaces, meta};
 use super::fault::{self, FieldError};
+use super::garbage::Garbage;
 use super::state::State;
-use super::{clock, create};
+use super::{clock, conform, create, namespace};
 
-/// What a client may say about how to delete. Dependents are left alone whatever it says of them: there is no garbage collector here.
+/// What a client may say about how to delete.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct DeleteOptions {
@@ -21,6 +22,29 @@ pub(super) struct DeleteOptions {
     propagation_policy: Option<String>,
     orphan_dependents: Option<bool>,
     dry_run: Option<Vec<String>>,
+}
+
+/// What becomes of dependents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Propagation {
+    /// They go after their owner.
+    Background,
+    /// They go before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+impl DeleteOptions {
+    /// What the client says of dependents, if anything.
+    fn propagation(&self) -> Option<Propagation> {
+        match (self.orphan_dependents, self.propagation_policy.as_deref()) {
+            (Some(true), _) | (_, Some("Orphan")) => Some(Propagation::Orphan),
+            (_, Some("Foreground")) => Some(Propagation::Foreground),
+            (Some(false), _) | (_, Some(_)) => Some(Propagation::Background),
+            (None, None) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,6 +56,9 @@ struct Preconditions {
 
 pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let options = options(call)?;
+    if options.propagation().is_none() && is(&call.kind, "batch", "jobs") {
+        call.warn(PODS_STAY.into());
+    }
     let mark = state.mark();
     let answer = one(state, &call.kind, &call.named()?, &options)?;
     if options.dry_run.is_some() {
@@ -71,20 +98,19 @@ pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<Ap
     Ok(ApiResponse::json(200, list))
 }
 
-/// `pods/eviction`: a deletion, since there is no controller here that would count disruptions.
-pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let eviction: Value = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
-    let options = match eviction.get("deleteOptions") {
-        None | Some(Value::Null) => DeleteOptions::default(),
-        Some(options) => read_options(options.clone())?,
+/// A deletion as if a client had asked for it: of an evicted pod, of a dependent.
+pub(super) fn cascade(
+    state: &mut State,
+    kind: &ResourceKind,
+    key: &ObjectKey,
+    propagation: Option<Propagation>,
+) -> Result<(), Status> {
+    let policy = propagation.map(|propagation| format!("{propagation:?}"));
+    let options = DeleteOptions {
+        propagation_policy: policy,
+        ..DeleteOptions::default()
     };
-    one(state, &call.kind, &call.named()?, &options)?;
-    let status = Status {
-        code: 201,
-        ..Status::success()
-    };
-    Ok(status.into())
+    one(state, kind, key, &options).map(drop)
 }
 
 /// Lets an object go that is being deleted, once nothing holds it; and what waited for it.
@@ -92,8 +118,11 @@ pub(super) fn finish(state: &mut State, key: &ObjectKey) -> Result<(), Status> {
     let Some(value) = state.value(key)? else {
         return Ok(());
     };
-    if meta(&value, "deletionTimestamp").is_empty() || is_held(state, key, &value) {
+    if meta(&value, "deletionTimestamp").is_empty() {
         return Ok(());
+    }
+    if is_held(state, key, &value) {
+        return namespace::report(state, key, value);
     }
     state.remove(key);
     for waiting in waiting_for(state, key) {
@@ -102,7 +131,7 @@ pub(super) fn finish(state: &mut State, key: &ObjectKey) -> Result<(), Status> {
     Ok(())
 }
 
-fn one(
+pub(super) fn one(
     state: &mut State,
     kind: &ResourceKind,
     key: &ObjectKey,
@@ -120,13 +149,20 @@ fn one(
         ));
     }
     let before = value.clone();
-    let marked = mark_deleted(kind, &mut value, options);
+    let mut marked = mark_deleted(kind, &mut value, options);
+    marked |= keep_for_dependents(kind, &mut value, options);
     delete_content(state, kind, key)?;
     if is_held(state, key, &value) {
+        if is_namespaces(kind) {
+            marked |= namespace::set_conditions(state, key, &mut value);
+        }
         let body = match (marked, state.get(key)) {
             (false, Some(object)) => object.body.clone(),
             _ => state.put(&kind.resource, &mut value)?.body,
         };
+        if has_finalizer(&value, ORPHAN) || has_finalizer(&value, FOREGROUND) {
+            state.garbage.push_back(Garbage::Held(key.clone()));
+        }
         return Ok(ApiResponse::json(200, body));
     }
     if marked && is(kind, "", "pods") {
@@ -175,6 +211,62 @@ fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions)
         value["status"]["phase"] = "Terminating".into();
     }
     true
+}
+
+/// Has an object wait for its dependents, as the client wants it, or else as its finalizers or its kind have it. False when it
+/// waited so before.
+fn keep_for_dependents(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions) -> bool {
+    if is_namespaces(kind) {
+        return false;
+    }
+    let by_kind = || {
+        WITHOUT_DEPENDENTS
+            .iter()
+            .any(|(group, resource)| is(kind, group, resource))
+    };
+    let held = |finalizer| has_finalizer(value, finalizer);
+    let propagation = match options.propagation() {
+        Some(propagation) => propagation,
+        None if held(ORPHAN) => Propagation::Orphan,
+        None if held(FOREGROUND) => Propagation::Foreground,
+        None if by_kind() => Propagation::Orphan,
+        None => Propagation::Background,
+    };
+    let wanted = match propagation {
+        Propagation::Background => None,
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Orphan => Some(ORPHAN),
+    };
+    let before = value["metadata"]["finalizers"].clone();
+    for finalizer in [ORPHAN, FOREGROUND] {
+        if wanted != Some(finalizer) {
+            drop_finalizer(value, finalizer);
+        }
+    }
+    if let Some(wanted) = wanted.filter(|wanted| !has_finalizer(value, wanted)) {
+        match value["metadata"]["finalizers"].as_array_mut() {
+            Some(finalizers) => finalizers.push(wanted.into()),
+            None => value["metadata"]["finalizers"] = json!([wanted]),
+        }
+    }
+    before != value["metadata"]["finalizers"]
+}
+
+pub(super) fn has_finalizer(value: &Value, finalizer: &str) -> bool {
+    let finalizers = value["metadata"]["finalizers"].as_array();
+    finalizers.is_some_and(|all| all.iter().any(|held| held == finalizer))
+}
+
+pub(super) fn drop_finalizer(value: &mut Value, finalizer: &str) {
+    let Some(metadata) = value["metadata"].as_object_mut() else {
+        return;
+    };
+    if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+        finalizers.retain(|held| held != finalizer);
+        if finalizers.is_empty() {
+            metadata.remove("finalizers");
+        }
+    }
 }
 
 /// A pod that runs somewhere is given time; its kubelet confirms the end by deleting it with no grace.
@@ -302,6 +394,9 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
                 .parse()
                 .map_or_else(|_| grace.into(), |grace: i64| grace.into());
         }
+        if let Some(orphan) = call.parameter("orphanDependents") {
+            value["orphanDependents"] = (orphan == "true" || orphan == "1").into();
+        }
         value
     } else {
         serde_json::from_slice(&call.request.body)
@@ -310,7 +405,8 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
     read_options(value)
 }
 
-fn read_options(value: Value) -> Result<DeleteOptions, Status> {
+pub(super) fn read_options(value: Value) -> Result<DeleteOptions, Status> {
+    check_types(&value)?;
     let options: DeleteOptions = serde_json::from_value(value)
         .map_err(|error| fault::bad_request(format!("DeleteOptions: {error}")))?;
     let refuse = |error| Err(fault::invalid_named("meta.k8s.io", "DeleteOptions", "", &[error]));
@@ -346,5 +442,31 @@ fn read_options(value: Value) -> Result<DeleteOptions, Status> {
     }
 }
 
+/// As Go's decoder says it.
+fn check_types(value: &Value) -> Result<(), Status> {
+    for (field, wanted, fits) in [
+        ("gracePeriodSeconds", "int64", Value::is_i64 as fn(&Value) -> bool),
+        ("orphanDependents", "bool", Value::is_boolean),
+        ("propagationPolicy", "v1.DeletionPropagation", Value::is_string),
+        ("dryRun", "[]string", Value::is_array),
+        ("preconditions", "v1.Preconditions", Value::is_object),
+    ] {
+        let given = &value[field];
+        if !given.is_null() && !fits(given) {
+            let found = conform::found(given);
+            return Err(fault::bad_request(format!(
+                "json: cannot unmarshal {found} into Go struct field DeleteOptions.{field} of type {wanted}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The finalizers of an object that waits for its dependents to be told that it is gone, or to be gone themselves.
+pub(super) const ORPHAN: &str = "orphan";
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+/// Kinds whose dependents stay unless a client says otherwise (`DefaultGarbageCollectionPolicy` of their strategies).
+const WITHOUT_DEPENDENTS: &[(&str, &str)] = &[("", "replicationcontrollers"), ("batch", "jobs")];
+const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];

@@ -10,23 +10,27 @@
 //!
 //! It keeps objects as a kube-apiserver does: versions, uids, generations, conflicts, finalizers, grace periods, namespaces, custom
 //! kinds with their schemas; objects of built-in kinds have the fields that their types have, and no others. It signs tokens of
-//! service accounts and reviews them. It has no controllers and no scheduler: nothing makes pods of a Deployment, and dependents of a
-//! deleted owner stay. Kinds of several versions (events, horizontal pod autoscalers) are kept for each version apart.
+//! service accounts and reviews them. Dependents go with their owner, before it, or stay, as the client wants. An object is shown in
+//! every version of its kind. There are no other controllers and no scheduler: nothing makes pods of a Deployment.
 
 mod binding;
 mod call;
 mod clock;
+mod component;
 mod conform;
 mod create;
 mod decide;
 mod defaults;
 mod delete;
+mod evict;
 mod fault;
 mod fields;
 mod follow;
+mod garbage;
 mod issuer;
 mod limits;
 mod log;
+mod namespace;
 mod patch;
 mod path;
 mod quantity;
@@ -39,6 +43,7 @@ mod structural;
 mod token;
 mod update;
 mod validate;
+mod versions;
 mod workload;
 mod writer;
 
@@ -200,6 +205,8 @@ impl EmbeddedCluster {
             }
             writer.commit().map_err(failed)?;
         }
+        versions::agree_all(&mut writer.state);
+        writer.commit().map_err(failed)?;
         let (jobs, queue) = mpsc::channel(config.queue_max.max(1));
         let writer = std::thread::Builder::new()
             .name("embedded-cluster".into())
@@ -295,11 +302,11 @@ impl ObjectStore for EmbeddedCluster {
     }
 
     fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
-        self.inner.memory.get(key)
+        component::get(key).or_else(|| self.inner.memory.get(key))
     }
 
     fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Listing {
-        self.inner.memory.list(resource, namespace)
+        component::list(resource).unwrap_or_else(|| self.inner.memory.list(resource, namespace))
     }
 
     fn watch(&self, resource: &GroupVersionResource, after: Revision) -> Result<Watch, Compacted> {

@@ -7,7 +7,7 @@ use hub_core::registry::ResourceKind;
 use hub_core::store::{MemoryStore, ObjectStore};
 
 use super::call::Call;
-use super::{fault, scale};
+use super::{component, fault, scale};
 
 /// Get or list. Watches are for [`Cluster::watch`](crate::cluster::Cluster::watch) and the metaServer.
 pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
@@ -29,7 +29,7 @@ pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
 
 fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let key = call.named()?;
-    match store.get(&key) {
+    match component::get(&key).or_else(|| store.get(&key)) {
         Some(stored) => Ok(ApiResponse::json(200, stored.served.clone())),
         None => Err(fault::not_found(&call.kind, &key.name)),
     }
@@ -37,7 +37,8 @@ fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
 
 fn list(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let (labels, fields) = call.selectors()?;
-    let listing = store.list(&call.kind.resource, call.namespace);
+    let resource = &call.kind.resource;
+    let listing = component::list(resource).unwrap_or_else(|| store.list(resource, call.namespace));
     let bodies = listing
         .objects
         .iter()

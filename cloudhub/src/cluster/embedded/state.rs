@@ -3,7 +3,7 @@
 //! A plain value that the writer owns. What a request does is recorded step by step, so that a request that fails half-way, a dry run,
 //! or a group that the disk refuses can be taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use hub_core::api::{Reason, Status};
@@ -13,7 +13,8 @@ use hub_core::registry::Registry;
 use hub_core::store::Change;
 use serde_json::Value;
 
-use super::{fault, structural};
+use super::garbage::{Dependents, Garbage};
+use super::{fault, structural, versions};
 
 /// All objects, and the steps taken since they were last made durable.
 pub(super) struct State {
@@ -26,12 +27,17 @@ pub(super) struct State {
     steps: Vec<Step>,
     /// The definitions of custom kinds, read.
     pub(super) definitions: structural::Read,
+    pub(super) dependents: Dependents,
+    /// What the steps left to be collected.
+    pub(super) garbage: VecDeque<Garbage>,
 }
 
 struct Step {
     change: Change,
     key: ObjectKey,
     previous: Option<Object>,
+    /// Shows the step before it in another version of the kind, under the same revision.
+    shown_again: bool,
 }
 
 /// A point to go back to.
@@ -47,7 +53,13 @@ impl State {
         bytes_max: usize,
     ) -> Self {
         let objects: BTreeMap<_, _> = objects.into_iter().map(|o| (o.key.clone(), o)).collect();
+        let mut dependents = Dependents::default();
+        for object in objects.values() {
+            dependents.add(object);
+        }
         Self {
+            dependents,
+            garbage: VecDeque::new(),
             bytes: objects.values().map(|object| object.body.len()).sum(),
             registry,
             objects,
@@ -103,7 +115,7 @@ impl State {
         self.objects.keys().filter(inside).cloned().collect()
     }
 
-    /// Stores an object under a new version, which is written into it.
+    /// Stores an object under a new version, which is written into it, in every version of its kind.
     pub(super) fn put(
         &mut self,
         resource: &GroupVersionResource,
@@ -112,8 +124,21 @@ impl State {
         if !value["metadata"].is_object() {
             return Err(fault::bad_request("an object has metadata"));
         }
-        let revision = self.revision + 1;
-        value["metadata"]["resourceVersion"] = revision.to_string().into();
+        value["metadata"]["resourceVersion"] = (self.revision + 1).to_string().into();
+        let object = self.store(resource, value, false)?;
+        for kind in versions::others(&self.registry, resource) {
+            let shown = versions::convert(self, resource, &kind, value);
+            self.store(&kind.resource, &shown, true)?;
+        }
+        Ok(object)
+    }
+
+    fn store(
+        &mut self,
+        resource: &GroupVersionResource,
+        value: &Value,
+        shown_again: bool,
+    ) -> Result<Object, Status> {
         let body = Bytes::from(value.to_string());
         let object = Object::from_body(resource.clone(), body)
             .map_err(|error| fault::bad_request(error.to_string()))?;
@@ -127,21 +152,41 @@ impl State {
             return Err(full("bytes_max"));
         }
         self.bytes = self.bytes + object.body.len() - replaced;
+        if let Some(previous) = &previous {
+            self.dependents.remove(previous);
+        }
+        self.dependents.add(&object);
         self.objects.insert(key.clone(), object.clone());
-        self.revision = revision;
+        self.revision += u64::from(!shown_again);
         self.steps.push(Step {
             change: Change::Put(object.clone()),
             key,
             previous,
+            shown_again,
         });
         Ok(object)
     }
 
-    /// Removes an object. The deletion has a version of its own.
+    /// Removes an object, from every version of its kind. The deletion has a revision of its own.
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Object> {
+        let object = self.take(key, false)?;
+        for kind in versions::others(&self.registry, &key.resource) {
+            let shown = ObjectKey {
+                resource: kind.resource.clone(),
+                ..key.clone()
+            };
+            self.take(&shown, true);
+        }
+        self.garbage.push_back(Garbage::Gone(object.clone()));
+        Some(object)
+    }
+
+    /// Removes what is left of an object in one version of its kind.
+    pub(super) fn take(&mut self, key: &ObjectKey, shown_again: bool) -> Option<Object> {
         let object = self.objects.remove(key)?;
         self.bytes -= object.body.len();
-        self.revision += 1;
+        self.dependents.remove(&object);
+        self.revision += u64::from(!shown_again);
         self.steps.push(Step {
             change: Change::Delete {
                 key: key.clone(),
@@ -150,6 +195,7 @@ impl State {
             },
             key: key.clone(),
             previous: Some(object.clone()),
+            shown_again,
         });
         Some(object)
     }
@@ -162,15 +208,23 @@ impl State {
     pub(super) fn roll_back(&mut self, mark: Mark) {
         while self.steps.len() > mark.0 {
             let Some(step) = self.steps.pop() else { return };
-            self.revision -= 1;
+            self.revision -= u64::from(!step.shown_again);
             let now = match step.previous {
                 Some(object) => {
                     self.bytes += object.body.len();
+                    self.dependents.add(&object);
                     self.objects.insert(step.key, object)
                 }
                 None => self.objects.remove(&step.key),
             };
-            self.bytes -= now.map_or(0, |object| object.body.len());
+            if let Some(now) = now {
+                // An owner of both keeps its dependent.
+                self.dependents.remove(&now);
+                if let Some(back) = self.objects.get(&now.key) {
+                    self.dependents.add(back);
+                }
+                self.bytes -= now.body.len();
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::call::{Call, has_generation, has_status, is, meta};
 use super::fault::{self, FieldError};
+use super::garbage::Garbage;
 use super::state::State;
 use super::{create, defaults, delete, fields, validate, workload};
 
@@ -91,6 +92,14 @@ pub(super) fn replace(
             .ok_or_else(|| fault::not_found(kind, &key.name));
     }
     let object = state.put(&kind.resource, &mut new)?;
+    let (owners, held) = (
+        &new["metadata"]["ownerReferences"],
+        &old["metadata"]["ownerReferences"],
+    );
+    if held != owners && !held.is_null() {
+        // An owner may have waited for this object only.
+        state.garbage.push_back(Garbage::Left(key.clone(), held.clone()));
+    }
     delete::finish(state, &key)?;
     Ok(object.body)
 }

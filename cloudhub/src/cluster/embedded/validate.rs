@@ -45,10 +45,46 @@ pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
     if is(kind, "", "pods") && value["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
         errors.push(FieldError::required("spec.containers", ""));
     }
+    if is(kind, "events.k8s.io", "events") && meta(value, "resourceVersion").is_empty() {
+        event(value, &mut errors);
+    }
     if errors.is_empty() {
         Ok(())
     } else {
         Err(fault::invalid(kind, name, &errors))
+    }
+}
+
+/// A new event of the new group says more than the old one must (Kubernetes `pkg/apis/core/validation/events.go`).
+fn event(value: &Value, errors: &mut Vec<FieldError>) {
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    let timed = !text("eventTime").is_empty();
+    if !timed {
+        errors.push(FieldError::required("eventTime", ""));
+    }
+    if !matches!(text("type"), "Normal" | "Warning") {
+        let detail = format!("has invalid value: {}", text("type"));
+        errors.push(FieldError::invalid("type", &text("type").into(), &detail));
+    }
+    if !timed {
+        return;
+    }
+    for (field, most) in [
+        ("reportingController", usize::MAX),
+        ("reportingInstance", 128),
+        ("action", 128),
+        ("reason", 128),
+    ] {
+        if text(field).is_empty() {
+            errors.push(FieldError::required(field, ""));
+        } else if text(field).len() > most {
+            let detail = format!("can have at most {most} characters");
+            errors.push(FieldError::invalid(field, &"".into(), &detail));
+        }
+    }
+    if text("note").len() > NOTE_BYTES_MAX {
+        let detail = format!("can have at most {NOTE_BYTES_MAX} characters");
+        errors.push(FieldError::invalid("note", &"".into(), &detail));
     }
 }
 
@@ -121,7 +157,9 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
 }
 
 fn name_fault(kind: &ResourceKind, name: &str) -> Option<String> {
-    if &*kind.resource.group == "rbac.authorization.k8s.io" {
+    if &*kind.resource.group == "rbac.authorization.k8s.io"
+        || is(kind, "apiregistration.k8s.io", "apiservices")
+    {
         let bad = |part: &&&str| name.contains(**part);
         return match name {
             "." | ".." => Some(format!("may not be '{name}'")),
@@ -208,6 +246,8 @@ fn is_name_part(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
 }
 
+/// Kubernetes `pkg/apis/core/validation/events.go`.
+const NOTE_BYTES_MAX: usize = 1024;
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";

@@ -62,8 +62,8 @@ pub(super) fn needs_account(state: &State, kind: &ResourceKind, value: &Value) -
     Err(fault::forbidden(kind, name, &why))
 }
 
-/// Whether a LabelSelector selects these labels. An empty one selects nothing that makes sense here.
-fn selects(selector: &Value, labels: &Value) -> bool {
+/// Whether a LabelSelector selects these labels; an empty one selects all.
+pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
     let matches = |key: &str, value: &Value| labels.get(key) == Some(value);
     let wanted = selector["matchLabels"].as_object();
     let expressions = selector["matchExpressions"].as_array();

@@ -12,11 +12,10 @@ use hub_core::store::{Change, MemoryStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::decide::decide;
-use super::fault;
 use super::issuer::Issuer;
 use super::log::Log;
 use super::state::State;
-use super::validate;
+use super::{fault, validate, versions};
 
 /// Work for the writer.
 pub(super) enum Job {
@@ -67,8 +66,21 @@ impl Writer {
 
     /// Makes the prepared steps durable, then visible. On an error they never were.
     pub(super) fn commit(&mut self) -> Result<(), rusqlite::Error> {
+        let definitions = self.commit_steps()?;
+        for definition in &definitions {
+            // The registry knows its versions only now.
+            versions::agree(&mut self.state, definition);
+        }
+        if !definitions.is_empty() {
+            self.commit_steps()?;
+        }
+        Ok(())
+    }
+
+    /// Commits, and answers with the definitions of custom kinds that were among the steps.
+    fn commit_steps(&mut self) -> Result<Vec<Object>, rusqlite::Error> {
         if self.state.changes().next().is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         if let Err(error) = self.log.append(self.state.changes(), self.state.revision()) {
             tracing::error!(%error, "the embedded cluster could not write; free or repair its disk");
@@ -79,11 +91,12 @@ impl Writer {
         if changes.iter().any(is_about_rules) {
             self.rules.store(Arc::new(self.state.rules()));
         }
+        let definitions = changes.iter().filter_map(versions::definition).cloned().collect();
         if let Err(error) = self.memory.apply_now(changes) {
             // Its limits are above ours.
             tracing::error!(%error, "the embedded cluster's memory refused what is durable already");
         }
-        Ok(())
+        Ok(definitions)
     }
 
     fn prepare(&mut self, job: Job) -> Answer {
@@ -131,6 +144,8 @@ impl Writer {
                 return Err(StoreError::Disk(status.message));
             }
         }
+        // They are taken as they are, dependents with no owner too.
+        self.state.garbage.clear();
         Ok(Revision(self.state.revision()))
     }
 }

@@ -78,14 +78,10 @@ impl<'a> Table<'a> {
     pub(crate) fn one(&self, served: &Bytes, columns: bool) -> Bytes {
         let version = serde_json::from_slice::<Value>(served)
             .ok()
-            .and_then(|object| object["metadata"]["resourceVersion"].as_str().map(str::to_owned))
-            .unwrap_or_default();
+            .and_then(|object| object["metadata"]["resourceVersion"].as_str().map(str::to_owned));
         let described = if columns { self.columns() } else { "null".into() };
-        self.table(
-            &json!({ "resourceVersion": version }).to_string(),
-            &described,
-            &self.row(served),
-        )
+        let metadata = version.map_or_else(|| json!({}), |version| json!({ "resourceVersion": version }));
+        self.table(&metadata.to_string(), &described, &self.row(served))
     }
 
     fn table(&self, metadata: &str, columns: &str, rows: &str) -> Bytes {
@@ -107,6 +103,25 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The object as a real server has it before it is converted to the version that was asked for.
+    fn internal(&self, served: &Bytes, object: &Value) -> Bytes {
+        let Some(annotation) =
+            converted(self.kind).filter(|name| !object["metadata"]["annotations"][*name].is_null())
+        else {
+            return served.clone();
+        };
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut()
+            && let Some(Value::Object(annotations)) = metadata.get_mut("annotations")
+        {
+            annotations.remove(annotation);
+            if annotations.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
+        object.to_string().into()
+    }
+
     fn row(&self, served: &Bytes) -> String {
         let object: Value = serde_json::from_slice(served).unwrap_or_default();
         let cells = match &self.custom {
@@ -116,9 +131,10 @@ impl<'a> Table<'a> {
         let shown = match self.include {
             IncludeObject::None => "null".into(),
             IncludeObject::Object => String::from_utf8_lossy(served),
-            IncludeObject::Metadata => String::from_utf8_lossy(&metadata(served, self.version == "v1beta1"))
-                .into_owned()
-                .into(),
+            IncludeObject::Metadata => {
+                let shown = metadata(&self.internal(served, &object), self.version == "v1beta1");
+                String::from_utf8_lossy(&shown).into_owned().into()
+            }
         };
         let conditions = match pod::condition(&self.kind.resource, &object) {
             Some(condition) => format!(r#","conditions":[{condition}]"#),
@@ -129,6 +145,12 @@ impl<'a> Table<'a> {
             Value::from(cells)
         )
     }
+}
+
+/// What only the served version of a kind says, and not the form that a real server prints its rows from.
+fn converted(kind: &ResourceKind) -> Option<&'static str> {
+    let daemon_sets = (&*kind.resource.group, &*kind.resource.resource) == ("apps", "daemonsets");
+    daemon_sets.then_some("deprecated.daemonset.template.generation")
 }
 
 /// A column of a built-in kind: name, type, format, priority and description, as a real server describes it.

@@ -1,0 +1,281 @@
+//! Horizontal pod autoscalers of `autoscaling/v1` and `v2` (Kubernetes `pkg/apis/autoscaling/v1/conversion.go`).
+//!
+//! The old version knows one metric, the processor. What else the new one says stands in annotations there, as JSON.
+
+use serde_json::{Map, Value, json};
+
+pub(super) fn to_v1(value: &mut Value) {
+    let spec = &mut value["spec"];
+    let metrics = take_list(spec, "metrics");
+    let behavior = take(spec, "behavior");
+    let (cpu, others): (Vec<_>, Vec<_>) = metrics.into_iter().partition(|metric| {
+        metric["type"] == "Resource"
+            && metric["resource"]["name"] == "cpu"
+            && metric["resource"]["target"]["averageUtilization"].is_number()
+    });
+    if let Some(cpu) = cpu.last() {
+        spec["targetCPUUtilizationPercentage"] = cpu["resource"]["target"]["averageUtilization"].clone();
+    }
+    let status = &mut value["status"];
+    let current = take_list(status, "currentMetrics");
+    let conditions = take_list(status, "conditions");
+    let processor = current
+        .iter()
+        .find(|metric| metric["type"] == "Resource" && metric["resource"]["name"] == "cpu");
+    if let Some(used) = processor.map(|metric| &metric["resource"]["current"]["averageUtilization"])
+        && used.is_number()
+    {
+        status["currentCPUUtilizationPercentage"] = used.clone();
+    }
+    let old = |metrics: Vec<Value>, part| metrics.iter().map(|metric| old_metric(metric, part)).collect();
+    annotate(value, METRICS, old(others, "target"));
+    annotate(value, CURRENT_METRICS, old(current, "current"));
+    annotate(value, CONDITIONS, conditions);
+    if let Some(behavior) = behavior.filter(Value::is_object) {
+        // Kubernetes writes this one as its own type, whose fields have the names of Go.
+        value["metadata"]["annotations"][BEHAVIOR] = go_names(behavior).to_string().into();
+    }
+}
+
+pub(super) fn to_v2(value: &mut Value) {
+    let mut metrics = new_metrics(unannotate(value, METRICS), "target");
+    let mut current = new_metrics(unannotate(value, CURRENT_METRICS), "current");
+    let conditions = unannotate(value, CONDITIONS);
+    let behavior = unannotate(value, BEHAVIOR).map(json_names);
+    let spec = &mut value["spec"];
+    if let Some(percent) = take(spec, "targetCPUUtilizationPercentage").filter(Value::is_number) {
+        let target = json!({"type": "Utilization", "averageUtilization": percent});
+        metrics.push(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
+    }
+    if !metrics.is_empty() {
+        spec["metrics"] = metrics.into();
+    }
+    if let Some(behavior) = behavior {
+        spec["behavior"] = behavior;
+    }
+    let status = &mut value["status"];
+    if let Some(percent) = take(status, "currentCPUUtilizationPercentage").filter(Value::is_number)
+        && current.is_empty()
+    {
+        let used = json!({"averageUtilization": percent});
+        current.push(json!({"type": "Resource", "resource": {"name": "cpu", "current": used}}));
+    }
+    if !current.is_empty() {
+        status["currentMetrics"] = current.into();
+    }
+    if let Some(conditions @ Value::Array(_)) = conditions {
+        status["conditions"] = conditions;
+    }
+}
+
+/// A metric as the old version has it. `part` is what it says of it: `target` or `current`.
+fn old_metric(metric: &Value, part: &str) -> Value {
+    let kind = metric["type"].as_str().unwrap_or_default();
+    let source = source(kind);
+    let said = &metric[&source];
+    let (value, average, percent) = (
+        &said[part]["value"],
+        &said[part]["averageValue"],
+        &said[part]["averageUtilization"],
+    );
+    let metric_name = &said["metric"]["name"];
+    let selector = &said["metric"]["selector"];
+    let word = |rest: &str| format!("{part}{rest}");
+    let old = match kind {
+        "Object" => fields([
+            ("target", &said["describedObject"]),
+            ("metricName", metric_name),
+            (&word("Value"), value),
+            ("selector", selector),
+            ("averageValue", average),
+        ]),
+        "Pods" => fields([
+            ("metricName", metric_name),
+            (&word("AverageValue"), average),
+            ("selector", selector),
+        ]),
+        "External" => fields([
+            ("metricName", metric_name),
+            ("metricSelector", selector),
+            (&word("Value"), value),
+            (&word("AverageValue"), average),
+        ]),
+        _ => fields([
+            ("name", &said["name"]),
+            ("container", &said["container"]),
+            (&word("AverageUtilization"), percent),
+            (&word("AverageValue"), average),
+        ]),
+    };
+    json!({"type": kind, source: old})
+}
+
+fn new_metrics(annotated: Option<Value>, part: &str) -> Vec<Value> {
+    let Some(Value::Array(metrics)) = annotated else {
+        return Vec::new();
+    };
+    metrics.iter().map(|metric| new_metric(metric, part)).collect()
+}
+
+fn new_metric(metric: &Value, part: &str) -> Value {
+    let kind = metric["type"].as_str().unwrap_or_default();
+    let source = source(kind);
+    let said = &metric[&source];
+    let word = |rest: &str| &said[format!("{part}{rest}")];
+    let selector = if kind == "External" {
+        &said["metricSelector"]
+    } else {
+        &said["selector"]
+    };
+    let average = if kind == "Object" {
+        &said["averageValue"]
+    } else {
+        word("AverageValue")
+    };
+    let (value, percent) = (word("Value"), word("AverageUtilization"));
+    let mut amount = fields([
+        ("value", value),
+        ("averageValue", average),
+        ("averageUtilization", percent),
+    ]);
+    if part == "target" {
+        amount["type"] = match (value.is_null(), average.is_null()) {
+            (_, false) => "AverageValue",
+            (false, true) => "Value",
+            (true, true) => "Utilization",
+        }
+        .into();
+    }
+    let mut new = match kind {
+        "Object" | "Pods" | "External" => {
+            json!({"metric": fields([("name", &said["metricName"]), ("selector", selector)])})
+        }
+        _ => fields([("name", &said["name"]), ("container", &said["container"])]),
+    };
+    if kind == "Object" {
+        new["describedObject"] = said["target"].clone();
+    }
+    new[part] = amount;
+    json!({"type": kind, source: new})
+}
+
+/// The field that a type of metric has: `Resource` is in `resource`.
+fn source(kind: &str) -> String {
+    let mut letters = kind.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// What there is of these fields.
+fn fields<const N: usize>(all: [(&str, &Value); N]) -> Value {
+    let there = all.into_iter().filter(|(_, value)| !value.is_null());
+    let fields: Map<_, _> = there
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect();
+    fields.into()
+}
+
+fn go_names(value: Value) -> Value {
+    rename(value, &|name| name.to_ascii_uppercase())
+}
+
+fn json_names(value: Value) -> Value {
+    rename(value, &|name| name.to_ascii_lowercase())
+}
+
+/// Changes the first letter of all names.
+fn rename(value: Value, first: &impl Fn(char) -> char) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let renamed = fields
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| {
+                    let mut letters = name.chars();
+                    let start = letters.next().map(first);
+                    (start.into_iter().chain(letters).collect(), rename(value, first))
+                });
+            Value::Object(renamed.collect())
+        }
+        Value::Array(elements) => elements
+            .into_iter()
+            .map(|element| rename(element, first))
+            .collect(),
+        other => other,
+    }
+}
+
+fn annotate(value: &mut Value, annotation: &str, list: Vec<Value>) {
+    if !list.is_empty() {
+        value["metadata"]["annotations"][annotation] = Value::Array(list).to_string().into();
+    }
+}
+
+/// Takes what an annotation says. What does not read as JSON says nothing.
+fn unannotate(value: &mut Value, annotation: &str) -> Option<Value> {
+    let annotations = value.pointer_mut("/metadata/annotations")?.as_object_mut()?;
+    let text = annotations.remove(annotation)?;
+    serde_json::from_str(text.as_str()?).ok()
+}
+
+fn take(value: &mut Value, field: &str) -> Option<Value> {
+    value.as_object_mut()?.remove(field)
+}
+
+fn take_list(value: &mut Value, field: &str) -> Vec<Value> {
+    match take(value, field) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_has_a_field_in_the_old_version_and_is_a_metric_in_the_new() {
+        let mut value = json!({"metadata": {"name": "web"}, "spec": {"maxReplicas": 5, "targetCPUUtilizationPercentage": 80},
+            "status": {"currentReplicas": 0}});
+        let old = value.clone();
+        to_v2(&mut value);
+        assert_eq!(
+            value["spec"],
+            json!({"maxReplicas": 5, "metrics": [{"type": "Resource",
+                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]})
+        );
+        to_v1(&mut value);
+        assert_eq!(value, old);
+    }
+
+    #[test]
+    fn what_the_old_version_cannot_say_comes_back_from_its_annotations() {
+        let new = json!({"metadata": {"annotations": {"mine": "1"}}, "spec": {
+            "behavior": {"scaleDown": {"selectPolicy": "Max", "policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}]}},
+            "metrics": [
+                {"type": "Pods", "pods": {"metric": {"name": "packets", "selector": {"matchLabels": {"a": "b"}}},
+                    "target": {"type": "AverageValue", "averageValue": "1k"}}},
+                {"type": "Object", "object": {"metric": {"name": "requests"}, "describedObject": {"kind": "Service", "name": "x"},
+                    "target": {"type": "Value", "value": "10k"}}},
+                {"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "30"}}},
+                {"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "app",
+                    "target": {"type": "Utilization", "averageUtilization": 60}}},
+                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]},
+            "status": {"conditions": [{"type": "AbleToScale", "status": "True"}], "currentMetrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 12, "averageValue": "3m"}}}]}});
+        let mut value = new.clone();
+        to_v1(&mut value);
+        assert_eq!(value["spec"], json!({"targetCPUUtilizationPercentage": 50}));
+        assert_eq!(value["status"], json!({"currentCPUUtilizationPercentage": 12}));
+        let annotations = value["metadata"]["annotations"].as_object().unwrap();
+        assert_eq!(annotations.len(), 5);
+        assert!(annotations[BEHAVIOR].as_str().unwrap().contains("\"ScaleDown\""));
+        to_v2(&mut value);
+        assert_eq!(value, new);
+    }
+}
