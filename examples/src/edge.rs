@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use edgehub::enroll::EnrollConfig;
 use edgehub::store::EdgeStore;
-use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, NodeAgentConfig, Taint};
+use edgehub::twin::{MqttConfig, TwinConfig, TwinHub, Twins, serve_mqtt};
+use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, NodeAgentConfig, RunError, Taint};
 use futures::FutureExt as _;
 use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
@@ -30,6 +31,9 @@ pub struct Edge {
     pub store: EdgeStore,
     hub: EdgeHub,
     pods: Pods,
+    twins: Option<TwinHub>,
+    /// Where applications speak of devices.
+    broker: Option<MqttConfig>,
     /// Whether the cloud is dialled.
     dials: bool,
     server: MetaServer,
@@ -46,8 +50,23 @@ impl Edge {
             std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         }
         let store = EdgeStore::open(&path).map_err(|error| error.to_string())?;
-        let hub = EdgeHub::new(hub_config(config)?, store.clone()).map_err(|error| error.to_string())?;
+        let hub = hub_config(config)?;
+        if hub.websocket.is_empty() && hub.quic.is_empty() {
+            return Err(RunError::NoEndpoint.to_string());
+        }
+        let modules = &config.modules;
+        let twins = modules
+            .device_twin
+            .enable
+            .then(|| TwinHub::new(TwinConfig::new(hub.node.clone()), Arc::new(store.clone())));
+        let mut hub = EdgeHub::with_store(hub, store.clone());
+        if let Some(twins) = &twins {
+            hub = hub.with_routes(twins.handle().routes());
+        }
+        let hub = hub.build();
         let pods = Pods::new(store.clone(), hub.handle(), node(config)?);
+        let broker = modules.event_bus.broker(&node(config)?);
+        let broker = broker.map_err(|error| format!("modules.eventBus.mqttServerExternal: {error}"))?;
 
         let meta = &config.modules.meta_manager.meta_server;
         let meta_config = MetaConfig {
@@ -74,6 +93,8 @@ impl Edge {
             store,
             hub,
             pods,
+            twins,
+            broker,
             dials: config.modules.edge_hub.enable,
             server,
             api,
@@ -104,10 +125,18 @@ impl Edge {
         self.hub.handle()
     }
 
+    /// The twins of the devices beside the node, where it keeps any.
+    pub fn twins(&self) -> Option<Twins> {
+        self.twins.as_ref().map(TwinHub::handle)
+    }
+
     /// Runs until told to stop, or until an operator must do something.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
         let handle = self.hub.handle();
         let pods = stop.clone().run_until_cancelled_owned(self.pods.run());
+        let twins = stop
+            .clone()
+            .run_until_cancelled_owned(devices(self.twins, self.broker, handle.clone()));
         let hub = async {
             if !self.dials {
                 tracing::warn!("modules.edgeHub.enable is false: the cloud is not dialled");
@@ -163,8 +192,20 @@ impl Edge {
             admin::serve(socket, handler, stop.clone()).await;
         };
         let all = async { tokio::try_join!(hub, stopped).map(drop) };
-        tokio::join!(all, api, metrics, admin, pods).0
+        tokio::join!(all, api, metrics, admin, pods, twins).0
     }
+}
+
+/// Keeps the twins, and serves them on the broker, where these are wanted.
+async fn devices(twins: Option<TwinHub>, broker: Option<MqttConfig>, edge: EdgeHandle) {
+    let Some(twins) = twins else { return };
+    let handle = twins.handle();
+    let served = async {
+        if let Some(broker) = broker {
+            serve_mqtt(handle, broker).await;
+        }
+    };
+    tokio::join!(twins.run(edge), served);
 }
 
 fn hub_config(config: &EdgeCore) -> Result<EdgeHubConfig, String> {

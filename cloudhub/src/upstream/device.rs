@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -64,7 +65,7 @@ pub(super) async fn twin(upstream: Arc<Upstream>, request: Request) -> Result<Re
     #[derive(Deserialize)]
     struct Update {
         #[serde(default)]
-        twin: BTreeMap<String, Option<Twin>>,
+        twin: Twins,
     }
     let Subject::DeviceTwin { namespace, name } = request.message.route.resource.subject() else {
         return Err("this names no device".into());
@@ -73,14 +74,8 @@ pub(super) async fn twin(upstream: Arc<Upstream>, request: Request) -> Result<Re
         Ok(update) => update,
         Err(error) => return Ok(refusal(&request, &error.to_string())),
     };
-    patch(
-        &upstream,
-        &request,
-        namespace,
-        name,
-        |device, held| json!({ "twins": twins(device, held, &update.twin) }),
-    )
-    .await
+    let reported = report(&upstream, &request.node, namespace, name, &update.twin, None).await;
+    answered(&request, reported)
 }
 
 /// Whether a device is there.
@@ -89,13 +84,6 @@ pub(super) async fn state(upstream: Arc<Upstream>, request: Request) -> Result<R
     struct Update {
         device: State,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    #[derive(Default)]
-    struct State {
-        state: String,
-        last_online_time: String,
-    }
     let Subject::DeviceState { namespace, name } = request.message.route.resource.subject() else {
         return Err("this names no device".into());
     };
@@ -103,12 +91,101 @@ pub(super) async fn state(upstream: Arc<Upstream>, request: Request) -> Result<R
         Ok(update) => update,
         Err(error) => return Ok(refusal(&request, &error.to_string())),
     };
-    patch(&upstream, &request, namespace, name, |_, _| {
+    let none = Twins::new();
+    let reported = report(&upstream, &request.node, namespace, name, &none, Some(&device)).await;
+    answered(&request, reported)
+}
+
+/// Values and states of several devices, from our own edges. The answer names those of which not all was taken.
+pub(super) async fn reports(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
+    #[derive(Deserialize)]
+    struct Batch {
+        #[serde(default)]
+        devices: Vec<Line>,
+    }
+    #[derive(Deserialize)]
+    struct Line {
+        id: String,
+        #[serde(default)]
+        twin: Twins,
+        device: Option<State>,
+    }
+    let batch: Batch = match request.message.content.decode("values and states of devices") {
+        Ok(batch) => batch,
+        Err(error) => return Ok(refusal(&request, &error.to_string())),
+    };
+    let lines = batch.devices.into_iter().map(|line| {
+        let (upstream, node) = (&upstream, &request.node);
+        async move {
+            let reported = match line.id.split_once('/') {
+                Some((namespace, name)) => {
+                    report(
+                        upstream,
+                        node,
+                        Some(namespace),
+                        name,
+                        &line.twin,
+                        line.device.as_ref(),
+                    )
+                    .await
+                }
+                None => Err(NotTaken::Ever("this names no device".into())),
+            };
+            (line.id, reported)
+        }
+    });
+    let (mut refused, mut failed) = (Map::new(), Map::new());
+    let mut lines = futures::stream::iter(lines).buffer_unordered(AT_ONCE);
+    while let Some((id, reported)) = lines.next().await {
+        match reported {
+            Ok(()) => {}
+            Err(NotTaken::Ever(reason)) => drop(refused.insert(id, reason.into())),
+            Err(NotTaken::Now(reason)) => drop(failed.insert(id, reason.into())),
+        }
+    }
+    drop(lines);
+    if refused.is_empty() && failed.is_empty() {
+        return Ok(confirmation(&request));
+    }
+    tracing::debug!(node = %request.node, refused = refused.len(), failed = failed.len(), "not all reports of devices are taken");
+    let answer_content = Content::encode(&json!({ "refused": refused, "failed": failed }));
+    Ok(answer(
+        request.message.response(answer_content),
+        Operation::Response,
+    ))
+}
+
+/// A report was not taken.
+enum NotTaken {
+    /// It never will be.
+    Ever(String),
+    /// It may be another time.
+    Now(String),
+}
+
+fn answered(request: &Request, reported: Result<(), NotTaken>) -> Result<Reply, BoxError> {
+    match reported {
+        Ok(()) => Ok(confirmation(request)),
+        Err(NotTaken::Ever(reason)) => Ok(refusal(request, &reason)),
+        Err(NotTaken::Now(reason)) => Err(reason.into()),
+    }
+}
+
+/// Puts into the status of a device what its node says of it.
+async fn report(
+    upstream: &Upstream,
+    node: &NodeId,
+    namespace: Option<&str>,
+    name: &str,
+    reported: &Twins,
+    state: Option<&State>,
+) -> Result<(), NotTaken> {
+    patch(upstream, node, namespace, name, |device, held| {
         let mut status = Map::new();
-        for (field, value) in [
-            ("state", &device.state),
-            ("lastOnlineTime", &device.last_online_time),
-        ] {
+        if !reported.is_empty() || state.is_none() {
+            status.insert("twins".into(), twins(device, held, reported));
+        }
+        for (field, value) in state.into_iter().flat_map(State::fields) {
             if !value.is_empty() {
                 status.insert(field.into(), value.as_str().into());
             }
@@ -122,18 +199,18 @@ pub(super) async fn state(upstream: Arc<Upstream>, request: Request) -> Result<R
 /// meet in the version that the patch names: the later one is made anew.
 async fn patch(
     upstream: &Upstream,
-    request: &Request,
+    node: &NodeId,
     namespace: Option<&str>,
     name: &str,
     change: impl Fn(&Value, &Value) -> Value,
-) -> Result<Reply, BoxError> {
+) -> Result<(), NotTaken> {
     let Some(devices) = kind(upstream, "devices") else {
-        return Ok(refusal(request, "this cluster has no devices"));
+        return Err(NotTaken::Ever("this cluster has no devices".into()));
     };
-    let device = match device(upstream, &devices, &request.node, namespace, name).await {
+    let device = match device(upstream, &devices, node, namespace, name).await {
         Ok(Some(device)) => device,
-        Ok(None) => return Ok(refusal(request, &format!("the node has no device {name}"))),
-        Err(response) => return Err(reason(&response).into()),
+        Ok(None) => return Err(NotTaken::Ever(format!("the node has no device {name}"))),
+        Err(response) => return Err(NotTaken::Now(reason(&response))),
     };
     let place = kind(upstream, "devicestatuses");
     let (kind, apart) = place
@@ -151,12 +228,13 @@ async fn patch(
                         new_status(kind, &devices, &device).to_string(),
                     );
                 match upstream.execute_as_hub(create).await {
-                    created if created.is_success() => serde_json::from_slice(&created.body)?,
+                    created if created.is_success() => serde_json::from_slice(&created.body)
+                        .map_err(|error| NotTaken::Now(error.to_string()))?,
                     created if created.code == 409 => continue,
-                    created => return failure(request, &created),
+                    created => return Err(failure(&created)),
                 }
             }
-            Err(response) => return failure(request, &response),
+            Err(response) => return Err(failure(&response)),
         };
         let body = json!({
             "metadata": { "resourceVersion": text(&held, "resourceVersion") },
@@ -173,13 +251,15 @@ async fn patch(
         }
         let response = upstream.execute_as_hub(patch).await;
         if response.is_success() {
-            return Ok(confirmation(request));
+            return Ok(());
         }
         if response.code != 409 {
-            return failure(request, &response);
+            return Err(failure(&response));
         }
     }
-    Err(format!("the status of device {name} changes too fast").into())
+    Err(NotTaken::Now(format!(
+        "the status of device {name} changes too fast"
+    )))
 }
 
 /// The device, if it is bound to the node. Edges before 1.15 name no namespace: there the name alone must say which is meant.
@@ -267,7 +347,7 @@ fn detail(devices: &[Value]) -> Value {
 }
 
 /// The twins of a status with the reported values in them. Only properties that the device has count.
-fn twins(device: &Value, held: &Value, reported: &BTreeMap<String, Option<Twin>>) -> Value {
+fn twins(device: &Value, held: &Value, reported: &Twins) -> Value {
     let mut twins = held["twins"].as_array().cloned().unwrap_or_default();
     let properties = device["spec"]["properties"].as_array();
     let has = |name: &str| {
@@ -349,11 +429,12 @@ fn refusal(request: &Request, reason: &str) -> Reply {
     answer(request.message.error(reason), Operation::Error)
 }
 
-fn failure(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
+fn failure(response: &ApiResponse) -> NotTaken {
+    let reason = reason(response);
     if response.code < 500 {
-        Ok(refusal(request, &reason(response)))
+        NotTaken::Ever(reason)
     } else {
-        Err(reason(response).into())
+        NotTaken::Now(reason)
     }
 }
 
@@ -368,6 +449,23 @@ fn is_of(device: &Value, node: &NodeId) -> bool {
 
 fn text<'v>(object: &'v Value, field: &str) -> &'v str {
     object["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// Properties by name; null for one that is deleted.
+type Twins = BTreeMap<String, Option<Twin>>;
+
+/// Whether a device is there, as an edge reports it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct State {
+    state: String,
+    last_online_time: String,
+}
+
+impl State {
+    fn fields(&self) -> [(&'static str, &String); 2] {
+        [("state", &self.state), ("lastOnlineTime", &self.last_online_time)]
+    }
 }
 
 /// A property as an edge reports it.
@@ -399,6 +497,8 @@ struct TypeMetadata {
 const GROUP: &str = "devices.kubeedge.io";
 const CONTROLLER: Source<'static> = Source::DeviceController;
 const DETAIL: &str = "membership/detail";
+/// Devices of one message that are worked on at once.
+const AT_ONCE: usize = 16;
 /// Reports of one device that may meet before one of them is put off.
 const ATTEMPTS: usize = 8;
 

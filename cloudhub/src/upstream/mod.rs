@@ -52,6 +52,12 @@ pub(crate) fn routes(upstream: &Arc<Upstream>) -> Router {
     router = route(router, report("/state/update"), upstream, device::state);
     router = route(
         router,
+        Matcher::any().prefix("twin/reports"),
+        upstream,
+        device::reports,
+    );
+    router = route(
+        router,
         Matcher::any().prefix("k8s/ca.crt"),
         upstream,
         query::cluster_ca,

@@ -155,6 +155,34 @@ async fn a_node_reports_of_its_own_devices_only_and_a_refusal_ends_the_asking() 
 }
 
 #[tokio::test]
+async fn s5_of_many_devices_at_once_a_node_reports_its_own_only_and_hears_which_were_not() {
+    let world = World::new();
+    devices(&world, true).await;
+    let mut edge = world.stock("edge-1").await;
+    let line = |id: &str| json!({ "id": id, "twin": { "temp": { "actual": { "value": "5" } } }, "device": { "state": "ok" } });
+    let all = ["default/sensor", "default/far", "default/absent", "sensor"].map(line);
+    let reports = Content::encode(&json!({ "event_id": "e", "timestamp": 7, "devices": all }));
+    let answer = twin(&mut edge, Operation::Update, "twin/reports", reports).await;
+    assert_eq!(&*answer.route.group, "twin");
+    let answer: serde_json::Value = answer.content.decode("what was not taken").unwrap();
+    let refused: Vec<_> = answer["refused"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(refused, ["default/absent", "default/far", "sensor"]);
+    assert_eq!(answer["failed"], json!({}));
+    let statuses = "devices.kubeedge.io/v1beta1/devicestatuses";
+    let status = world.read(statuses, Some("default"), "sensor").await;
+    assert_eq!(status["status"]["state"], "ok");
+    assert_eq!(status["status"]["twins"][0]["reported"]["value"], "5");
+    let mine = Content::encode(&json!({ "devices": [line("default/sensor")] }));
+    let answer = twin(&mut edge, Operation::Update, "twin/reports", mine).await;
+    assert!(answer.content.is_ok(), "{:?}", answer.content);
+}
+
+#[tokio::test]
 async fn a_node_that_connects_is_told_of_all_its_devices() {
     let world = World::new();
     devices(&world, true).await;

@@ -39,6 +39,7 @@ mod change;
 mod device;
 mod keeper;
 mod kinds;
+mod mqtt;
 mod name;
 mod owed;
 mod owing;
@@ -50,6 +51,8 @@ mod routes;
 pub mod shape;
 mod spec;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod uplink;
 
 use std::sync::Arc;
@@ -66,6 +69,7 @@ pub use device::{Device, Rejected, Updated};
 pub use keeper::{Changed, TwinError, Which};
 pub(crate) use kinds::learn;
 pub use kinds::{devices, models};
+pub use mqtt::{InvalidBroker, MqttConfig, Quality, serve_mqtt};
 pub use name::{DeviceId, DeviceState, InvalidName, ValueType};
 pub use owed::Owed;
 pub use property::{Property, Side, Version};
@@ -258,8 +262,23 @@ impl Twins {
         event_id: &str,
         twin: shape::Twins,
     ) -> Result<Changed, TwinError> {
+        self.begin_update(which, event_id, twin).await.await
+    }
+
+    /// Whether a device is there, as its mapper says.
+    pub async fn set_state(&self, which: &Which, state: DeviceState) -> Result<Arc<Device>, TwinError> {
+        self.begin_state(which, state).await.await
+    }
+
+    /// [`update`](Self::update) in two steps: once this resolves, the change has its place before all later ones.
+    async fn begin_update(
+        &self,
+        which: &Which,
+        event_id: &str,
+        twin: shape::Twins,
+    ) -> impl Future<Output = Result<Changed, TwinError>> + Send + use<> {
         let (which, event_id) = (which.clone(), event_id.into());
-        self.ask(|reply| Command::Update {
+        self.begin(move |reply| Command::Update {
             which,
             event_id,
             twin,
@@ -268,26 +287,39 @@ impl Twins {
         .await
     }
 
-    /// Whether a device is there, as its mapper says.
-    pub async fn set_state(&self, which: &Which, state: DeviceState) -> Result<Arc<Device>, TwinError> {
+    /// [`set_state`](Self::set_state) in two steps.
+    async fn begin_state(
+        &self,
+        which: &Which,
+        state: DeviceState,
+    ) -> impl Future<Output = Result<Arc<Device>, TwinError>> + Send + use<> {
         let which = which.clone();
-        self.ask(|reply| Command::State { which, state, reply }).await
+        self.begin(move |reply| Command::State { which, state, reply })
+            .await
     }
 
     async fn said(&self, said: FromCloud) -> Result<(), TwinError> {
         self.ask(|reply| Command::FromCloud(said, reply)).await
     }
 
-    async fn ask<T>(
+    async fn ask<T: Send + 'static>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, TwinError>>) -> Command,
     ) -> Result<T, TwinError> {
+        self.begin(command).await.await
+    }
+
+    async fn begin<T: Send + 'static, C>(
+        &self,
+        command: C,
+    ) -> impl Future<Output = Result<T, TwinError>> + Send + use<T, C>
+    where
+        C: FnOnce(oneshot::Sender<Result<T, TwinError>>) -> Command,
+    {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| TwinError::Stopped)?;
-        answer.await.unwrap_or(Err(TwinError::Stopped))
+        // A closed queue drops the command, and the reply with it.
+        let _ = self.commands.send(command(reply)).await;
+        async move { answer.await.unwrap_or(Err(TwinError::Stopped)) }
     }
 }
 

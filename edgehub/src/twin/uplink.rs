@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use hub_core::handle::CallError;
 use hub_core::message::{Message, MessageId};
 use hub_core::session::{Delivery, Lane, Outgoing};
@@ -66,9 +66,9 @@ pub(super) async fn run(twins: &Twins, edge: &EdgeHandle) {
             .flatten()
             .min();
         tokio::select! {
-            Some((report, answer)) = uplink.under_way.next() => {
+            Some(first) = uplink.under_way.next() => {
                 let is_up = link.borrow().is_up();
-                if uplink.settle(report, answer, is_up).await {
+                if uplink.settle(first, is_up).await {
                     retry_stalled = Some(Instant::now() + FULL_PAUSE);
                 }
             }
@@ -182,8 +182,32 @@ impl<'a> Uplink<'a> {
         }));
     }
 
+    /// Takes the answers that are there, in one go for the disk. Whether there was no room for a report.
+    async fn settle(&mut self, first: (Report, Result<Message, CallError>), is_up: bool) -> bool {
+        let mut settled = Vec::new();
+        let mut is_full = self.take(first, is_up, &mut settled);
+        while let Some(Some(next)) = self.under_way.next().now_or_never() {
+            is_full |= self.take(next, is_up, &mut settled);
+        }
+        if settled.is_empty() {
+            return is_full;
+        }
+        let ids: Vec<_> = settled.iter().map(|(id, _)| id.clone()).collect();
+        // Where the disk refuses, they are told again; the cloud finds nothing new in them.
+        let _ = self.twins.ask(|reply| Command::Settle(settled, reply)).await;
+        for id in ids {
+            self.plan.done(&id);
+        }
+        is_full
+    }
+
     /// Takes an answer, or its absence. Whether there was no room for the report.
-    async fn settle(&mut self, mut report: Report, answer: Result<Message, CallError>, is_up: bool) -> bool {
+    fn take(
+        &mut self,
+        (mut report, answer): (Report, Result<Message, CallError>),
+        is_up: bool,
+        settled: &mut Vec<(DeviceId, Marks)>,
+    ) -> bool {
         match answer {
             Err(CallError::Over) => return false,
             Err(CallError::NotSent) => {
@@ -200,7 +224,10 @@ impl<'a> Uplink<'a> {
                     self.start(report);
                 } else {
                     for device in &report.devices {
-                        tracing::warn!(device = %device.id, "the cloud does not confirm what the device says; it hears of its next change");
+                        tracing::warn!(
+                            device = %device.id,
+                            "the cloud does not confirm what the device says; it hears of its next change"
+                        );
                         self.plan.silent(&device.id);
                     }
                 }
@@ -208,7 +235,6 @@ impl<'a> Uplink<'a> {
             }
             Ok(_) => {}
         }
-        let mut settled: Vec<(DeviceId, Marks)> = Vec::new();
         for device in &report.devices {
             match report.end(&device.id, &answer) {
                 End::Told => settled.push((device.id.clone(), device.marks.clone())),
@@ -222,12 +248,6 @@ impl<'a> Uplink<'a> {
                 }
                 End::Open => {}
             }
-        }
-        let ids: Vec<_> = settled.iter().map(|(id, _)| id.clone()).collect();
-        // Without the disk they are told again, and the cloud knows them.
-        let _ = self.twins.ask(|reply| Command::Settle(settled, reply)).await;
-        for id in ids {
-            self.plan.done(&id);
         }
         false
     }

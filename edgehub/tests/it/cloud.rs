@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Sink, Stream};
 use hub_core::driver::{Driver, DriverConfig, Notice, Observer};
 use hub_core::handle::SessionHandle;
-use hub_core::message::{Content, Message, Route};
+use hub_core::message::{Content, Message, MessageId, Route};
 use hub_core::node::NodeId;
 use hub_core::service::{Reply, Request, Router, ServiceConfig, ServiceMetrics, stack};
 use hub_core::session::{Delivery, Lane, Outgoing, SessionConfig};
@@ -71,6 +71,7 @@ impl Cloud {
             inner: dialer.with_common_name(&node.user_name()),
             cut: Arc::default(),
             wire: wire.clone(),
+            sent: Arc::default(),
         };
         (
             Self::at(node, capabilities, script, Box::new(listener), wire),
@@ -252,6 +253,7 @@ pub struct CutDialer {
     inner: MemoryDialer,
     cut: Arc<Mutex<CancellationToken>>,
     wire: Arc<AtomicU64>,
+    sent: Arc<Mutex<Vec<(String, MessageId)>>>,
 }
 
 impl CutDialer {
@@ -259,6 +261,13 @@ impl CutDialer {
         let mut cut = self.cut.lock().unwrap();
         cut.cancel();
         *cut = CancellationToken::new();
+    }
+
+    /// The ids of the messages that the edge sent about something, copies too.
+    pub fn sent(&self, about: &str) -> Vec<MessageId> {
+        let sent = self.sent.lock().unwrap();
+        let about = sent.iter().filter(|(resource, _)| resource.starts_with(about));
+        about.map(|(_, id)| id.clone()).collect()
     }
 }
 
@@ -270,11 +279,17 @@ impl Dialer for CutDialer {
     ) -> BoxFuture<'static, Result<Box<dyn Transport>, TransportError>> {
         let cut = self.cut.lock().unwrap().clone();
         let dialed = self.inner.dial(to, request);
-        let wire = self.wire.clone();
+        let (wire, sent) = (self.wire.clone(), self.sent.clone());
         async move {
             let inner = dialed.await?;
             let cut = cut.cancelled_owned().boxed();
-            Ok(Box::new(CutTransport { inner, cut, wire }) as Box<dyn Transport>)
+            let transport = CutTransport {
+                inner,
+                cut,
+                wire,
+                sent,
+            };
+            Ok(Box::new(transport) as Box<dyn Transport>)
         }
         .boxed()
     }
@@ -288,6 +303,7 @@ struct CutTransport {
     inner: Box<dyn Transport>,
     cut: BoxFuture<'static, ()>,
     wire: Arc<AtomicU64>,
+    sent: Arc<Mutex<Vec<(String, MessageId)>>>,
 }
 
 impl Stream for CutTransport {
@@ -315,6 +331,10 @@ impl Sink<Outbound> for CutTransport {
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: Outbound) -> Result<(), TransportError> {
+        if let Outbound::Message { message, .. } = &frame {
+            let sent = (message.route.resource.to_string(), message.header.id.clone());
+            self.sent.lock().unwrap().push(sent);
+        }
         Pin::new(&mut self.inner).start_send(frame)
     }
 

@@ -10,4 +10,5 @@ mod node;
 mod requests;
 mod stock;
 mod tls;
+mod twins;
 mod world;

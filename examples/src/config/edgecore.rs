@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use edgehub::enroll::JoinToken;
+use edgehub::twin::{InvalidBroker, MqttConfig, Quality};
+use hub_core::node::NodeId;
 
 use super::catalogue::Catalogue;
 use super::cloudcore::Admin;
@@ -46,6 +48,10 @@ pub struct Modules {
     pub edge_hub: EdgeHubModule,
     /// `modules.metaManager`.
     pub meta_manager: MetaManager,
+    /// `modules.eventBus`.
+    pub event_bus: EventBus,
+    /// `modules.deviceTwin`.
+    pub device_twin: DeviceTwin,
 }
 
 /// `modules.edged`.
@@ -151,6 +157,49 @@ pub struct MetaServerModule {
     pub server: String,
 }
 
+/// `modules.eventBus`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventBus {
+    /// Whether there is an MQTT broker to serve.
+    pub enable: bool,
+    /// Which broker: 0 is one inside, which there is not.
+    pub mqtt_mode: u8,
+    /// `tcp://host:port`.
+    pub mqtt_server_external: String,
+    /// The name that the broker knows this node by.
+    #[serde(rename = "mqttSubClientID")]
+    pub mqtt_sub_client_id: String,
+    /// The user.
+    pub mqtt_username: String,
+    /// Its password.
+    pub mqtt_password: String,
+    /// The quality of what is published: 0, 1 or 2.
+    #[serde(rename = "mqttQOS")]
+    pub mqtt_qos: u8,
+    /// Whether the broker keeps documents and deltas.
+    pub mqtt_retain: bool,
+    /// Messages that wait for the broker.
+    pub mqtt_session_queue_size: u16,
+    /// `modules.eventBus.eventBusTLS`.
+    #[serde(rename = "eventBusTLS")]
+    pub tls: EventBusTls,
+}
+
+/// `modules.eventBus.eventBusTLS`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventBusTls {
+    /// Whether the broker is to be spoken to over TLS, which is refused.
+    pub enable: bool,
+}
+
+/// `modules.deviceTwin`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceTwin {
+    /// Whether there are twins.
+    pub enable: bool,
+}
+
 /// `edgeTunnel`: what KubeEdge does not have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -171,7 +220,7 @@ impl Configuration for EdgeCore {
 
     fn mistakes(&self) -> Vec<(&'static str, String)> {
         let hub = &self.modules.edge_hub;
-        let mut mistakes = Vec::new();
+        let mut mistakes = self.modules.event_bus.mistakes();
         if !hub.enable {
             return mistakes;
         }
@@ -202,6 +251,48 @@ impl Configuration for EdgeCore {
                     file.display()
                 ),
             ));
+        }
+        mistakes
+    }
+}
+
+impl EventBus {
+    /// The broker; none where that is switched off. Fails as [`mistakes`](Self::mistakes) says.
+    pub fn broker(&self, node: &NodeId) -> Result<Option<MqttConfig>, InvalidBroker> {
+        if !self.enable {
+            return Ok(None);
+        }
+        let mut config = MqttConfig::new(node, &self.mqtt_server_external)?;
+        if !self.mqtt_sub_client_id.is_empty() {
+            config.client_id = self.mqtt_sub_client_id.as_str().into();
+        }
+        let (user, password) = (self.mqtt_username.as_str(), self.mqtt_password.as_str());
+        config.credentials = (!user.is_empty()).then(|| (user.into(), password.into()));
+        if self.mqtt_qos == 2 {
+            config.quality = Quality::ExactlyOnce;
+        }
+        config.retain = self.mqtt_retain;
+        config.queue_max = self.mqtt_session_queue_size.into();
+        Ok(Some(config))
+    }
+
+    fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        if !self.enable {
+            return mistakes;
+        }
+        if self.mqtt_mode == 0 {
+            let what = "expected 2: there is no broker inside this program. Run one on this machine, such as mosquitto, or set \
+                        modules.eventBus.enable to false";
+            mistakes.push(("modules.eventBus.mqttMode", what.into()));
+        }
+        if self.tls.enable {
+            let what = "expected false: there is no TLS to the broker. Let it listen on this machine for this program";
+            mistakes.push(("modules.eventBus.eventBusTLS.enable", what.into()));
+        }
+        let any = NodeId::new("any").ok();
+        if let Some(Err(error)) = any.map(|node| self.broker(&node)) {
+            mistakes.push(("modules.eventBus.mqttServerExternal", error.to_string()));
         }
         mistakes
     }

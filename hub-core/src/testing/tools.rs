@@ -19,12 +19,59 @@ pub fn kubectl(folder: &str) -> &'static Path {
         {
             return "kubectl".into();
         }
-        debian(Path::new(folder), "kubernetes-client", "usr/bin/kubectl")
+        debian(Path::new(folder), "kubernetes-client", &[], "usr/bin/kubectl")
     })
 }
 
-/// The file `program` of a Debian package, unpacked below `folder`.
-fn debian(folder: &Path, package: &str, program: &str) -> PathBuf {
+/// An MQTT broker and its clients: the machine's own, or those of Debian's packages.
+#[derive(Debug)]
+pub struct Mosquitto {
+    /// The folder with `sbin` and `bin` in it; None for the machine's own.
+    root: Option<PathBuf>,
+}
+
+impl Mosquitto {
+    /// Below `folder`, as [`kubectl`].
+    ///
+    /// # Panics
+    /// When there is none and none can be brought.
+    pub fn find(folder: &str) -> &'static Self {
+        static FOUND: OnceLock<Mosquitto> = OnceLock::new();
+        FOUND.get_or_init(|| {
+            let is_here = |program: &str| Command::new(program).arg("--help").output().is_ok();
+            if ["mosquitto", "mosquitto_pub", "mosquitto_sub"]
+                .into_iter()
+                .all(is_here)
+            {
+                return Self { root: None };
+            }
+            let clients = ["mosquitto-clients"];
+            let broker = debian(Path::new(folder), "mosquitto", &clients, "usr/sbin/mosquitto");
+            let root = broker.ancestors().nth(2).map(Path::to_path_buf);
+            Self { root }
+        })
+    }
+
+    /// `mosquitto`, `mosquitto_pub` or `mosquitto_sub`, without arguments yet.
+    pub fn command(&self, program: &str) -> Command {
+        let Some(root) = &self.root else {
+            return Command::new(program);
+        };
+        let folder = if program == "mosquitto" { "sbin" } else { "bin" };
+        let mut command = Command::new(root.join(folder).join(program));
+        let libraries = std::fs::read_dir(root.join("lib")).into_iter().flatten();
+        let folders = libraries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_dir());
+        let all = std::env::join_paths(folders).expect("Debian's folders have no colons");
+        command.env("LD_LIBRARY_PATH", all);
+        command
+    }
+}
+
+/// The file `program` of a Debian package, unpacked below `folder`. With `others`, these are unpacked beside it, and with them the
+/// libraries of all; a program alone is taken to find its own on the machine.
+fn debian(folder: &Path, package: &str, others: &[&str], program: &str) -> PathBuf {
     let root = folder.join(package);
     let found = root.join(program);
     if found.exists() {
@@ -35,8 +82,8 @@ fn debian(folder: &Path, package: &str, program: &str) -> PathBuf {
     let (state, unpacked) = (work.join("apt"), work.join("unpacked"));
     std::fs::create_dir_all(state.join("lists/partial")).expect("the build's folder is writable");
     let text = |path: &Path| path.display().to_string();
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
+    let call = |tool: &str, arguments: &[&str]| {
+        let mut command = Command::new(tool);
         command.current_dir(&work).arg("-qq");
         for option in [
             format!("Dir::State={}", text(&state)),
@@ -47,18 +94,43 @@ fn debian(folder: &Path, package: &str, program: &str) -> PathBuf {
         ] {
             command.args(["-o", &option]);
         }
-        run(command.args(arguments));
+        run(command.args(arguments))
     };
     std::fs::write(state.join("status"), "").expect("the build's folder is writable");
     std::fs::create_dir_all(state.join("cache/archives/partial")).expect("the build's folder is writable");
-    apt(&["update"]);
-    apt(&["download", package]);
-    let archive = std::fs::read_dir(&work)
-        .expect("the folder was just made")
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .expect("apt-get downloaded a package");
-    run(Command::new("dpkg").args(["-x", &text(&archive), &text(&unpacked)]));
+    call("apt-get", &["update"]);
+    let mut packages: Vec<String> = [package].iter().chain(others).map(ToString::to_string).collect();
+    if !others.is_empty() {
+        let mut asked = vec![
+            "depends",
+            "--recurse",
+            "--no-recommends",
+            "--no-suggests",
+            "--no-conflicts",
+            "--no-breaks",
+            "--no-replaces",
+            "--no-enhances",
+        ];
+        asked.extend([package].iter().chain(others));
+        let needed = call("apt-cache", &asked);
+        // The C library must be the machine's own.
+        let is_library = |name: &&str| {
+            name.starts_with("lib")
+                && !["libc6", "libgcc", "libcrypt1", "libelogind"]
+                    .iter()
+                    .any(|own| name.starts_with(own))
+        };
+        packages.extend(needed.lines().filter(is_library).map(str::to_owned));
+    }
+    let mut asked = vec!["download"];
+    asked.extend(packages.iter().map(String::as_str));
+    call("apt-get", &asked);
+    let files = std::fs::read_dir(&work).expect("the folder was just made");
+    for archive in files.filter_map(|entry| Some(entry.ok()?.path())) {
+        if archive.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").args(["-x", &text(&archive), &text(&unpacked)]));
+        }
+    }
     // Another test may have been first; then its copy is as good.
     let _ = std::fs::rename(&unpacked, &root);
     let _ = std::fs::remove_dir_all(&work);
@@ -66,7 +138,8 @@ fn debian(folder: &Path, package: &str, program: &str) -> PathBuf {
     found
 }
 
-fn run(command: &mut Command) {
+/// What it says.
+fn run(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -75,4 +148,5 @@ fn run(command: &mut Command) {
         "{command:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -179,17 +179,48 @@ const PARTS: &[Run] = &[
         "featureGates",
     ),
     Run::named("", Always("it is KubeEdge's note to itself"), "edgecoreVersion"),
+    Run::honoured(
+        "modules.eventBus",
+        "the MQTT broker of the node's applications: `tcp://host:port`, its user, and the name that it knows this node by (empty: one \
+         made of the node's name); without a broker nothing is lost but its messages, and it is tried again",
+        &[
+            ("enable", Kind::Switch),
+            ("mqttServerExternal", Kind::Text),
+            ("mqttSubClientID", Kind::Text),
+            ("mqttUsername", Kind::Text),
+            ("mqttPassword", Kind::Text),
+        ],
+    ),
+    Run::honoured(
+        "modules.eventBus",
+        "2, or 1: there is no broker inside this program, so 0 is refused; quality of what is published, at least 1 as KubeEdge's \
+         client has it; whether the broker keeps documents and deltas for those who come later; messages that wait for the broker; \
+         TLS to the broker is refused, let one listen on this machine",
+        &[
+            ("mqttMode", Kind::Whole(0, 2, "a mode")),
+            ("mqttQOS", Kind::Whole(0, 2, "a quality of service")),
+            ("mqttRetain", Kind::Switch),
+            (
+                "mqttSessionQueueSize",
+                Kind::Whole(1, 65535, "a number of messages"),
+            ),
+            ("eventBusTLS.enable", Kind::Switch),
+        ],
+    ),
     Run::named(
         "modules.eventBus",
-        Absent("there is no MQTT here; programs on the node use its Kubernetes API"),
-        "enable mqttQOS mqttRetain mqttSessionQueueSize mqttServerInternal mqttServerExternal mqttSubClientID mqttPubClientID \
-         mqttUsername mqttPassword mqttMode eventBusTLS.enable eventBusTLS.tlsMqttCAFile eventBusTLS.tlsMqttCertFile \
-         eventBusTLS.tlsMqttPrivateKeyFile",
+        Ignored("one connection to the broker outside does everything, by the name in mqttSubClientID"),
+        "mqttPubClientID mqttServerInternal eventBusTLS.tlsMqttCAFile eventBusTLS.tlsMqttCertFile eventBusTLS.tlsMqttPrivateKeyFile",
+    ),
+    Run::honoured(
+        "modules.deviceTwin",
+        "whether this node keeps twins of the devices that are bound to it",
+        &[("enable", Kind::Switch)],
     ),
     Run::named(
         "modules.deviceTwin",
-        Absent("there are no device twins here; run a KubeEdge edgecore where mappers need them"),
-        "enable dmiSockPath",
+        Ignored("mappers are not served on a socket; devices are reached over MQTT"),
+        "dmiSockPath",
     ),
     Run::named(
         "modules.serviceBus",

@@ -1,0 +1,111 @@
+//! Twins for the applications of the node, on KubeEdge's topics of an MQTT broker beside it.
+//!
+//! ```text
+//!   broker ──► Line (poll, reconnect) ──► Desk ──► Twins: update, get, state
+//!          ◄──────── publish ◄─────────── Desk ◄── changes: documents, deltas, devices that come and go
+//! ```
+//!
+//! A message that was published at least once is confirmed to the broker when it is on the disk, and the broker keeps for us what
+//! comes while we are away. Without a broker nothing waits here: what should be otherwise is said anew on the next connection.
+//!
+//! Of KubeEdge's event bus this is the part of device twins. `SYS/dis/upload_records`, the topics of the rule engine and `+/user/#`
+//! are not carried.
+
+mod config;
+mod desk;
+mod topic;
+
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, Publish, QoS};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+pub use config::{InvalidBroker, MqttConfig, Quality};
+
+use super::Twins;
+use desk::Desk;
+
+/// Whether this node's hub is at the broker (KubeEdge `ConnectedInfo`).
+#[derive(Serialize)]
+struct Presence<'a> {
+    event_type: &'a str,
+    timestamp: i64,
+}
+
+/// What the broker says.
+enum Heard {
+    Connected,
+    Published(Publish),
+}
+
+/// Serves the twins on a broker. Runs until it is dropped, over as many connections as it takes.
+pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
+    let mut options = MqttOptions::new(&*config.client_id, &*config.broker.host, config.broker.port);
+    let will = presence(&twins, "disconnected");
+    options
+        .set_keep_alive(config.keep_alive)
+        // The broker keeps what comes while we are away; a nameless client cannot have that.
+        .set_clean_session(config.client_id.is_empty())
+        .set_manual_acks(true)
+        .set_max_packet_size(config.message_max, config.message_max)
+        .set_last_will(LastWill::new(
+            topic::disconnected(twins.node()),
+            will,
+            QoS::AtLeastOnce,
+            false,
+        ));
+    if let Some((name, password)) = &config.credentials {
+        options.set_credentials(&**name, &**password);
+    }
+    let (client, mut events) = AsyncClient::new(options, config.queue_max.max(1));
+    let (heard, hears) = mpsc::channel(config.handlers_max.max(1));
+    let line = async {
+        let mut attempt = 0;
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    tracing::info!(broker = %config.broker, "connected to the MQTT broker");
+                    attempt = 0;
+                    // There is always room for this one, or the desk has not seen the last one yet.
+                    let _ = heard.try_send(Heard::Connected);
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) => {
+                    // This task must not wait, or nothing is sent. The broker sends no more than a few that are not confirmed, so
+                    // this is full of such as it may lose; others come again on the next connection.
+                    if let Err(refused) = heard.try_send(Heard::Published(message)) {
+                        let Heard::Published(message) = refused.into_inner() else {
+                            continue;
+                        };
+                        tracing::warn!(
+                            topic = message.topic,
+                            "too many messages at once from the MQTT broker; one is not taken"
+                        );
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let pause = config
+                        .backoff
+                        .pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    if attempt == 0 {
+                        tracing::warn!(broker = %config.broker, %error, retry_in = ?pause, "no connection to the MQTT broker");
+                    } else {
+                        tracing::debug!(broker = %config.broker, %error, retry_in = ?pause, "still no connection to the MQTT broker");
+                    }
+                    attempt += 1;
+                    sleep(pause).await;
+                }
+            }
+        }
+    };
+    let desk = Desk::new(&twins, &config, client).run(hears);
+    tokio::join!(line, desk);
+}
+
+fn presence(twins: &Twins, event_type: &str) -> Vec<u8> {
+    let presence = Presence {
+        event_type,
+        timestamp: twins.clock.unix_ms(),
+    };
+    serde_json::to_vec(&presence).unwrap_or_default()
+}
