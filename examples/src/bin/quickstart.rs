@@ -229,6 +229,8 @@ fn edge_config(
     hub.quic.server = tunnel.to_string();
     config.modules.meta_manager.meta_server.enable = true;
     config.modules.meta_manager.meta_server.server = format!("127.0.0.1:{}", arguments.edge_port);
+    // There may be a broker on this machine, which is none of ours.
+    config.modules.event_bus.enable = false;
     config.edge_tunnel.prefetch = PREFETCH.map(Into::into).into();
     config
 }
