@@ -22,6 +22,7 @@ mod plan;
 mod registrations;
 mod service;
 mod socket;
+mod twins;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
 pub mod v1beta1;

@@ -218,6 +218,13 @@ fn default_rules() -> Vec<LocalRule> {
             &[],
         ),
         rule("spiderpool.spidernet.io", "spiderendpoints", Whose::OfPod, &[]),
+        // What a mapper should do with a device; KubeEdge's `keadm ctl edit device` changes it on the node.
+        rule(
+            "devices.kubeedge.io",
+            "devices",
+            field("/spec/nodeName", ""),
+            WISHES,
+        ),
         event(""),
         event("events.k8s.io"),
     ]
@@ -227,6 +234,15 @@ const ALL: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch];
 const CHANGES: &[Verb] = &[Verb::Update, Verb::Patch];
 /// What agents on the node say about it and its pods. All else is the cloud's to decide.
 const REPORTED: &[&str] = &["/status", "/metadata/annotations"];
+/// Of a device all but where it belongs.
+const WISHES: &[&str] = &[
+    "/spec/properties",
+    "/spec/methods",
+    "/spec/protocol",
+    "/spec/stateReport",
+    "/metadata/annotations",
+    "/metadata/labels",
+];
 
 #[cfg(test)]
 mod tests {
@@ -260,6 +276,16 @@ mod tests {
             taken("crd.projectcalico.org", "ipamblocks", None, "10-0-0-0-26", &state)
         };
         assert!(block("host:edge-1") && !block("host:edge-2"));
+        let device = |node| {
+            taken(
+                "devices.kubeedge.io",
+                "devices",
+                Some("d"),
+                "lamp",
+                &json!({"spec": {"nodeName": node}}),
+            )
+        };
+        assert!(device("edge-1") && !device("edge-2"));
         assert!(taken("", "events", Some("d"), "any", &json!({})));
         assert!(!taken("", "secrets", Some("d"), "edge-1", &json!({})));
         assert!(!taken(
