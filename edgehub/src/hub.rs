@@ -120,7 +120,8 @@ impl EdgeHub {
     /// Makes the hub's numbers visible.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.board.metrics.register(registry);
-        self.service_metrics.register(registry);
+        self.service_metrics
+            .register(registry.sub_registry_with_prefix("edge"));
     }
 
     /// Keeps the node connected until [`EdgeHandle::stop`]. Ends earlier only when the operator must do something.

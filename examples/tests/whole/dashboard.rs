@@ -1,13 +1,17 @@
 //! The dashboard and the operations page name only metrics that there are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloudhub::CloudHub;
 use cloudhub::cluster::{Credentials, KubeCluster, KubeClusterConfig};
+use hub_core::node::NodeId;
+use hub_core::registry::Registry as Kinds;
+use hub_core::store::{JournalLimits, MemoryJournal, MemoryStore, ObjectStore, StoreLimits};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-/// The names by which Prometheus knows what cloudcore registers.
+/// The names by which Prometheus knows what both programs register.
 async fn names() -> Vec<String> {
     let server = "http://127.0.0.1:1".to_owned();
     let cluster = KubeCluster::connect(Credentials::Anonymous { server }, KubeClusterConfig::default());
@@ -17,12 +21,19 @@ async fn names() -> Vec<String> {
     CloudHub::new(cloudhub::CloudHubConfig::default(), cluster)
         .unwrap()
         .register_metrics(&mut registry);
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(StoreLimits::default(), Kinds::builtin()));
+    let journal = Arc::new(MemoryJournal::new(JournalLimits::default()));
+    let config = edgehub::EdgeHubConfig::new(NodeId::new("edge-1").unwrap());
+    let edge = edgehub::EdgeHub::builder(config, store, journal).build();
+    edge.register_metrics(&mut registry);
+    let held = MemoryStore::new(StoreLimits::default(), Kinds::builtin());
+    metaserver::MetaServer::new(held, edge.handle()).register_metrics(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     let kinds: BTreeMap<_, _> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .chain(UNSEEN.map(|name| (name, "counter")))
+        .chain(UNSEEN)
         .collect();
     let endings = |kind: &str| match kind {
         "counter" => &["_total"][..],
@@ -38,7 +49,7 @@ async fn names() -> Vec<String> {
 /// The words of a text that look like metrics of ours.
 fn metrics(text: &str) -> impl Iterator<Item = &str> {
     let of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let ours = ["cloudhub_", "cluster_", "KubeEdge_"];
+    let ours = ["cloudhub_", "cluster_", "KubeEdge_", "edge_", "metaserver_"];
     text.split(move |c| !of_name(c))
         .filter(move |word| ours.iter().any(|ours| word.starts_with(ours)))
 }
@@ -64,7 +75,7 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
 }
 
 #[tokio::test]
-async fn the_operations_page_explains_every_metric_of_cloudcore_and_no_other() {
+async fn the_operations_page_explains_every_metric_and_no_other() {
     let names = names().await;
     let page = include_str!("../../../docs/operations.md");
     let (_, section) = page.split_once("\n## Metrics\n").unwrap();
@@ -79,11 +90,16 @@ async fn the_operations_page_explains_every_metric_of_cloudcore_and_no_other() {
     assert_eq!(told, known);
 }
 
-/// Counters by labels that show themselves only once something was counted.
-const UNSEEN: [&str; 5] = [
-    "cloudhub_rejections",
-    "cloudhub_disconnections",
-    "cloudhub_catch_up_objects",
-    "cloudhub_messages_handled",
-    "cluster_requests",
+/// Families by labels that show themselves only once something was counted.
+const UNSEEN: [(&str, &str); 10] = [
+    ("cloudhub_rejections", "counter"),
+    ("cloudhub_disconnections", "counter"),
+    ("cloudhub_catch_up_objects", "counter"),
+    ("cloudhub_messages_handled", "counter"),
+    ("cluster_requests", "counter"),
+    ("edge_messages_handled", "counter"),
+    ("metaserver_requests", "counter"),
+    ("metaserver_request_duration_seconds", "histogram"),
+    ("metaserver_cloud_bytes", "counter"),
+    ("metaserver_scopes", "gauge"),
 ];

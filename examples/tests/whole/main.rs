@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod acceptance;
 mod bad_peers;
 mod catch_up;
 mod client;
 mod configuration;
 mod dashboard;
+mod explain;
 mod kubectl;
 mod outage;
 mod process;

@@ -130,10 +130,15 @@ pub(crate) struct EdgeHalf {
     pub(crate) wire: Wire,
     stop: CancellationToken,
     task: JoinHandle<Result<(), String>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl EdgeHalf {
+    /// Where its files are, and its admin socket.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     async fn start(folder: TempDir, config: EdgeCore, wire: Wire) -> Self {
         let edge = Edge::bind(&config).await.unwrap();
         let stop = CancellationToken::new();
@@ -144,7 +149,7 @@ impl EdgeHalf {
             wire,
             task: tokio::spawn(edge.run(stop.clone())),
             stop,
-            _folder: folder,
+            folder,
         };
         half.link(true).await;
         half
