@@ -102,6 +102,13 @@ pub struct DownstreamConfig {
     /// How long a returning stock edge keeps pods, ConfigMaps and Secrets that it needs no more, as a watch may still ask for them.
     /// Over at once when it says which watches it has.
     pub surplus_wait: Duration,
+    /// How long the lists are remembered that clients of a stock edge were shown, so that they hear of what is deleted before their
+    /// watch begins.
+    pub listed_for: Duration,
+    /// How many bytes of such lists are remembered for a node; older ones go first. Of a list longer than this, only the names.
+    pub listed_bytes_max: usize,
+    /// How long after a stock edge's watch was granted its client surely listens to it.
+    pub listed_pause: Duration,
     /// The pause after a node's outbox was full.
     pub full_pause: Duration,
     /// After a catch-up: of how many objects the node's content is remembered (as a hash), so that their next version can travel as
@@ -126,6 +133,9 @@ impl Default for DownstreamConfig {
             recall_again: Duration::from_secs(5),
             intent_wait: Duration::from_secs(2),
             surplus_wait: Duration::from_secs(30),
+            listed_for: Duration::from_secs(300),
+            listed_bytes_max: 1024 * 1024,
+            listed_pause: Duration::from_secs(1),
             full_pause: Duration::from_millis(500),
             assume_held_max: 256,
             policy: false,

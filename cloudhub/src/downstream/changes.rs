@@ -8,6 +8,7 @@ use hub_core::transport::CloseReason;
 
 use super::index::ScopeId;
 use super::kinds::{Kind, kind};
+use super::outgoing::as_of;
 use super::scopes::{Scopes, State};
 use super::subscription::Subscription;
 use super::{Downstream, Timer};
@@ -19,12 +20,14 @@ impl Downstream {
     pub(super) fn cluster_event(&mut self, (scope, event): (ScopeId, Option<ClusterEvent>)) {
         match event {
             Some(ClusterEvent::Applied { object, .. }) => {
+                self.newest = self.newest.max(object.version.number().unwrap_or(0));
                 self.scopes.saw(scope, &object.key);
                 self.look_for_mark(&object);
                 let effects = self.index.apply(scope, object);
                 self.mark(effects);
             }
             Some(ClusterEvent::Deleted { object }) => {
+                self.newest = self.newest.max(object.version.number().unwrap_or(0));
                 let key = object.key.clone();
                 self.removed(scope, &key, Some(object));
             }
@@ -38,7 +41,9 @@ impl Downstream {
                         .cloned()
                         .collect();
                     for key in gone {
-                        self.removed(scope, &key, None);
+                        // When it went is not known; surely after its last version.
+                        let last = self.index.get(&key).map(|last| as_of(last, self.newest));
+                        self.removed(scope, &key, last);
                     }
                 }
                 self.known_kinds.synced(scope);

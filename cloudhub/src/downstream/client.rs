@@ -1,5 +1,7 @@
 //! How the rest of the hub speaks to the downstream task.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use hub_core::catch_up::{Buckets, Differ, Have, Refused, ScopeText, Versions};
@@ -9,6 +11,7 @@ use hub_core::object::{Object, ObjectKey};
 use hub_core::scope::Scope;
 use hub_core::transport::Capabilities;
 
+use super::listed::Shown;
 use crate::sessions::SessionId;
 
 /// A scope that a node wants and may have, with the words in which it asked.
@@ -42,15 +45,18 @@ pub(crate) enum Command {
         versions: Versions,
         answer: oneshot::Sender<()>,
     },
+    Shown {
+        node: NodeId,
+        shown: Shown,
+    },
     Watch {
         node: NodeId,
-        id: String,
-        scope: Scope,
+        watch: Watch,
         answer: oneshot::Sender<Result<(), String>>,
     },
     WatchSync {
         node: NodeId,
-        wanted: Vec<(String, Scope)>,
+        wanted: Vec<Watch>,
         answer: oneshot::Sender<Vec<(String, String)>>,
     },
     Afresh {
@@ -65,6 +71,16 @@ pub(crate) enum Command {
         question: Question,
         answer: oneshot::Sender<bool>,
     },
+}
+
+/// What a watch application asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    /// The application's id.
+    pub(crate) id: String,
+    pub(crate) scope: Scope,
+    /// The version from which its client watches on, where it named one.
+    pub(crate) since: Option<Arc<str>>,
 }
 
 /// What is asked about a node's pods.
@@ -154,25 +170,19 @@ impl Client {
         .await
     }
 
-    pub(crate) async fn watch(
-        &self,
-        node: NodeId,
-        id: String,
-        scope: Scope,
-    ) -> Result<Result<(), String>, Stopping> {
-        self.ask(|answer| Command::Watch {
-            node,
-            id,
-            scope,
-            answer,
-        })
-        .await
+    /// A client of a stock edge is about to be shown a list.
+    pub(crate) async fn shown(&self, node: NodeId, shown: Shown) {
+        let _ = self.0.send(Command::Shown { node, shown }).await;
+    }
+
+    pub(crate) async fn watch(&self, node: NodeId, watch: Watch) -> Result<Result<(), String>, Stopping> {
+        self.ask(|answer| Command::Watch { node, watch, answer }).await
     }
 
     pub(crate) async fn watch_sync(
         &self,
         node: NodeId,
-        wanted: Vec<(String, Scope)>,
+        wanted: Vec<Watch>,
     ) -> Result<Vec<(String, String)>, Stopping> {
         self.ask(|answer| Command::WatchSync { node, wanted, answer })
             .await

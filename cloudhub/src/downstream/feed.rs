@@ -111,7 +111,13 @@ impl Downstream {
                 // What it was is known no more; a node's own kinds were its own, and all that a stock edge is told by its records.
                 let own = own || kind(key).is_owned();
                 let by_record = stock.is_some() && gone.version.as_str().is_empty();
-                let mut outgoing = outgoing::delete(registry, gone, own || by_record);
+                let named = by_record
+                    .then(|| outgoing::minimal(registry, key, &gone.uid))
+                    .flatten();
+                let mut outgoing = match named {
+                    Some(named) => outgoing::delete_by_name(registry, &named, self.newest),
+                    None => outgoing::delete(registry, gone, own),
+                };
                 if own && !node.resume {
                     outgoing::as_kubeedge_writes(&mut outgoing, kind(key));
                 }

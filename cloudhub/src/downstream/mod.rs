@@ -18,6 +18,7 @@ mod feed;
 mod index;
 mod kinds;
 mod known_kinds;
+mod listed;
 mod membership;
 mod models;
 mod narrow;
@@ -44,9 +45,10 @@ use hub_core::scope::Scope;
 
 pub(crate) use account::{Account, Acked};
 pub(crate) use changes::nodes;
-pub(crate) use client::{Client, Command, Question, Stopping};
+pub(crate) use client::{Client, Command, Question, Stopping, Watch};
 pub(crate) use index::ScopeId;
 pub(crate) use kinds::{EDGE_CONTROLLER, accesses};
+pub(crate) use listed::Shown;
 pub(crate) use outgoing::{RESOURCE, minimal};
 pub(crate) use scopes::Scopes;
 
@@ -80,6 +82,8 @@ pub(crate) struct Downstream {
     /// Whether the records of vanished nodes were looked for.
     swept: bool,
     index: Index,
+    /// The newest version that the cluster named.
+    newest: u64,
     scopes: Scopes,
     /// What every node gets something of.
     base: Vec<ScopeId>,
@@ -104,6 +108,7 @@ enum Timer {
     Recall(NodeId),
     Check(NodeId),
     Surplus(NodeId),
+    Listed(NodeId),
     Sweep,
     CloseScope(ScopeId),
     ReopenScope(ScopeId),
@@ -149,6 +154,7 @@ impl Downstream {
             recalling: FuturesUnordered::new(),
             swept: false,
             index: Index::new(policy),
+            newest: 0,
             scopes,
             base,
             known_kinds,
@@ -247,13 +253,9 @@ impl Downstream {
                 self.versions(&node, &versions);
                 let _ = answer.send(());
             }
-            Command::Watch {
-                node,
-                id,
-                scope,
-                answer,
-            } => {
-                let _ = answer.send(self.watch(&node, id, &scope));
+            Command::Shown { node, shown } => self.shown(&node, shown),
+            Command::Watch { node, watch, answer } => {
+                let _ = answer.send(self.watch(&node, watch));
             }
             Command::WatchSync { node, wanted, answer } => {
                 let _ = answer.send(self.watch_sync(&node, wanted));
@@ -305,6 +307,7 @@ impl Downstream {
                 Timer::Recall(id) => self.recall(&id),
                 Timer::Check(id) => self.check(&id, None),
                 Timer::Surplus(id) => self.delete_surplus(&id),
+                Timer::Listed(id) => self.look_for_missed(&id),
                 Timer::Sweep => self.sweep(),
                 Timer::CloseScope(scope) => {
                     if !self.index.is_wanted(scope) {

@@ -14,7 +14,7 @@ use super::dirty::Queue;
 use super::membership::Membership;
 use super::stock::Stock;
 use super::subscription::Subscription;
-use super::{Downstream, Timer};
+use super::{Downstream, Timer, Watch};
 use crate::sessions::SessionId;
 
 /// A node with a session.
@@ -95,7 +95,12 @@ impl Downstream {
         self.nodes.insert(id.clone(), node);
         let watches = self.away.remove(&id).unwrap_or_default();
         for (application, scope) in watches.into_iter().filter(|_| !resume) {
-            if let Err(reason) = self.watch(&id, application, &scope) {
+            let watch = Watch {
+                id: application,
+                scope: scope.clone(),
+                since: None,
+            };
+            if let Err(reason) = self.watch(&id, watch) {
                 tracing::info!(node = %id, %scope, reason, "a watch cannot go on");
             }
         }

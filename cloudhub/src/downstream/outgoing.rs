@@ -13,6 +13,7 @@ use hub_core::message::{Content, Message, Operation, Resource, Route};
 use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::session::{Delivery, Lane, Outgoing};
+use hub_core::store::with_resource_version;
 
 use super::kinds::{Kind, kind};
 
@@ -44,6 +45,35 @@ pub(crate) fn put(
 /// The object is to be deleted. It always counts as new: the node may need an object no more that did not change.
 pub(crate) fn delete(registry: &Registry, object: &Object, own: bool) -> Outgoing {
     message(registry, object, own, Operation::Delete)
+}
+
+/// An object that is known by its record only is to be deleted. A metaServer deletes nothing whose kind it is not told, and its clients
+/// hear of no deletion without a version. So both are said, where KubeEdge's cloud leaves them out.
+pub(crate) fn delete_by_name(registry: &Registry, named: &Object, newest: u64) -> Outgoing {
+    let mut outgoing = delete(registry, named, true);
+    outgoing.message.content = Content::from_json(as_of(named, heard_after(newest)).body);
+    outgoing
+}
+
+/// The version of a deletion of which a stock edge's client surely hears, where its edge holds nothing newer than `newest`: a watch
+/// begins one version after that, and hears of what is newer still (`edge/pkg/metamanager/metaserver/kubernetes/storage/sqlite`).
+pub(super) fn heard_after(newest: u64) -> u64 {
+    match newest {
+        0 => 0,
+        newest => newest.saturating_add(2),
+    }
+}
+
+/// The object with another version. Where versions are no numbers none is known: it stays as it is.
+pub(super) fn as_of(object: &Object, version: u64) -> Object {
+    if version == 0 {
+        return object.clone();
+    }
+    Object {
+        version: version.to_string().into(),
+        body: with_resource_version(&object.body, version),
+        ..object.clone()
+    }
 }
 
 /// KubeEdge's policy controller sends its objects without kind and apiVersion, and keeps to itself which nodes have them. All others

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
 use hub_core::node::NodeId;
-use hub_core::object::ObjectKey;
+use hub_core::object::{Object, ObjectKey};
 
 use super::account::Acked;
 use super::index::ScopeId;
@@ -28,6 +28,8 @@ pub(super) enum Recalled {
     Records(NodeId, SessionId, Result<Vec<SyncRecord>, RecordsError>),
     /// Which of a node's objects are gone, and whether the cluster answered for all of them.
     Checked(NodeId, SessionId, Vec<Recorded>, bool),
+    /// Which of the objects that a node's clients were shown are gone.
+    Missed(NodeId, SessionId, Vec<Object>),
     /// A node that seemed to be gone, and whether it is.
     Vanished(NodeId, bool),
     /// The nodes that have records.
@@ -84,6 +86,11 @@ impl Downstream {
                         .insert((Instant::now() + CHECK_AGAIN, Timer::Check(id.clone())));
                 }
                 self.ready.insert(id);
+            }
+            Recalled::Missed(id, session, gone) => {
+                if self.nodes.get(&id).is_some_and(|node| node.session == session) {
+                    self.missed(&id, gone);
+                }
             }
             Recalled::Nodes(Ok(nodes)) => {
                 for node in nodes {
@@ -338,4 +345,4 @@ const CHECK_AGAIN: Duration = Duration::from_secs(30);
 /// The pause before the nodes that have records are asked for again.
 const SWEEP_AGAIN: Duration = Duration::from_secs(60);
 /// Objects that are asked for at once.
-const QUESTIONS_AT_ONCE: usize = 8;
+pub(super) const QUESTIONS_AT_ONCE: usize = 8;

@@ -14,6 +14,7 @@ use hub_core::object::{Object, ObjectKey, ResourceVersion};
 
 use super::dirty::Queue;
 use super::index::What;
+use super::listed::Listed;
 use super::models::Models;
 use crate::records::{Recorded, SyncRecord};
 
@@ -45,6 +46,8 @@ pub(super) struct Stock {
     kept: BTreeMap<ObjectKey, Vec<SyncRecord>>,
     /// What is to be deleted once the deletion of another object of its name is acknowledged.
     next: HashMap<ObjectKey, Vec<Recorded>>,
+    /// What its clients were shown.
+    pub(super) listed: Listed,
     /// The DeviceModels that devices wait for.
     pub(super) models: Models,
     /// The uids whose deletion was handed to the session and is not acknowledged.

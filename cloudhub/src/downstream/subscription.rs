@@ -7,7 +7,7 @@ use hub_core::node::NodeId;
 use hub_core::scope::Scope;
 
 use super::index::ScopeId;
-use super::{Downstream, Timer};
+use super::{Downstream, Timer, Watch};
 
 /// What became of a wish for a scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +38,13 @@ impl Downstream {
         }
     }
 
-    pub(super) fn watch(&mut self, id: &NodeId, application: String, scope: &Scope) -> Result<(), String> {
-        let subscription = self.open(id, scope);
+    pub(super) fn watch(&mut self, id: &NodeId, watch: Watch) -> Result<(), String> {
+        let Watch {
+            id: application,
+            scope,
+            since,
+        } = watch;
+        let subscription = self.open(id, &scope);
         let max = self.config.scopes_per_node_max;
         let Some(node) = self.nodes.get_mut(id) else {
             return Err("the session is over".into());
@@ -52,21 +57,27 @@ impl Downstream {
             _ => {}
         }
         let old = node.watches.insert(application, subscription.clone());
+        let mut opened = None;
         if let Subscription::Watched(scope) = subscription {
             let effects = self.index.subscribe(id, scope);
             self.mark(effects);
+            opened = Some(scope);
         }
         if let Some(old) = old {
             self.leave(id, &[old]);
+        }
+        if let Some(since) = since {
+            self.watches_since(id, opened, &scope, &since);
         }
         Ok(())
     }
 
     /// Makes a node's watches those that it still wants. What cannot be watched is returned with the reason.
-    pub(super) fn watch_sync(&mut self, id: &NodeId, wanted: Vec<(String, Scope)>) -> Vec<(String, String)> {
+    pub(super) fn watch_sync(&mut self, id: &NodeId, wanted: Vec<Watch>) -> Vec<(String, String)> {
         let mut failed = Vec::new();
-        let keep: HashSet<String> = wanted.iter().map(|(id, _)| id.clone()).collect();
-        for (application, scope) in wanted {
+        let keep: HashSet<String> = wanted.iter().map(|watch| watch.id.clone()).collect();
+        for watch in wanted {
+            let application = watch.id.clone();
             if self
                 .nodes
                 .get(id)
@@ -74,7 +85,7 @@ impl Downstream {
             {
                 continue;
             }
-            if let Err(reason) = self.watch(id, application.clone(), &scope) {
+            if let Err(reason) = self.watch(id, watch) {
                 failed.push((application, reason));
             }
         }

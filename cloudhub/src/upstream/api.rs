@@ -12,6 +12,7 @@ use hub_core::service::{BoxError, Reply, Request};
 use hub_core::session::Lane;
 
 use super::Upstream;
+use crate::downstream::{Shown, Watch};
 
 /// One application, or all the watches that an edge still wants.
 pub(super) async fn handle(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
@@ -38,19 +39,30 @@ async fn respond(
     if let Err(status) = upstream.authorizer.check(node, &api).await {
         return status.into();
     }
+    // Our own edges know what they hold; of a stock one's clients it is remembered here.
+    let is_stock = application.tunnel.is_none();
     if api.verb != Verb::Watch {
-        return match upstream.config.authorization.unrestricted_requests {
+        let listed = (is_stock && api.verb == Verb::List)
+            .then(|| scope(&api))
+            .flatten();
+        let response = match upstream.config.authorization.unrestricted_requests {
             true => upstream.execute_as_hub(api).await,
             false => upstream.execute(node, api).await,
         };
+        if let Some(scope) = listed.filter(|_| response.is_success()) {
+            let (registry, max) = (
+                upstream.cluster.registry(),
+                upstream.config.downstream.listed_bytes_max,
+            );
+            if let Some(shown) = Shown::new(scope, &response.body, registry, max) {
+                upstream.downstream.shown(node.clone(), shown).await;
+            }
+        }
+        return response;
     }
-    let watched = match scope(&api) {
+    let watched = match watch(application, &api) {
         None => Err("only collections and objects can be watched".to_owned()),
-        Some(scope) => match upstream
-            .downstream
-            .watch(node.clone(), application.id.clone(), scope)
-            .await
-        {
+        Some(watch) => match upstream.downstream.watch(node.clone(), watch).await {
             Ok(watched) => watched,
             Err(stopping) => Err(stopping.to_string()),
         },
@@ -68,11 +80,17 @@ async fn watch_sync(upstream: Arc<Upstream>, request: Request) -> Result<Reply, 
     for (id, application) in &applications {
         let refused = match application.to_request() {
             Err(error) => Some(Status::failure(Reason::BadRequest, error.to_string())),
-            Ok(api) => match (upstream.authorizer.check(&request.node, &api).await, scope(&api)) {
+            Ok(api) => match (
+                upstream.authorizer.check(&request.node, &api).await,
+                watch(application, &api),
+            ) {
                 (Err(status), _) => Some(status),
                 (Ok(()), None) => Some(Status::failure(Reason::BadRequest, "this cannot be watched")),
-                (Ok(()), Some(scope)) => {
-                    wanted.push((id.clone(), scope));
+                (Ok(()), Some(watch)) => {
+                    wanted.push(Watch {
+                        id: id.clone(),
+                        ..watch
+                    });
                     None
                 }
             },
@@ -98,6 +116,17 @@ async fn watch_sync(upstream: Arc<Upstream>, request: Request) -> Result<Reply, 
 }
 
 /// What a watch asks for.
+fn watch(application: &Application, api: &ApiRequest) -> Option<Watch> {
+    let versions = form_urlencoded::parse(api.query.as_bytes())
+        .filter(|(field, value)| field == "resourceVersion" && !matches!(&**value, "" | "0"));
+    Some(Watch {
+        id: application.id.clone(),
+        scope: scope(api)?,
+        since: versions.map(|(_, version)| (&*version).into()).last(),
+    })
+}
+
+/// The part of the cluster that a request is about, if it is a collection or an object.
 fn scope(api: &ApiRequest) -> Option<Scope> {
     let Target::Resource {
         resource,

@@ -148,7 +148,8 @@ async fn a_deletion_is_told_though_the_cloud_was_killed_in_between() {
     let told = [edge.next().await, edge.next().await];
     assert_eq!(told[0].route.resource.as_str(), "default/pod/web");
     assert_eq!(told[1].route.operation, Operation::Insert);
-    // Word for word what a stock cloud says of what it knows by its record only.
+    // What a stock cloud says of what it knows by its record only, and the kind and a version besides: without them an edge's
+    // metaServer keeps the object, and its clients hear nothing.
     assert_eq!(
         (&*told[0].route.source, &*told[0].route.group),
         ("edgecontroller", "resource")
@@ -156,11 +157,14 @@ async fn a_deletion_is_told_though_the_cloud_was_killed_in_between() {
     assert_eq!(told[0].route.operation, Operation::Delete);
     assert_eq!(told[0].header.resource_version, None);
     let body: Value = told[0].content.decode("a deletion").unwrap();
-    let uid = &pod["metadata"]["uid"];
+    let (uid, version) = (&pod["metadata"]["uid"], &body["metadata"]["resourceVersion"]);
     assert_eq!(
         body,
-        json!({ "metadata": { "name": "web", "namespace": "default", "uid": uid } })
+        json!({ "kind": "Pod", "apiVersion": "v1",
+            "metadata": { "name": "web", "namespace": "default", "uid": uid, "resourceVersion": version } })
     );
+    let newest = |version: &Value| version.as_str().unwrap().parse::<u64>().unwrap();
+    assert!(newest(version) > newest(&pod["metadata"]["resourceVersion"]));
     nothing_more(&scene.world, &mut edge).await;
 }
 

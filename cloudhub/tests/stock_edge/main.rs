@@ -1,7 +1,7 @@
 //! A Go edge against our cloud half: a scripted peer over real sockets, with its habits and its troubles.
 //!
-//! [`peer`] does what `edgecore` does on its own, [`metamanager`] what its database and its acknowledgements do, [`wire`] cuts frames as
-//! gorilla/websocket does. [`cloud`] is our hub over a cluster that may hang, be unreachable, or tell odd versions.
+//! [`peer`] does what `edgecore` does on its own, [`metamanager`] what its database and its acknowledgements do, [`metaserver`] what a
+//! client of its API hears, [`wire`] cuts frames as gorilla/websocket does. [`cloud`] is our hub over a cluster that may hang, be unreachable, or tell odd versions.
 //!
 //! Tests that begin with a letter and a number show that a weak spot of KubeEdge (tunnel specification §11) is none of ours. These weak
 //! spots have no test here:
@@ -25,7 +25,9 @@ mod delivery;
 mod devices;
 mod identity;
 mod joining;
+mod lists;
 mod metamanager;
+mod metaserver;
 mod peer;
 mod timing;
 mod wire;

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cloud::{Cloud, PATIENCE};
 use crate::metamanager::{self, Rows};
+use crate::metaserver::MetaServer;
 use crate::wire::{self, BINARY, CLOSE, Cut, PING, PONG, Reader, TEXT, Writer};
 
 /// What the edge does in place of its acknowledgement.
@@ -82,6 +83,8 @@ pub(crate) struct Seen {
     pub(crate) log: Vec<(Instant, Value)>,
     /// Its database.
     pub(crate) rows: Rows,
+    /// Its metaServer.
+    pub(crate) metaserver: MetaServer,
     /// Pongs.
     pub(crate) pongs: usize,
     /// How the connection ended.
@@ -253,6 +256,11 @@ impl StockEdge {
             self.seen().rows.keys(),
             self.seen().end
         );
+    }
+
+    /// A client of its metaServer watches from now on.
+    pub(crate) fn listen(&self) {
+        self.line.seen.send_modify(|seen| seen.metaserver.listen());
     }
 
     /// How the connection ends.
@@ -563,6 +571,7 @@ impl Line {
                 self.seen.send_modify(|seen| {
                     seen.log.push((Instant::now(), message.clone()));
                     if kept {
+                        seen.metaserver.inject(&message);
                         ack = metamanager::apply(&mut seen.rows, &message);
                     } else {
                         ack = metamanager::apply(&mut Rows::new(), &message);
