@@ -11,8 +11,8 @@ use cloudhub::cluster::{
     Cluster, Credentials, EmbeddedCluster, EmbeddedConfig, KubeCluster, KubeClusterConfig,
 };
 use cloudhub::pki::{
-    self, Authority, AuthorityConfig, ClusterNodes, PkiConfig, PkiServer, ServeConfig, SharedSecrets,
-    TokenKey,
+    self, Authority, AuthorityConfig, CertificateRequests, ClusterNodes, PkiConfig, PkiServer, ServeConfig,
+    SharedSecrets, TokenKey,
 };
 use cloudhub::records::{FileRecords, ObjectSyncRecords, RecordsConfig};
 use cloudhub::{CloudHub, CloudHubConfig};
@@ -293,6 +293,7 @@ impl Cloud {
     /// Runs until told to stop; then nodes are told, and what is under way may end.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
         let readiness = self.hub.readiness();
+        let cluster = self.cluster.clone();
         let (asked, stop) = (stop, CancellationToken::new());
         let (nodes, sampled) = (self.hub.clone(), self.hub.clone());
         let hub = {
@@ -323,6 +324,17 @@ impl Cloud {
             let (stop, authority) = (stop.clone(), self.authority.clone());
             async move {
                 authority.keep(&SystemClock, stop).await;
+                Ok(())
+            }
+        };
+        let certificates = {
+            let stop = stop.clone();
+            let requests = match self.embedded {
+                Some(_) => CertificateRequests::signing(cluster, self.authority.clone()),
+                None => CertificateRequests::approving(cluster),
+            };
+            async move {
+                requests.run(stop).await;
                 Ok(())
             }
         };
@@ -361,7 +373,7 @@ impl Cloud {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(hub, pki, keep, api, metrics, admin).map(drop)
+        tokio::try_join!(hub, pki, keep, certificates, api, metrics, admin).map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
 use super::fault;
 use super::state::State;
-use super::{clock, defaults, fields, validate, workload};
+use super::{certificate, clock, defaults, fields, validate, workload};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -58,11 +58,7 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
         object.remove("status");
     }
     defaults::on_create(state, kind, &mut value)?;
-    if is(kind, "certificates.k8s.io", "certificatesigningrequests") && value["spec"].is_object() {
-        // Who asks is what the signer goes by, so the server says it.
-        value["spec"]["username"] = call.user.name.as_str().into();
-        value["spec"]["groups"] = json!(call.user.groups);
-    }
+    certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
     validate::object(kind, &value)?;
     fields::check(state, call, &value)?;

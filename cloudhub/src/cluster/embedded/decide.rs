@@ -2,10 +2,10 @@
 
 use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 
-use super::call::{Call, is};
+use super::call::Call;
 use super::issuer::Issuer;
 use super::state::State;
-use super::{binding, create, delete, evict, fault, garbage, patch, review, scale, token, update};
+use super::{binding, certificate, create, delete, evict, fault, garbage, patch, review, scale, token, update};
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
 pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
@@ -46,11 +46,8 @@ fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiR
         (Verb::Update | Verb::Patch, Some("scale")) => scale::write(state, call),
         (Verb::Patch, None | Some("status")) => patch::patch(state, call),
         // A signer's approval is written where other kinds have their status.
-        (Verb::Update, Some("approval"))
-            if is(&call.kind, "certificates.k8s.io", "certificatesigningrequests") =>
-        {
-            update::update(state, call)
-        }
+        (Verb::Update, Some("approval")) if certificate::concerns(&call.kind) => update::update(state, call),
+        (Verb::Patch, Some("approval")) if certificate::concerns(&call.kind) => patch::patch(state, call),
         (Verb::Delete, None) => delete::delete(state, call),
         (Verb::DeleteCollection, None) => delete::delete_collection(state, call),
         (_, Some(subresource)) => Err(fault::not_implemented(&format!(

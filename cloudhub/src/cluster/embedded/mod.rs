@@ -15,6 +15,7 @@
 
 mod binding;
 mod call;
+mod certificate;
 mod clock;
 mod component;
 mod conform;

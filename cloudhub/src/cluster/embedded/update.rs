@@ -9,7 +9,7 @@ use super::call::{Call, has_generation, has_status, is, meta};
 use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::state::State;
-use super::{create, defaults, delete, fields, validate, workload};
+use super::{certificate, create, defaults, delete, fields, validate, workload};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -71,6 +71,7 @@ pub(super) fn replace(
         Some(_) => status_only(kind, old, &mut new),
     }
     carry(&mut new, old);
+    certificate::restrict(call, old, &mut new)?;
     defaults::on_update(kind, old, &mut new)?;
     fields::complete(kind, &mut new);
     validate::object(kind, &new)?;
