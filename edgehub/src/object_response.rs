@@ -42,10 +42,10 @@ pub struct Denied {
 /// stock edges do (weak spot L7).
 pub(crate) fn document(answer: &Message) -> Result<Bytes, Denied> {
     let denied = |message: String| Denied { code: 0, message };
-    if answer.route.operation == Operation::Error {
-        return Err(denied(reason(answer)));
-    }
     let document = answer.content.document_bytes();
+    if let Some(undecided) = undecided(answer) {
+        return Err(undecided);
+    }
     if let Ok(Failure { status: Some(status) }) = serde_json::from_slice(&document) {
         return Err(Denied {
             code: status.code,
@@ -58,9 +58,26 @@ pub(crate) fn document(answer: &Message) -> Result<Bytes, Denied> {
     Ok(document)
 }
 
-fn reason(answer: &Message) -> String {
-    let text = answer.content.as_string();
-    text.unwrap_or_else(|| "no reason given".into())
+/// What an error says. Our own clouds say with its code what the cluster has not decided yet.
+fn undecided(answer: &Message) -> Option<Denied> {
+    if answer.route.operation != Operation::Error {
+        return None;
+    }
+    let document = answer.content.document();
+    let failure = match serde_json::from_slice(&document) {
+        Ok(failure @ Failure { status: Some(_) }) => Some(failure),
+        _ => serde_json::from_slice(&document)
+            .ok()
+            .and_then(|response: ObjectResponse| response.err),
+    };
+    let Some(ErrStatus { message, code }) = failure.and_then(|failure| failure.status) else {
+        let text = answer.content.as_string();
+        return Some(Denied {
+            code: 0,
+            message: text.unwrap_or_else(|| "no reason given".into()),
+        });
+    };
+    Some(Denied { code, message })
 }
 
 /// The object in an answer. An error without a text is one all the same: stock edges take it for success.
@@ -69,8 +86,8 @@ pub(crate) fn parse(answer: &Message) -> Result<Option<Box<RawValue>>, Denied> {
         code,
         message: message.into(),
     };
-    if answer.route.operation == Operation::Error {
-        return Err(denied(0, &reason(answer)));
+    if let Some(undecided) = undecided(answer) {
+        return Err(undecided);
     }
     if answer.content.is_ok() {
         return Ok(None);
@@ -140,6 +157,10 @@ mod tests {
         let gone = r#"{"ErrStatus":{"code":404,"message":"no"}}"#;
         assert_eq!(document(Operation::Response, json(gone)), Err(404));
         assert_eq!(document(Operation::Error, Content::string("no")), Err(0));
+        let later = r#"{"ErrStatus":{"code":503,"message":"not now"}}"#;
+        assert_eq!(document(Operation::Error, json(later)), Err(503));
+        let later = r#"{"Object":null,"Err":{"ErrStatus":{"code":429,"message":"not now"}}}"#;
+        assert_eq!(document(Operation::Error, json(later)), Err(429));
         for odd in ["null", "7", "[]", "\"OK\""] {
             assert_eq!(document(Operation::Response, json(odd)), Err(0), "{odd}");
         }

@@ -56,9 +56,44 @@ impl Absent {
 /// The answer that says why not, in the form that whoever asked can read.
 pub(crate) fn failed(request: &Request, response: &ApiResponse) -> Reply {
     match Absent::of(request) {
-        Some(absent) => reply(request, object_response(response, absent), None),
+        Some(absent) => outcome(request, response, object_response(response, absent), None),
         None => refusal(request, response),
     }
+}
+
+/// What became of a report: its answer, or the word that it is to be told again.
+///
+/// Our own edges keep a report until it is settled. While the cluster decides nothing, as it is away, too busy or failing, the answer is
+/// an error, after which the edge waits and tells it again. What the cluster denied is denied for good. Stock edges get the same answer
+/// for both; they read no other.
+pub(super) fn outcome(
+    request: &Request,
+    response: &ApiResponse,
+    content: Content,
+    version: Option<ResourceVersion>,
+) -> Reply {
+    let route = &request.message.route;
+    if response.is_success() {
+        return reply(request, content, version);
+    }
+    if request.capabilities.ack && is_undecided(response) {
+        let mut answer = reply(request, content, None);
+        if let Reply::Answer(message, _) = &mut answer {
+            message.route.operation = Operation::Error;
+        }
+        return answer;
+    }
+    // A pod that is gone, a node that is there already: that is everyday life.
+    if !matches!(response.code, 404 | 409) {
+        tracing::info!(node = %request.node, operation = %route.operation, resource = %route.resource, code = response.code,
+            reason = reason(response), "the cluster denies what a node reports; it is not told again");
+    }
+    reply(request, content, version)
+}
+
+/// Whether the cluster has not said yes or no: it is away, too busy, or fails at what may succeed later.
+pub(super) fn is_undecided(response: &ApiResponse) -> bool {
+    matches!(response.code, 408 | 429 | 500..=599) && response.code != 501
 }
 
 /// The answer to a request, from the controller that a stock edge expects it of.
@@ -71,7 +106,12 @@ pub(super) fn reply(request: &Request, content: Content, version: Option<Resourc
 }
 
 /// The answer that there is no object: an edge must not take it for one, so it is no `response` (§6.3, the trap).
+///
+/// Our own edges hear it in the form of a failed report: with the code, and as an error only where asking again may help.
 pub(super) fn refusal(request: &Request, response: &ApiResponse) -> Reply {
+    if request.capabilities.ack {
+        return outcome(request, response, Content::encode(&failure(response)), None);
+    }
     let mut message = request.message.error(&reason(response));
     let resource = message.route.resource.clone();
     message.route = Route::new(EDGE_CONTROLLER, RESOURCE, Operation::Error, resource);

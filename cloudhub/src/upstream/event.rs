@@ -10,6 +10,7 @@ use hub_core::message::Operation;
 use hub_core::object::{GroupVersionResource, Metadata};
 use hub_core::service::{BoxError, Reply, Request};
 
+use super::answer::is_undecided;
 use super::{Upstream, object_of};
 
 /// A new event, a changed one, or a patch of one. A stock edge expects no answer; ours hears that it was taken.
@@ -42,9 +43,7 @@ pub(super) async fn handle(upstream: Arc<Upstream>, request: Request) -> Result<
         api.with_body("application/json", event)
     };
     let response = upstream.execute(&request.node, api).await;
-    // One that is busy has decided nothing.
-    let is_denied = (400..500).contains(&response.code) && !matches!(response.code, 408 | 429);
-    if response.is_success() || is_denied {
+    if response.is_success() || !is_undecided(&response) {
         if !response.is_success() {
             tracing::debug!(node = %request.node, code = response.code, "the cluster does not take an event");
         }

@@ -6,7 +6,7 @@ use hub_core::api::{ApiRequest, Verb};
 use hub_core::object::GroupVersionResource;
 use hub_core::service::{BoxError, Reply, Request};
 
-use super::answer::{Absent, object_response, reply, typed_object_response};
+use super::answer::{Absent, object_response, outcome, typed_object_response};
 use super::{Upstream, object_of};
 
 pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<Reply, BoxError> {
@@ -39,5 +39,5 @@ async fn execute(upstream: Arc<Upstream>, request: Request, verb: Verb) -> Resul
     } else {
         object_response(&response, Absent::Null)
     };
-    Ok(reply(&request, answer, None))
+    Ok(outcome(&request, &response, answer, None))
 }

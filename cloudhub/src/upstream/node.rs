@@ -15,7 +15,7 @@ use hub_core::node::NodeId;
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::service::{BoxError, Reply, Request};
 
-use super::answer::{Absent, failure, object_response, reply, version};
+use super::answer::{Absent, failure, object_response, outcome, version};
 use super::{Upstream, object_of};
 use crate::sessions::{CONNECTION, HubEvent};
 
@@ -27,7 +27,12 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
         // A stock edge registers when its process begins. Perhaps it begins with an empty database; it would never say so.
         upstream.downstream.afresh(request.node.clone()).await;
     }
-    Ok(reply(&request, object_response(&response, Absent::Node), None))
+    Ok(outcome(
+        &request,
+        &response,
+        object_response(&response, Absent::Node),
+        None,
+    ))
 }
 
 async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, BoxError> {
@@ -148,8 +153,9 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
             request.message.content.document_bytes(),
         );
     let response = upstream.execute(&request.node, patch).await;
-    Ok(reply(
+    Ok(outcome(
         &request,
+        &response,
         object_response(&response, Absent::Node),
         version(&response),
     ))
@@ -236,11 +242,12 @@ async fn report(upstream: &Upstream, request: &Request, name: &str) -> Result<Ap
 }
 
 pub(super) fn ok_or_failure(request: &Request, response: &ApiResponse) -> Reply {
-    if response.is_success() {
-        reply(request, Content::ok(), version(response))
+    let content = if response.is_success() {
+        Content::ok()
     } else {
-        reply(request, Content::encode(&failure(response)), None)
-    }
+        Content::encode(&failure(response))
+    };
+    outcome(request, response, content, version(response))
 }
 
 fn nodes() -> GroupVersionResource {

@@ -10,7 +10,7 @@ use hub_core::message::Content;
 use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::service::{BoxError, Reply, Request};
 
-use super::answer::{Absent, failure, object_response, reason, reply, version};
+use super::answer::{Absent, failure, object_response, outcome, reason, reply, version};
 use super::{Upstream, object_of};
 use crate::downstream::{Question, minimal};
 
@@ -30,8 +30,9 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
         // The node runs a pod that the cluster does not have: nobody would ever tell it otherwise.
         gone(&upstream, &request, key, &uid).await;
     }
-    Ok(reply(
+    Ok(outcome(
         &request,
+        &response,
         object_response(&response, Absent::Pod),
         version(&response),
     ))
@@ -87,7 +88,8 @@ pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> 
         if is_gone(&upstream, &request, &response, &key, &report.uid).await {
             gone(&upstream, &request, key, &report.uid).await;
         } else if !response.is_success() {
-            return Ok(reply(&request, Content::encode(&failure(&response)), None));
+            let content = Content::encode(&failure(&response));
+            return Ok(outcome(&request, &response, content, None));
         } else if has_ended(&response, &report.status) {
             // These edges leave the end of a pod to the cloud.
             end(&upstream, &request, parts.namespace, name, &report.uid).await;
@@ -102,8 +104,9 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
     let create = ApiRequest::resource(Verb::Create, pods(), parts.namespace, None)
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
-    Ok(reply(
+    Ok(outcome(
         &request,
+        &response,
         object_response(&response, Absent::Pod),
         version(&response),
     ))
@@ -125,12 +128,11 @@ pub(super) async fn delete(upstream: Arc<Upstream>, request: Request) -> Result<
     let response = upstream.execute(&request.node, delete).await;
     // A successor of the same name is another pod: this one is gone.
     let replaced = response.code == 409 && reason(&response).contains("deleted and then recreated");
-    let content = if response.is_success() || response.code == 404 || replaced {
-        Content::ok()
-    } else {
-        Content::encode(&failure(&response))
-    };
-    Ok(reply(&request, content, None))
+    if response.is_success() || response.code == 404 || replaced {
+        return Ok(reply(&request, Content::ok(), None));
+    }
+    let content = Content::encode(&failure(&response));
+    Ok(outcome(&request, &response, content, None))
 }
 
 /// Whether the pod is not there, or is another one of the same name. A refusal alone does not say that.

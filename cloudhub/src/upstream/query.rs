@@ -12,7 +12,7 @@ use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::service::{BoxError, Reply, Request};
 use hub_core::session::Lane;
 
-use super::answer::{Absent, object_response, refusal, reply, version};
+use super::answer::{Absent, object_response, outcome, refusal, reply, version};
 use super::{Upstream, object_of};
 use crate::downstream::Question;
 
@@ -158,8 +158,9 @@ pub(super) async fn request_certificate(
     let create = ApiRequest::resource(Verb::Create, requests, None, None)
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
-    Ok(reply(
+    Ok(outcome(
         &request,
+        &response,
         object_response(&response, Absent::CertificateSigningRequest),
         None,
     ))

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 
 use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Target, UpstreamError, User, Verb};
-use hub_core::object::GroupVersionResource;
+use hub_core::object::{GroupVersionResource, Metadata};
 
 use super::door::{Answer, Door, Fault};
 use super::rights::Right;
@@ -73,8 +73,31 @@ fn judge(door: &Door, is_read: bool, request: &ApiRequest, answer: &Answer) -> R
         } else {
             UpstreamError::Timeout
         }),
+        200..=299 if is_senseless(request, answer) => {
+            door.metrics.garbage.inc();
+            tracing::warn!(verb = %request.verb, target = ?request.target, "the API server answers with what is no object; it counts as no answer");
+            Err(if is_read {
+                UpstreamError::Unreachable
+            } else {
+                UpstreamError::Timeout
+            })
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether this is the page of some proxy that calls itself a success. Whoever took it for one would forget a report that nobody took.
+fn is_senseless(request: &ApiRequest, answer: &Answer) -> bool {
+    let content_type = answer.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is_resource = matches!(request.target, Target::Resource { .. });
+    let is_json = content_type.is_empty() || content_type.contains("json");
+    let is_page = content_type.contains("html") && !request.accept.contains("html");
+    is_resource
+        && (is_page
+            || is_json && Metadata::parse(&answer.body).map_or(true, |metadata| metadata.kind.is_empty()))
 }
 
 fn to_http(request: &ApiRequest) -> Result<Request<Bytes>, http::Error> {
