@@ -21,8 +21,8 @@ use hub_core::transport::Capabilities;
 use tokio::sync::watch;
 use tower::Service;
 
-use crate::twin;
 use crate::doubt::Doubts;
+use crate::twin;
 
 /// The routes of what comes down.
 pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2], doubts: Arc<Doubts>) -> Router {

@@ -14,6 +14,7 @@ use super::dirty::Dirty;
 use super::index::{Effect, What};
 use super::kinds::{Kind, kind};
 use super::membership::Told;
+use super::recall::Intent;
 use super::{Downstream, Timer, account, outgoing};
 use crate::sessions::SessionId;
 
@@ -25,8 +26,8 @@ pub(super) struct Fed {
     given: Vec<(ObjectKey, Dirty)>,
     told: Told,
     completed: bool,
-    /// Whether what a crash must not forget is written.
-    recorded: bool,
+    /// What a crash must not forget.
+    intent: Intent,
 }
 
 impl Downstream {
@@ -135,9 +136,16 @@ impl Downstream {
                     }
                     stock.deletes_no_more(key, &object.uid);
                     stock.models.sent(key, &object.uid);
-                    if dirty.fresh || dirty.force || dirty.gone.is_some() {
+                    // A record that is only about to be written is known to this hub alone.
+                    if dirty.fresh || dirty.force || dirty.gone.is_some() || self.sessions.is_shared() {
                         intended.extend(account::recorded(registry, key, &object.uid));
                     }
+                }
+                if stock.is_some()
+                    && self.sessions.is_shared()
+                    && let Some(object) = account::recorded(registry, key, &object.uid)
+                {
+                    self.records.sending(id, object);
                 }
                 if dirty.force {
                     batch.cancel.push(outgoing::slot(key, &object.uid));
@@ -169,18 +177,33 @@ impl Downstream {
         }
         node.feeding = true;
         let (session, handle) = (node.session, node.handle.clone());
-        let recorded = self.intend(id, intended);
+        let slots = intended
+            .iter()
+            .map(|object| outgoing::slot(&object.key, &object.uid))
+            .collect::<HashSet<_>>();
+        let intent = self.intend(id, intended);
         let node = id.clone();
         let feed = async move {
-            let recorded = recorded.await;
+            let intent = intent.await;
+            let mut held_back = Vec::new();
+            if intent == Intent::Waits {
+                (held_back, batch.send) = batch
+                    .send
+                    .into_iter()
+                    .partition(|outgoing| slots.contains(&outgoing.key));
+            }
+            let result = handle.batch(batch).await.map(|mut left| {
+                left.append(&mut held_back);
+                left
+            });
             Fed {
                 node,
                 session,
-                result: handle.batch(batch).await,
+                result,
                 given,
                 told,
                 completed,
-                recorded,
+                intent,
             }
         };
         self.feeding.push(feed.boxed());
@@ -195,7 +218,7 @@ impl Downstream {
             return;
         };
         node.feeding = false;
-        if let Some(stock) = node.stock.as_mut().filter(|_| !fed.recorded) {
+        if let Some(stock) = node.stock.as_mut().filter(|_| fed.intent == Intent::Missed) {
             stock.unrecorded_until = Some(Instant::now() + UNRECORDED);
         }
         match fed.result {

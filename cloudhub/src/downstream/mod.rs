@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::stream::{BoxStream, FuturesUnordered};
 use tokio::sync::{mpsc, watch};
 
 use hub_core::node::NodeId;
@@ -77,6 +77,8 @@ pub(crate) struct Downstream {
     readiness: watch::Sender<Readiness>,
     records: Arc<dyn SyncRecords>,
     acked: mpsc::UnboundedReceiver<Acked>,
+    /// Nodes of whose records other hubs changed some.
+    changed_records: BoxStream<'static, NodeId>,
     /// What the records are asked, and the cluster about them.
     recalling: FuturesUnordered<BoxFuture<'static, Recalled>>,
     /// Whether the records of vanished nodes were looked for.
@@ -138,6 +140,11 @@ impl Downstream {
         let known_kinds = KnownKinds::new(config.policy);
         let own = BASE.len() + known_kinds.len();
         let mut scopes = Scopes::new(cluster.clone(), config.scopes_max.saturating_add(own));
+        let changed_records = if sessions.is_shared() {
+            records.changed_by_others()
+        } else {
+            futures::stream::pending().boxed()
+        };
         let base = BASE
             .iter()
             .filter_map(|resource| scopes.open(&Scope::all(GroupVersionResource::core(resource))));
@@ -151,6 +158,7 @@ impl Downstream {
             readiness,
             records,
             acked,
+            changed_records,
             recalling: FuturesUnordered::new(),
             swept: false,
             index: Index::new(policy),
@@ -198,6 +206,7 @@ impl Downstream {
                 Ok(()) = kinds.changed() => {}
                 Some(fed) = self.feeding.next(), if !self.feeding.is_empty() => self.fed(fed),
                 Some(acked) = self.acked.recv() => self.acked(&acked),
+                Some(node) = self.changed_records.next() => self.recall_soon(&node),
                 Some(recalled) = self.recalling.next(), if !self.recalling.is_empty() => self.recalled(recalled),
                 () = sleep => self.timeout(Instant::now()),
             }
@@ -304,7 +313,12 @@ impl Downstream {
                     }
                 }
                 Timer::Have(id) => self.compare(&id, true),
-                Timer::Recall(id) => self.recall(&id),
+                Timer::Recall(id) => {
+                    if let Some(stock) = self.nodes.get_mut(&id).and_then(|node| node.stock.as_mut()) {
+                        stock.is_recalled_soon = false;
+                    }
+                    self.recall(&id);
+                }
                 Timer::Check(id) => self.check(&id, None),
                 Timer::Surplus(id) => self.delete_surplus(&id),
                 Timer::Listed(id) => self.look_for_missed(&id),

@@ -14,7 +14,7 @@ use super::dirty::Queue;
 use super::membership::Membership;
 use super::stock::Stock;
 use super::subscription::Subscription;
-use super::{Downstream, Timer, Watch};
+use super::{Downstream, Watch};
 use crate::sessions::SessionId;
 
 /// A node with a session.
@@ -106,8 +106,7 @@ impl Downstream {
         }
         self.recall(&id);
         if self.sessions.is_shared() && !resume {
-            let again = Instant::now() + self.config.recall_again;
-            self.timers.insert((again, Timer::Recall(id.clone())));
+            self.recall_soon(&id);
         }
         self.ready.insert(id);
     }

@@ -36,7 +36,30 @@ pub(super) enum Recalled {
     Nodes(Result<Vec<NodeId>, RecordsError>),
 }
 
+/// Whether what is about to be sent is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// It is, or needs not be.
+    Written,
+    /// It is not. It is sent all the same.
+    Missed,
+    /// It is not, and is not sent before it is: the node may be with another hub before this one can write that down.
+    Waits,
+}
+
 impl Downstream {
+    /// Reads the records of a stock edge once more, after a while in which others may write what they still have to. One that was just
+    /// with another hub may hold what that one had not on record when it came here.
+    pub(super) fn recall_soon(&mut self, id: &NodeId) {
+        let stock = self.nodes.get_mut(id).and_then(|node| node.stock.as_mut());
+        if let Some(stock) = stock
+            && !std::mem::replace(&mut stock.is_recalled_soon, true)
+        {
+            let again = Instant::now() + self.config.recall_again;
+            self.timers.insert((again, Timer::Recall(id.clone())));
+        }
+    }
+
     /// Asks what a stock edge acknowledged.
     pub(super) fn recall(&mut self, id: &NodeId) {
         let Some(node) = self.nodes.get(id).filter(|node| node.stock.is_some()) else {
@@ -81,9 +104,14 @@ impl Downstream {
                 if let Some(stock) = &mut node.stock {
                     stock.gone(&gone, &mut node.queue);
                 }
-                if !complete {
+                if !complete || self.has_doubtful(&id) {
+                    let pause = if self.sessions.is_shared() {
+                        self.config.recall_again
+                    } else {
+                        CHECK_AGAIN
+                    };
                     self.timers
-                        .insert((Instant::now() + CHECK_AGAIN, Timer::Check(id.clone())));
+                        .insert((Instant::now() + pause, Timer::Check(id.clone())));
                 }
                 self.ready.insert(id);
             }
@@ -140,9 +168,11 @@ impl Downstream {
             wanted.retain(|key, _| held.contains(key));
         }
         let (index, base, kinds) = (&self.index, &self.base, &self.known_kinds);
+        // Another hub may have seen an object that the watches here are still to tell of: the cluster is asked before it is deleted.
+        let is_alone = !self.sessions.is_shared();
         let now = |key: &ObjectKey| match index.get(key) {
             Some(object) => Now::There(object.clone()),
-            None if is_known(key, base, kinds, &self.scopes) => Now::Absent,
+            None if is_alone && is_known(key, base, kinds, &self.scopes) => Now::Absent,
             None => Now::Unknown,
         };
         let unknown = stock.compare(records, &wanted, &mut node.queue, now);
@@ -224,9 +254,26 @@ impl Downstream {
         let Some(stock) = &mut node.stock else { return };
         if !loading && stock.surplus_at.is_some_and(|at| at <= Instant::now()) {
             let (base, kinds, scopes) = (&self.base, &self.known_kinds, &self.scopes);
-            stock.delete_surplus(|key| is_known(key, base, kinds, scopes), &mut node.queue);
+            let (index, is_alone) = (&self.index, !self.sessions.is_shared());
+            let is_surplus = |key: &ObjectKey| {
+                is_known(key, base, kinds, scopes) && (is_alone || index.get(key).is_some())
+            };
+            stock.delete_surplus(is_surplus, &mut node.queue);
             self.ready.insert(id.clone());
+            if self.has_doubtful(id) {
+                self.check(id, None);
+            }
         }
+    }
+
+    /// Whether there are records of objects that the watches here do not show, though they show all of their kind. Another hub has seen
+    /// them: sooner or later either the watches show them or the cluster says that they are gone.
+    fn has_doubtful(&self, id: &NodeId) -> bool {
+        let stock = self.nodes.get(id).and_then(|node| node.stock.as_ref());
+        let is_doubtful = |key: &ObjectKey| {
+            self.index.get(key).is_none() && is_known(key, &self.base, &self.known_kinds, &self.scopes)
+        };
+        self.sessions.is_shared() && stock.is_some_and(|stock| !stock.kept(is_doubtful).is_empty())
     }
 
     /// A stock edge acknowledged a deletion: unless the object was sent again since, it holds nothing of it. Or it acknowledged a
@@ -275,26 +322,30 @@ impl Downstream {
         self.recalling.push(asked.boxed());
     }
 
-    /// Waits for a bounded time until a crash cannot forget these. False when they are not written in that time.
-    pub(super) fn intend(&self, id: &NodeId, objects: Vec<Recorded>) -> BoxFuture<'static, bool> {
+    /// Waits for a bounded time until a crash cannot forget these.
+    pub(super) fn intend(&self, id: &NodeId, objects: Vec<Recorded>) -> BoxFuture<'static, Intent> {
         if objects.is_empty() {
-            return futures::future::ready(true).boxed();
+            return futures::future::ready(Intent::Written).boxed();
         }
         let intended = self.records.intend(id, objects);
         let stock = self.nodes.get(id).and_then(|node| node.stock.as_ref());
         let unrecorded_until = stock.and_then(|stock| stock.unrecorded_until);
         if unrecorded_until.is_some_and(|until| until > Instant::now()) {
-            return futures::future::ready(true).boxed();
+            return futures::future::ready(Intent::Written).boxed();
         }
-        let (id, wait) = (id.clone(), self.config.intent_wait);
+        let (id, wait, is_shared) = (id.clone(), self.config.intent_wait, self.sessions.is_shared());
         async move {
             let error = match tokio::time::timeout(wait, intended).await {
-                Ok(Ok(())) => return true,
+                Ok(Ok(())) => return Intent::Written,
+                Err(_) | Ok(Err(RecordsError::Unreachable(_))) if is_shared => {
+                    tracing::debug!(node = %id, "what is new for a node waits until it is on record");
+                    return Intent::Waits;
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it takes too long".to_owned(),
             };
             tracing::warn!(node = %id, error, "a node is sent objects that are not on record: should this process die now, their deletion may be missed");
-            false
+            Intent::Missed
         }
         .boxed()
     }

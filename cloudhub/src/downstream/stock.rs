@@ -32,6 +32,8 @@ pub(super) enum Now {
 pub(super) struct Stock {
     /// The node's records, from when they are read until they are compared.
     pub(super) recalled: Option<Vec<SyncRecord>>,
+    /// Whether they will be read again in a moment.
+    pub(super) is_recalled_soon: bool,
     /// How often reading them failed.
     pub(super) failures: u32,
     /// Whether the edge may have lost its database: nothing counts as acknowledged.

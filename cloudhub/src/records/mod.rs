@@ -22,8 +22,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use hub_core::node::NodeId;
 use hub_core::object::{ObjectKey, ResourceVersion};
 
@@ -48,6 +49,12 @@ pub trait SyncRecords: Send + Sync + 'static {
     /// Dropping the future does not take the records back: they are still written as soon as that is possible.
     fn intend(&self, node: &NodeId, objects: Vec<Recorded>) -> BoxFuture<'static, Result<(), RecordsError>>;
 
+    /// The object is being sent to the node. Where several hubs serve the cluster another may have removed its record meanwhile, or is
+    /// about to: without an acknowledgement it must be there all the same.
+    fn sending(&self, node: &NodeId, object: Recorded) {
+        let _ = (node, object);
+    }
+
     /// The node acknowledged this version of an object.
     fn acked(&self, node: &NodeId, object: Recorded, version: ResourceVersion);
 
@@ -56,6 +63,11 @@ pub trait SyncRecords: Send + Sync + 'static {
 
     /// The node is gone from the cluster.
     fn forget_node(&self, node: &NodeId);
+
+    /// Nodes of which somebody else wrote or removed a record: another hub that serves the same cluster. Never ends.
+    fn changed_by_others(&self) -> BoxStream<'static, NodeId> {
+        futures::stream::pending().boxed()
+    }
 
     /// Writes what was told so far. Done when it is written, or cannot be.
     fn flush(&self) -> BoxFuture<'static, ()>;
@@ -80,6 +92,10 @@ impl<R: SyncRecords + ?Sized> SyncRecords for Arc<R> {
         (**self).intend(node, objects)
     }
 
+    fn sending(&self, node: &NodeId, object: Recorded) {
+        (**self).sending(node, object);
+    }
+
     fn acked(&self, node: &NodeId, object: Recorded, version: ResourceVersion) {
         (**self).acked(node, object, version);
     }
@@ -90,6 +106,10 @@ impl<R: SyncRecords + ?Sized> SyncRecords for Arc<R> {
 
     fn forget_node(&self, node: &NodeId) {
         (**self).forget_node(node);
+    }
+
+    fn changed_by_others(&self) -> BoxStream<'static, NodeId> {
+        (**self).changed_by_others()
     }
 
     fn flush(&self) -> BoxFuture<'static, ()> {

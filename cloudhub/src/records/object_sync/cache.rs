@@ -54,8 +54,10 @@ impl Cache {
         }
     }
 
-    /// A watch speaks. `of_cluster` tells which.
-    pub(super) fn event(&mut self, of_cluster: bool, event: ClusterEvent) {
+    /// A watch speaks. `of_cluster` tells which. The records that are new or gone by it, as far as all were known before.
+    pub(super) fn event(&mut self, of_cluster: bool, event: ClusterEvent) -> Vec<(NodeId, Arc<str>)> {
+        let is_known = self.rounds[usize::from(of_cluster)].1 == Progress::Ready;
+        let mut changed = Vec::new();
         let (round, progress) = &mut self.rounds[usize::from(of_cluster)];
         match event {
             ClusterEvent::Restarted => *round += 1,
@@ -63,19 +65,27 @@ impl Cache {
             ClusterEvent::Synced => {
                 *progress = Progress::Ready;
                 let round = *round;
-                self.retain(|written, seen| written.is_of_cluster() != of_cluster || seen == round);
+                changed = self.retain(|written, seen| written.is_of_cluster() != of_cluster || seen == round);
             }
             ClusterEvent::Applied { object, .. } => {
                 if let Some((node, uid, written)) = Written::read(&object) {
+                    if !self.contains(&node, &uid) {
+                        changed.push((node.clone(), uid.clone()));
+                    }
                     self.insert(&node, uid, written);
                 }
             }
             ClusterEvent::Deleted { object } => {
                 if let Some((node, uid, _)) = Written::read(&object) {
+                    if self.contains(&node, &uid) {
+                        changed.push((node.clone(), uid.clone()));
+                    }
                     self.remove(&node, &uid);
                 }
             }
         }
+        changed.retain(|_| is_known);
+        changed
     }
 
     /// We wrote one.
@@ -122,11 +132,19 @@ impl Cache {
         self.count += usize::from(records.insert(uid, (written, round)).is_none());
     }
 
-    fn retain(&mut self, keep: impl Fn(&Written, u32) -> bool) {
-        for records in self.nodes.values_mut() {
-            records.retain(|_, (written, round)| keep(written, *round));
+    fn retain(&mut self, keep: impl Fn(&Written, u32) -> bool) -> Vec<(NodeId, Arc<str>)> {
+        let mut gone = Vec::new();
+        for (node, records) in &mut self.nodes {
+            records.retain(|uid, (written, round)| {
+                let stays = keep(written, *round);
+                if !stays {
+                    gone.push((node.clone(), uid.clone()));
+                }
+                stays
+            });
         }
         self.nodes.retain(|_, records| !records.is_empty());
         self.count = self.nodes.values().map(HashMap::len).sum();
+        gone
     }
 }

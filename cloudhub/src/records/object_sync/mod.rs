@@ -44,6 +44,8 @@ struct Inner {
     config: RecordsConfig,
     desk: Mutex<Desk>,
     bell: Notify,
+    /// Rings when others changed something.
+    others: Notify,
     progress: watch::Sender<Progress>,
 }
 
@@ -60,6 +62,10 @@ struct Desk {
     failures: u32,
     /// After a failure: when to try again.
     again: Option<Instant>,
+    /// Why nothing is written until then.
+    failed: Option<RecordsError>,
+    /// The nodes whose records others changed; None while nobody wants to know.
+    changed: Option<BTreeSet<NodeId>>,
 }
 
 impl ObjectSyncRecords {
@@ -75,12 +81,15 @@ impl ObjectSyncRecords {
             flushes: Vec::new(),
             failures: 0,
             again: None,
+            failed: None,
+            changed: None,
         };
         let inner = Inner {
             cluster: Arc::new(cluster),
             config,
             desk: Mutex::new(desk),
             bell: Notify::new(),
+            others: Notify::new(),
             progress: watch::Sender::new(Progress::Loading),
         };
         Self {
@@ -147,12 +156,21 @@ impl SyncRecords for ObjectSyncRecords {
         let mut waits = Vec::new();
         {
             let mut desk = self.inner.desk();
+            // Who refuses does not think better of it within the pause.
+            let refused = desk.failed.clone().filter(|error| {
+                matches!(error, RecordsError::Refused(_))
+                    && desk.again.is_some_and(|again| again > Instant::now())
+            });
             for object in objects {
                 let key = (node.clone(), object);
                 let waiting = desk.pending.entries.get(&key);
                 let is_urgent = waiting.is_some_and(|entry| !entry.waiters.is_empty());
-                let is_changing = waiting.is_some() || desk.flying.entries.contains_key(&key);
-                if !is_changing && desk.cache.contains(node, &key.1.uid) {
+                let flying = desk.flying.entries.get(&key);
+                let is_going = [waiting, flying]
+                    .iter()
+                    .flatten()
+                    .any(|entry| entry.change == Change::Forget);
+                if !is_going && desk.cache.contains(node, &key.1.uid) {
                     continue;
                 }
                 let (written, wait) = oneshot::channel();
@@ -165,6 +183,9 @@ impl SyncRecords for ObjectSyncRecords {
                 }
                 waits.push(wait);
             }
+            if let Some(error) = refused.filter(|_| !waits.is_empty()) {
+                return futures::future::ready(Err(error)).boxed();
+            }
         }
         self.inner.bell.notify_one();
         async move {
@@ -174,6 +195,10 @@ impl SyncRecords for ObjectSyncRecords {
             Ok(())
         }
         .boxed()
+    }
+
+    fn sending(&self, node: &NodeId, object: Recorded) {
+        self.tell(node, object, Change::Renew);
     }
 
     fn acked(&self, node: &NodeId, object: Recorded, version: ResourceVersion) {
@@ -187,6 +212,21 @@ impl SyncRecords for ObjectSyncRecords {
     fn forget_node(&self, node: &NodeId) {
         self.inner.desk().pending.forget_node(node);
         self.inner.bell.notify_one();
+    }
+
+    fn changed_by_others(&self) -> BoxStream<'static, NodeId> {
+        self.inner.desk().changed.get_or_insert_default();
+        let inner = self.inner.clone();
+        let next = stream::unfold(inner, async |inner| {
+            loop {
+                let changed = inner.desk().changed.as_mut().and_then(BTreeSet::pop_first);
+                match changed {
+                    Some(node) => return Some((node, inner)),
+                    None => inner.others.notified().await,
+                }
+            }
+        });
+        next.boxed()
     }
 
     fn flush(&self) -> BoxFuture<'static, ()> {
@@ -270,7 +310,15 @@ impl Inner {
                 "the cluster refuses to list ObjectSyncs: give the hub the right to"
             );
         }
-        desk.cache.event(of_cluster, event);
+        for (node, uid) in desk.cache.event(of_cluster, event) {
+            let is_ours = [&desk.flying, &desk.pending]
+                .iter()
+                .any(|told| told.of(&node).any(|((_, object), _)| object.uid == uid));
+            if !is_ours && let Some(changed) = &mut desk.changed {
+                changed.insert(node);
+                self.others.notify_one();
+            }
+        }
         if is_news {
             let progress = desk.cache.progress();
             self.progress.send_if_modified(|known| {
@@ -358,7 +406,7 @@ impl Inner {
         match failed {
             None => {
                 entry.answer(&Ok(()));
-                (desk.failures, desk.again) = (0, None);
+                (desk.failures, desk.again, desk.failed) = (0, None, None);
             }
             Some(error) => {
                 // One pause for all that fail together.
@@ -373,6 +421,7 @@ impl Inner {
                     let random = uuid::Uuid::new_v4().as_u64_pair().0;
                     desk.again = Some(Instant::now() + backoff.pause(desk.failures, random));
                     desk.failures = desk.failures.saturating_add(1);
+                    desk.failed = Some(error);
                 }
                 let mut back = Pending::default();
                 back.entries.insert(key.clone(), entry);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hub_core::api::{ApiRequest, ApiResponse, Verb};
 use hub_core::node::NodeId;
-use hub_core::object::{ObjectKey, ResourceVersion};
+use hub_core::object::{Metadata, ObjectKey, ResourceVersion};
 
 use super::object::{document, place, status};
 use crate::cluster::Cluster;
@@ -128,7 +128,15 @@ impl Record<'_> {
         }
         let unreachable = |error: hub_core::api::UpstreamError| RecordsError::Unreachable(error.to_string());
         let answer = self.cluster.execute(request).await;
-        answer.map_err(|error| Outcome::Again(unreachable(error)))
+        let answer = answer.map_err(|error| Outcome::Again(unreachable(error)))?;
+        let is_about_it = verb == Verb::Delete
+            || Metadata::parse(&answer.body).is_ok_and(|metadata| metadata.name == *self.place.name);
+        if answer.is_success() && !is_about_it {
+            // A record that is only believed to be there is worse than none.
+            let error = "it answers with something else".to_owned();
+            return Err(Outcome::Again(RecordsError::Unreachable(error)));
+        }
+        Ok(answer)
     }
 
     fn failed(&self, response: &ApiResponse) -> Outcome {

@@ -465,10 +465,21 @@ pub(super) async fn settled(fleet: &Fleet, node: &str, held: impl Fn() -> BTreeM
         if is == should {
             return;
         }
-        assert!(
-            began.elapsed() < crate::world::PATIENCE,
-            "{node} holds {is:#?}\nand should hold {should:#?}"
-        );
+        if began.elapsed() >= crate::world::PATIENCE {
+            let syncs = GroupVersionResource::new("reliablesyncs.kubeedge.io", "v1alpha1", "objectsyncs");
+            let records = fleet.list(syncs).await;
+            let records: Vec<_> = records
+                .iter()
+                .map(|record| {
+                    (
+                        &record["metadata"]["name"],
+                        &record["spec"]["objectName"],
+                        &record["status"],
+                    )
+                })
+                .collect();
+            panic!("{node} holds {is:#?}\nand should hold {should:#?}\non record are {records:#?}");
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -12,7 +12,6 @@ async fn after_any_schedule_an_edge_of_ours_holds_the_truth_wherever_it_landed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "seed 39 fails in some runs: a pod that was deleted stays on the stock edge; not understood yet"]
 async fn after_any_schedule_a_stock_edge_holds_the_truth_wherever_it_landed() {
     schedules(true).await;
 }
@@ -21,7 +20,8 @@ async fn schedules(is_stock: bool) {
     let only = std::env::var("SCHEDULE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
-    for seed in only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1) {
+    let only: Option<u64> = only;
+    for seed in only.map_or(SEEDS.to_vec(), |seed| vec![seed]) {
         eprintln!("SCHEDULE_SEED={seed}");
         play(seed, is_stock).await;
     }
@@ -89,5 +89,6 @@ async fn step(fleet: &mut Fleet, ours: &Ours, stock: &Stock, random: &mut Random
     }
 }
 
-const SCHEDULES: u64 = 8;
+/// The last four once left a pod behind on a stock edge.
+const SEEDS: [u64; 8] = [0, 1, 2, 3, 11, 39, 51, 54];
 const STEPS: u64 = 50;
