@@ -7,7 +7,7 @@
 //! | handle what comes | [`service`]: a tower stack around a router |
 //! | find out what a returning node lacks | [`catch_up`] |
 //! | keep objects and follow their changes | [`store`], [`object`], [`scope`], [`selector`], [`registry`] |
-//! | speak of requests to a Kubernetes API | [`api`], [`strategic`], and [`application`], KubeEdge's form of them |
+//! | speak of requests to a Kubernetes API | [`api`], [`strategic`], [`apply`], and [`application`], KubeEdge's form of them |
 //!
 //! A [`Session`](session::Session) is a plain value, so a conversation needs neither a socket nor a clock:
 //!
@@ -56,6 +56,7 @@
 
 pub mod api;
 pub mod application;
+pub mod apply;
 pub mod backoff;
 pub mod body;
 pub mod catch_up;

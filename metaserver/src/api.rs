@@ -1,5 +1,6 @@
 //! One request: which room answers it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -32,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::openapi;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
-use crate::request::{ResourceRoute, Route, query};
+use crate::request::{ResourceRoute, Route, encode, query};
 use crate::websocket::Upgrade;
 use crate::write::local::Local;
 
@@ -97,11 +98,29 @@ impl Asked {
             subresource: self.subresource.as_deref().map(Into::into),
         };
         ApiRequest {
-            query: self.query.clone(),
+            query: self.query_of(verb),
             content_type: self.content_type.clone(),
             body,
             ..ApiRequest::new(verb, target)
         }
+    }
+
+    /// The query, with who owns what is written: a client that does not say is known by its User-Agent, which goes no further. Who
+    /// applies must say.
+    fn query_of(&self, verb: Verb) -> String {
+        let writes = matches!(verb, Verb::Create | Verb::Update | Verb::Patch)
+            && matches!(
+                self.subresource.as_deref(),
+                None | Some("status" | "scale" | "approval" | "ephemeralcontainers" | "resize")
+            );
+        let applies = self.content_type.starts_with("application/apply-patch+");
+        let named = |(key, value): (Cow<'_, str>, Cow<'_, str>)| key == "fieldManager" && !value.is_empty();
+        if !writes || applies || query(&self.query).any(named) {
+            return self.query.clone();
+        }
+        let manager = encode(&self.client.manager);
+        let and = if self.query.is_empty() { "" } else { "&" };
+        format!("{}{and}fieldManager={manager}", self.query)
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Client {
     pub(crate) person: bool,
     /// What it calls itself.
     pub(crate) agent: String,
+    /// Who owns what it writes, unless it names somebody.
+    pub(crate) manager: String,
 }
 
 impl Client {
@@ -46,6 +48,7 @@ impl Client {
             },
             person: agent.starts_with("kubectl"),
             agent: agent.chars().take(AGENT_MAX).collect(),
+            manager: manager(agent),
         }
     }
 
@@ -57,3 +60,17 @@ impl Client {
 
 /// Characters of a client's name that are kept.
 const AGENT_MAX: usize = 120;
+
+/// The program of a User-Agent, as a kube-apiserver names managers of fields by it.
+fn manager(agent: &str) -> String {
+    let program = agent.split('/').next().unwrap_or_default();
+    let shown: String = program
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(MANAGER_BYTES_MAX)
+        .collect();
+    if shown.is_empty() { "unknown".into() } else { shown }
+}
+
+/// Kubernetes `apimachinery/pkg/apis/meta/v1/validation`. A header that is text is ASCII.
+const MANAGER_BYTES_MAX: usize = 128;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod applying;
 mod real;
 mod requests;
 mod server;

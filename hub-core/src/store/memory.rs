@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::local::LocalCopy;
-use super::splice::with_resource_version;
+use super::splice::{with_resource_version, without_managed_fields};
 use super::stage::{Staged, is_definition};
 use super::state::{Name, Shared};
 use super::{Change, Compacted, Coverage, Listing, LogLimits, ObjectStore, StoreError, Stored, Watch};
@@ -111,13 +111,16 @@ impl MemoryStore {
             .map(|copy| (copy.key.clone(), copy))
             .collect();
         shared.restore(|state, log| {
-            for (object, revision) in restored.objects {
+            for (mut object, revision) in restored.objects {
                 let served = match source {
                     RevisionSource::Own => {
                         let body = copies.get(&object.key).map_or(&object.body, |copy| &copy.body);
                         with_resource_version(body, revision.0)
                     }
-                    RevisionSource::Version => object.body.clone(),
+                    RevisionSource::Version => {
+                        let kept = without_managed_fields(&object.body);
+                        std::mem::replace(&mut object.body, kept)
+                    }
                 };
                 let stored = Stored {
                     object,

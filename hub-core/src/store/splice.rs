@@ -72,6 +72,49 @@ fn is_empty(object: &[u8]) -> bool {
     object[1..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'}')
 }
 
+/// A copy of a body without `metadata.managedFields`, which is often half of an object, and which no node asks for. The same bytes where
+/// there are none.
+pub(super) fn without_managed_fields(body: &Bytes) -> Bytes {
+    let cut = managed_fields(body);
+    let Some(cut) = cut else { return body.clone() };
+    let mut kept = Vec::with_capacity(body.len() - cut.len());
+    kept.extend_from_slice(&body[..cut.start]);
+    kept.extend_from_slice(&body[cut.end..]);
+    kept.into()
+}
+
+/// The bytes of the field, with the comma that goes with it.
+fn managed_fields(body: &[u8]) -> Option<Range<usize>> {
+    #[derive(Deserialize)]
+    struct Managed<'a> {
+        #[serde(borrow, default, rename = "managedFields", deserialize_with = "present")]
+        fields: Option<&'a RawValue>,
+    }
+    if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return None;
+    }
+    let document: Document<'_> = serde_json::from_slice(body).ok()?;
+    let metadata = document
+        .metadata
+        .filter(|metadata| metadata.get().starts_with('{'))?;
+    let value = serde_json::from_str::<Managed<'_>>(metadata.get()).ok()?.fields?;
+    let mut end = offset(body, value.get()) + value.get().len();
+    let before = body[..offset(body, value.get())]
+        .trim_ascii_end()
+        .strip_suffix(b":")?;
+    let before = before.trim_ascii_end().strip_suffix(KEY)?;
+    let mut start = before.len();
+    let after = body[end..].trim_ascii_start();
+    if after.starts_with(b",") {
+        end = body.len() - after.len() + 1;
+    } else if let Some(before) = before.trim_ascii_end().strip_suffix(b",") {
+        start = before.len();
+    }
+    Some(start..end)
+}
+
+const KEY: &[u8] = b"\"managedFields\"";
+
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -100,6 +143,36 @@ mod tests {
     fn check(body: &str, expected: &str) {
         let spliced = with_resource_version(&Bytes::copy_from_slice(body.as_bytes()), 42);
         assert_eq!(std::str::from_utf8(&spliced).unwrap(), expected);
+    }
+
+    #[test]
+    fn managed_fields_are_cut_out_wherever_they_stand() {
+        let cut = |body: &str| without_managed_fields(&Bytes::copy_from_slice(body.as_bytes()));
+        for (body, expected) in [
+            (
+                r#"{"metadata":{"managedFields":[{"a":"}"}],"name":"x"}}"#,
+                r#"{"metadata":{"name":"x"}}"#,
+            ),
+            (
+                r#"{"metadata":{"a":1 , "managedFields" : [ ] , "name":"x"}}"#,
+                r#"{"metadata":{"a":1 ,  "name":"x"}}"#,
+            ),
+            (
+                r#"{"metadata":{"name":"x","managedFields":[]},"managedFields":1}"#,
+                r#"{"metadata":{"name":"x"},"managedFields":1}"#,
+            ),
+            (r#"{"metadata":{"managedFields":null}}"#, r#"{"metadata":{}}"#),
+        ] {
+            assert_eq!(std::str::from_utf8(&cut(body)).unwrap(), expected);
+        }
+        for same in [
+            r#"{"metadata":{"name":"managedFields"}}"#,
+            "[]",
+            "",
+            r#"{"metadata":null}"#,
+        ] {
+            assert_eq!(cut(same), same);
+        }
     }
 
     #[test]

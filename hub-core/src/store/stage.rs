@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::local::LocalCopy;
 use super::memory::RevisionSource;
-use super::splice::with_resource_version;
+use super::splice::{with_resource_version, without_managed_fields};
 use super::state::{Shared, size};
 use super::{Change, Coverage, StoreError, Stored};
 use crate::object::{Object, ObjectKey, ResourceVersion, Revision};
@@ -172,7 +172,7 @@ impl<'a> Staged<'a> {
         self.check_limits()
     }
 
-    fn put(&mut self, object: Object) -> Result<(), StoreError> {
+    fn put(&mut self, mut object: Object) -> Result<(), StoreError> {
         let version = object.version.number();
         let buried = self.buried(&object.uid);
         if version.is_some_and(|version| buried.is_some_and(|buried| version <= buried)) {
@@ -205,7 +205,7 @@ impl<'a> Staged<'a> {
         };
         let served = match copy {
             Some(copy) => with_resource_version(&copy.body, revision.0),
-            None => self.served(&object, revision),
+            None => self.served(&mut object, revision),
         };
         let stored = Arc::new(Stored {
             object,
@@ -313,10 +313,14 @@ impl<'a> Staged<'a> {
         let Some(revision) = self.next_revision(version, &old.object) else {
             return false;
         };
+        let last = match self.shared.source {
+            RevisionSource::Own => &old.object.body,
+            RevisionSource::Version => &old.served,
+        };
         let stored = Arc::new(Stored {
             object: old.object.clone(),
             revision,
-            served: with_resource_version(&old.object.body, revision.0),
+            served: with_resource_version(last, revision.0),
         });
         self.write(Write::Delete {
             stored,
@@ -358,11 +362,14 @@ impl<'a> Staged<'a> {
         })
     }
 
-    fn served(&self, object: &Object, revision: Revision) -> bytes::Bytes {
+    fn served(&self, object: &mut Object, revision: Revision) -> bytes::Bytes {
         match self.shared.source {
             RevisionSource::Own => with_resource_version(&object.body, revision.0),
-            // The body says it already.
-            RevisionSource::Version => object.body.clone(),
+            // The body says it already. Who owns its fields is served, but goes to no node.
+            RevisionSource::Version => {
+                let kept = without_managed_fields(&object.body);
+                std::mem::replace(&mut object.body, kept)
+            }
         }
     }
 

@@ -166,6 +166,20 @@ impl<'a> Call<'a> {
                 "may not be specified for non-apply patch",
             ));
         }
+        let manager = self.parameter("fieldManager").unwrap_or_default();
+        if self.is_apply() && manager.is_empty() {
+            return refuse(FieldError::required(
+                "fieldManager",
+                "is required for apply patch",
+            ));
+        }
+        if manager.len() > FIELD_MANAGER_BYTES_MAX {
+            return refuse(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES_MAX));
+        }
+        if let Some((at, odd)) = manager.char_indices().find(|(_, letter)| letter.is_control()) {
+            let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
+            return refuse(FieldError::invalid("fieldManager", &manager.into(), &detail));
+        }
         match self.parameter("dryRun") {
             None => Ok(false),
             Some("All") => Ok(true),
@@ -227,6 +241,9 @@ pub(super) fn is(kind: &ResourceKind, group: &str, resource: &str) -> bool {
 pub(super) fn meta<'v>(value: &'v Value, field: &str) -> &'v str {
     value["metadata"][field].as_str().unwrap_or_default()
 }
+
+/// Kubernetes `apimachinery/pkg/apis/meta/v1/validation`.
+const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 fn administrator() -> User {
     User {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
 use super::fault;
+use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, clock, defaults, fields, validate, workload};
 
@@ -18,7 +19,12 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    let object = insert(state, call, value)?;
+    let object = insert(state, call, value, Written::Directly)?;
+    created(call, object)
+}
+
+/// The answer to a request that made an object.
+pub(super) fn created(call: &Call<'_>, object: Object) -> Result<ApiResponse, Status> {
     if call.dry_run {
         // What was never stored has no version.
         let mut value: Value = serde_json::from_slice(&object.body).unwrap_or_default();
@@ -31,7 +37,12 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
 }
 
 /// Stores a new object with what the server gives it.
-pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Result<Object, Status> {
+pub(super) fn insert(
+    state: &mut State,
+    call: &Call<'_>,
+    mut value: Value,
+    written: Written,
+) -> Result<Object, Status> {
     let kind = &*call.kind;
     set_namespace(call, &mut value)?;
     generate_name(state, call, &mut value)?;
@@ -39,6 +50,7 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
     if let Some(namespace) = call.namespace {
         needs_namespace(state, kind, namespace, &name)?;
     }
+    let given = managed::given(&mut value);
     let metadata = &mut value["metadata"];
     if let Some(metadata) = metadata.as_object_mut() {
         for given in SERVER_GIVEN {
@@ -57,6 +69,8 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
     {
         object.remove("status");
     }
+    defaults::of_version(kind, &mut value)?;
+    let managed = managed::of_new(state, call, &value, &given, written);
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
@@ -68,6 +82,7 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, mut value: Value) -> Re
     if state.get(&call.key(&name)).is_some() {
         return Err(fault::already_exists(kind, &name));
     }
+    managed::keep(&mut value, managed);
     let object = state.put(&kind.resource, &mut value)?;
     if is_namespaces(kind) {
         add_default_account(state, &name)?;
@@ -254,7 +269,6 @@ const SERVER_GIVEN: &[&str] = &[
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "generation",
-    "managedFields",
     "resourceVersion",
     "selfLink",
 ];

@@ -52,6 +52,15 @@ impl FieldError {
         }
     }
 
+    /// It has more bytes than it may have.
+    pub(super) fn too_long(field: impl Into<String>, bytes_max: usize) -> Self {
+        Self {
+            reason: "FieldValueTooLong",
+            field: field.into(),
+            detail: format!("Too long: may not be more than {bytes_max} bytes"),
+        }
+    }
+
     /// Where it is.
     pub(super) fn field(&self) -> &str {
         &self.field

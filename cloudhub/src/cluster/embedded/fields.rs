@@ -39,6 +39,13 @@ pub(super) fn read_patched(state: &State, call: &Call<'_>, value: &mut Value) ->
     tell(call, None, unknown).map_err(refused)
 }
 
+/// The same with what an apply has made of an object: the types of its fields are known to be right.
+pub(super) fn read_applied(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+    let refused =
+        |why: String| fault::internal(format!("failed to convert new typed object to object: {why}"));
+    shape(state, &call.kind, value).map_err(refused).map(drop)
+}
+
 /// Puts what Kubernetes writes for nothing where there is nothing.
 pub(super) fn complete(kind: &ResourceKind, value: &mut Value) {
     if kind.custom {

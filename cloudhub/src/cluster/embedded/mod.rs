@@ -31,6 +31,7 @@ mod garbage;
 mod issuer;
 mod limits;
 mod log;
+mod managed;
 mod namespace;
 mod patch;
 mod path;

@@ -1,12 +1,16 @@
 //! A part of an object.
 
 use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::apply::Applied;
+use hub_core::object::ObjectKey;
+use hub_core::registry::ResourceKind;
 use hub_core::strategic;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
 
 use super::call::{Call, meta};
 use super::fault::{self, FieldError};
+use super::managed::{self, Written};
 use super::state::State;
 use super::{create, fields, update, validate};
 
@@ -14,6 +18,9 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     let kind = &*call.kind;
     let key = call.named()?;
     check_media_type(call)?;
+    if call.is_apply() {
+        return server_side(state, call, &key);
+    }
     let Some(old) = state.value(&key)? else {
         return Err(fault::not_found(kind, &key.name));
     };
@@ -25,13 +32,52 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     fields::read_patched(state, call, &mut new)?;
     update::same_name(&mut new, &key.name)?;
     create::set_namespace(call, &mut new)?;
-    if meta(&new, "uid") != meta(&old, "uid") && !meta(&new, "uid").is_empty() {
-        let error = FieldError::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
-        // A real server looks twice.
-        return Err(fault::invalid(kind, &key.name, &[error.clone(), error]));
-    }
-    let body = update::replace(state, call, &old, new)?;
+    same_uid(kind, &old, &new)?;
+    let body = update::replace(state, call, &old, new, Written::Directly)?;
     Ok(ApiResponse::json(200, body))
+}
+
+/// Server-side apply: the body says which fields its manager wants. An object that is not there is made.
+fn server_side(state: &mut State, call: &Call<'_>, key: &ObjectKey) -> Result<ApiResponse, Status> {
+    let kind = &*call.kind;
+    let old = state.value(key)?;
+    if old.is_none() && call.subresource.is_some() {
+        return Err(fault::not_found(kind, &key.name));
+    }
+    let Applied {
+        object: mut new,
+        managed,
+    } = managed::apply(state, call, old.as_ref())?;
+    if kind.custom {
+        validate::types(kind, &mut new)?;
+    }
+    fields::read_applied(state, call, &mut new)?;
+    let Some(old) = old else {
+        if !meta(&new, "uid").is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                meta(&new, "uid")
+            );
+            return Err(fault::conflict(kind, &key.name, &why));
+        }
+        update::same_name(&mut new, &key.name)?;
+        let object = create::insert(state, call, new, Written::Owned(managed))?;
+        return create::created(call, object);
+    };
+    update::same_name(&mut new, &key.name)?;
+    create::set_namespace(call, &mut new)?;
+    same_uid(kind, &old, &new)?;
+    let body = update::replace(state, call, &old, new, Written::Owned(managed))?;
+    Ok(ApiResponse::json(200, body))
+}
+
+fn same_uid(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status> {
+    if meta(new, "uid") == meta(old, "uid") || meta(new, "uid").is_empty() {
+        return Ok(());
+    }
+    let error = FieldError::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
+    // A real server looks twice.
+    Err(fault::invalid(kind, meta(old, "name"), &[error.clone(), error]))
 }
 
 /// Changes a value as the patch says. `of` is its version and kind.
@@ -55,14 +101,8 @@ pub(super) fn apply(call: &Call<'_>, of: (&str, &str), value: &mut Value) -> Res
 
 fn check_media_type(call: &Call<'_>) -> Result<(), Status> {
     let (kind, media_type) = (&*call.kind, call.media_type());
-    if call.is_apply() {
-        return Err(Status::failure(
-            Reason::UnsupportedMediaType,
-            "the embedded cluster has no server-side apply yet; a merge patch or a JSON patch does the same for one writer",
-        ));
-    }
     let accepted = match media_type.as_str() {
-        JSON | MERGE => true,
+        JSON | MERGE | APPLY => true,
         STRATEGIC => !kind.custom,
         _ => false,
     };
@@ -145,6 +185,8 @@ fn json(value: &mut Value, body: &[u8]) -> Result<(), Status> {
 
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
+/// JSON is YAML too, and a metaServer has made JSON of what was not.
+const APPLY: &str = "application/apply-patch+yaml";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 /// As a kube-apiserver has it.
 const OPERATIONS_MAX: usize = 10_000;

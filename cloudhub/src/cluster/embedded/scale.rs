@@ -1,15 +1,17 @@
 //! The `scale` subresource: how many replicas an object wants and has, in one form for every kind (`autoscaling/v1`).
 
 use hub_core::api::{ApiResponse, Status, Verb};
+use hub_core::apply::{Managed, Owners, Reset, SCALE_VERSION, Type};
 use hub_core::registry::ResourceKind;
 use hub_core::store::{MemoryStore, ObjectStore};
 use serde_json::{Value, json};
 
 use super::call::{Call, is, meta};
 use super::fault::{self, FieldError};
+use super::managed::{self, Written};
 use super::state::State;
 use super::structural::{self, Definition};
-use super::{create, patch, update};
+use super::{clock, create, patch, update};
 
 /// The scale of an object, out of memory.
 pub(super) fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -33,8 +35,25 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         .value(&key)?
         .ok_or_else(|| fault::not_found(kind, &key.name))?;
     let places = Places::of(kind, || Definition::of(state, kind));
-    let mut wanted = scale(&places, &old);
-    if call.verb == Verb::Patch {
+    let held = scale(&places, &old);
+    let managed = Managed::from_json(&old["metadata"]["managedFields"]).unwrap_or_default();
+    let before = managed.of_scale(&places.spec());
+    let (now, manager) = (clock::now(), managed::manager(call));
+    let owners = Owners {
+        of: Type::of_kind(SCALE_VERSION, "Scale").unwrap_or(Type::Deduced),
+        api_version: SCALE_VERSION,
+        subresource: call.subresource,
+        reset: Reset::Nothing,
+        empty: &Value::Null,
+        now: &now,
+    };
+    let (mut wanted, mut owned) = (held.clone(), None);
+    if call.is_apply() {
+        let applied = managed::applied(call, SCALE_VERSION, "Scale")?;
+        let done = owners.apply(&held, &applied, before.clone(), manager, managed::is_forced(call));
+        let done = done.map_err(|error| managed::refused(&error))?;
+        (wanted, owned) = (done.object, Some(done.managed));
+    } else if call.verb == Verb::Patch {
         patch::apply(call, ("autoscaling/v1", "Scale"), &mut wanted)?;
     } else {
         wanted = serde_json::from_slice(&call.request.body)
@@ -57,15 +76,21 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         );
         return Err(fault::invalid_named("autoscaling", "Scale", &key.name, &[error]));
     }
-    let (given, held) = (meta(&wanted, "uid"), meta(&old, "uid"));
-    if !given.is_empty() && given != held {
-        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
+    let (given, uid) = (meta(&wanted, "uid"), meta(&old, "uid"));
+    if !given.is_empty() && given != uid {
+        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
         return Err(fault::conflict(kind, &key.name, &why));
     }
     let mut new = old.clone();
     new["metadata"]["resourceVersion"] = meta(&wanted, "resourceVersion").into();
     structural::put(&mut new, &places.spec(), replicas.into());
-    let body = update::replace(state, call, &old, new)?;
+    // Whoever wrote a scale that is none owns nothing of it.
+    let owned = owned.or_else(|| owners.update(&held, &wanted, before, manager).ok());
+    let managed = match owned {
+        Some(owned) => managed.with_scale(owned, &places.spec(), &call.api_version()),
+        None => managed,
+    };
+    let body = update::replace(state, call, &old, new, Written::Owned(managed))?;
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     Ok(ApiResponse::json(200, scale(&places, &value).to_string()))
 }

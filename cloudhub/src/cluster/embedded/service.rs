@@ -14,10 +14,8 @@ use super::defaults::default;
 use super::fault::{self, FieldError};
 use super::state::State;
 
-/// Fills in the defaults of a service and gives it an address where it wants one.
-pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
-    let name = meta(value, "name").to_owned();
-    let spec = &mut value["spec"];
+/// The defaults of a service's spec.
+pub(super) fn of_version(spec: &mut Value) {
     default(spec, "type", "ClusterIP".into());
     default(spec, "sessionAffinity", "None".into());
     for port in spec
@@ -30,10 +28,18 @@ pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) ->
         let number = port["port"].clone();
         default(port, "targetPort", number);
     }
+    if spec["type"] != "ExternalName" {
+        default(spec, "internalTrafficPolicy", "Cluster".into());
+    }
+}
+
+/// Gives a service an address where it wants one.
+pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+    let name = meta(value, "name").to_owned();
+    let spec = &mut value["spec"];
     if spec["type"] == "ExternalName" {
         return Ok(());
     }
-    default(spec, "internalTrafficPolicy", "Cluster".into());
     default(spec, "ipFamilies", json!(["IPv4"]));
     default(spec, "ipFamilyPolicy", "SingleStack".into());
     let given = spec["clusterIP"]

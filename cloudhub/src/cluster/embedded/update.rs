@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::call::{Call, has_generation, has_status, is, meta};
 use super::fault::{self, FieldError};
 use super::garbage::Garbage;
+use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, create, defaults, delete, fields, validate, workload};
 
@@ -25,8 +26,8 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
         {
             return Err(fault::not_found(kind, &key.name));
         }
-        let object = create::insert(state, call, value)?;
-        return Ok(ApiResponse::json(201, object.body));
+        let object = create::insert(state, call, value, Written::Directly)?;
+        return create::created(call, object);
     };
     if meta(&value, "resourceVersion").is_empty()
         && (kind.custom || is(kind, "coordination.k8s.io", "leases"))
@@ -49,7 +50,7 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
         let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
         return Err(fault::conflict(kind, &key.name, &why));
     }
-    let body = replace(state, call, &old, value)?;
+    let body = replace(state, call, &old, value, Written::Directly)?;
     Ok(ApiResponse::json(200, body))
 }
 
@@ -59,6 +60,7 @@ pub(super) fn replace(
     call: &Call<'_>,
     old: &Value,
     mut new: Value,
+    written: Written,
 ) -> Result<bytes::Bytes, Status> {
     let kind = &*call.kind;
     let key = call.named()?;
@@ -66,6 +68,7 @@ pub(super) fn replace(
     if !matches!(version, "" | "0") && version != meta(old, "resourceVersion") {
         return Err(fault::conflict(kind, &key.name, STALE));
     }
+    let given = managed::given(&mut new);
     match call.subresource {
         None | Some("scale") => main_only(kind, old, &mut new),
         Some(_) => status_only(kind, old, &mut new),
@@ -86,6 +89,7 @@ pub(super) fn replace(
         new["metadata"]["generation"] = (generation + 1).into();
     }
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+    managed::of_changed(state, call, old, &mut new, &given, written);
     if new == *old {
         let held: Option<&Object> = state.get(&key);
         return held
@@ -151,7 +155,6 @@ fn carry(new: &mut Value, old: &Value) {
         set(&mut new["metadata"], field, old["metadata"].get(field));
     }
     if let Some(metadata) = new["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
         metadata.remove("selfLink");
     }
 }

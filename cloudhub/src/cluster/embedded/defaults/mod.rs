@@ -17,7 +17,19 @@ use super::limits;
 use super::service;
 use super::state::State;
 
-/// Completes a new object.
+/// What every object of a version says where its writer did not: it counts as if the writer had said it.
+pub(super) fn of_version(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+    if is_namespaces(kind) {
+        name_label(value);
+    } else if is(kind, "", "pods") {
+        pod::of_version(value);
+    } else if is(kind, "", "services") {
+        service::of_version(&mut value["spec"]);
+    }
+    both(kind, value)
+}
+
+/// Completes a new object that has the defaults of its version: what the server adds of its own.
 pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     if is_namespaces(kind) {
         namespace(value);
@@ -43,7 +55,7 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
     } else if is(kind, "apps", "daemonsets") {
         value["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
     }
-    both(kind, value)
+    Ok(())
 }
 
 /// Completes a new state of an object.
@@ -168,10 +180,13 @@ fn policy_types(value: &mut Value) {
     default(&mut value["spec"], "policyTypes", types);
 }
 
-fn namespace(value: &mut Value) {
+fn name_label(value: &mut Value) {
     let name = meta(value, "name").to_owned();
     default(&mut value["metadata"], "labels", json!({}));
     value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+}
+
+fn namespace(value: &mut Value) {
     value["spec"] = json!({"finalizers": ["kubernetes"]});
     value["status"] = json!({"phase": "Active"});
 }

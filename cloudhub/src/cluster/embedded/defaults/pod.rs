@@ -91,10 +91,20 @@ pub(super) fn pod(value: &mut Value) {
     if !pod.is_object() {
         return;
     }
-    default(pod, "enableServiceLinks", json!(true));
     default(pod, "serviceAccountName", json!("default"));
     default(pod, "priority", json!(0));
     default(pod, "preemptionPolicy", json!("PreemptLowerPriority"));
+    tolerate(pod);
+    of_version(value);
+}
+
+/// The defaults of a pod itself.
+pub(super) fn of_version(value: &mut Value) {
+    let pod = &mut value["spec"];
+    if !pod.is_object() {
+        return;
+    }
+    default(pod, "enableServiceLinks", json!(true));
     let host_network = pod["hostNetwork"] == true;
     for list in ["containers[]", "initContainers[]"] {
         each(pod, &[list], &mut requests);
@@ -105,7 +115,6 @@ pub(super) fn pod(value: &mut Value) {
             });
         }
     }
-    tolerate(pod);
     spec(pod);
 }
 

@@ -70,7 +70,8 @@ impl Definition {
         })
     }
 
-    fn schema(&self) -> Option<&Value> {
+    /// The schema of the version.
+    pub(super) fn schema(&self) -> Option<&Value> {
         self.version.get("schema")?.get("openAPIV3Schema")
     }
 
@@ -155,15 +156,22 @@ fn default(value: &mut Value, schema: &Value) {
                 if let (true, Some(to)) = (empty, schema.get("default")) {
                     fields.insert(name.clone(), to.clone());
                 }
-                if let Some(field) = fields.get_mut(name) {
-                    default(field, schema);
+                match fields.get_mut(name) {
+                    // Nothing is no value, unless the schema says that it is.
+                    Some(Value::Null) if schema["nullable"] != true => {
+                        fields.remove(name);
+                    }
+                    Some(field) => default(field, schema),
+                    None => {}
                 }
             }
             let more = &schema["additionalProperties"];
-            for (name, field) in fields.iter_mut().filter(|_| more.is_object()) {
-                if schema["properties"].get(name).is_none() {
-                    default(field, more);
-                }
+            if more.is_object() {
+                fields.retain(|_, field| !field.is_null() || more["nullable"] == true);
+                let others = fields
+                    .iter_mut()
+                    .filter(|(name, _)| schema["properties"].get(*name).is_none());
+                others.for_each(|(_, field)| default(field, more));
             }
         }
         Value::Array(elements) => {
@@ -228,7 +236,7 @@ mod tests {
     #[test]
     fn what_a_schema_does_not_know_falls_away_and_defaults_are_filled_in() {
         let mut value = json!({"kind": "Widget", "metadata": {"name": "a"}, "bogus": 1,
-            "spec": {"color": "red", "odd": 2, "free": {"any": [1]}}});
+            "spec": {"color": "red", "odd": 2, "free": {"any": [1]}, "port": null}});
         let unknown = definition().shape(&mut value);
         assert_eq!(unknown, ["bogus", "spec.odd"]);
         let expected = json!({"kind": "Widget", "metadata": {"name": "a"},
