@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use edgehub::store::EdgeStore;
 use hub_core::session::Lane;
 use hub_core::store::{Change, Draft, Journal, ObjectStore, StoreError};
-use hub_core::testing::store::config_map;
+use hub_core::testing::store::{config_map, config_maps};
 
 const FOLDER: &str = "EDGE_FULL_DISK";
 
@@ -62,13 +62,7 @@ async fn the_disk_is_full() {
         store.append(draft.clone()).await.is_err(),
         "no report is taken that would be lost"
     );
-    assert_eq!(
-        store
-            .list(&config_map("", "", "1", "").key.resource, None)
-            .objects
-            .len(),
-        fitted + 1
-    );
+    assert_eq!(store.list(&config_maps(), None).objects.len(), fitted + 1);
 
     std::fs::remove_file(&other).unwrap();
     let end = Instant::now() + Duration::from_secs(10);

@@ -406,6 +406,41 @@ impl Node {
         self.store.apply(vec![Change::Put(object)]).await.unwrap();
     }
 
+    /// A node whose cloud is away, and that holds these collections as a whole.
+    pub async fn alone(resources: &[GroupVersionResource]) -> Self {
+        let node = Self::start().await;
+        node.cloud.mood(Mood::Unreachable);
+        let scopes = resources.iter().cloned().map(hub_core::scope::Scope::all);
+        let changes = scopes.flat_map(|scope| [Change::Want(scope.clone()), Change::Complete(scope)]);
+        node.store.apply(changes.collect()).await.unwrap();
+        node
+    }
+
+    /// Puts an object into the store in a version of the cloud's, as the tunnel would; the scripted cloud does not hear of it.
+    pub async fn receives(&self, resource: &GroupVersionResource, mut object: Value, version: u64) {
+        object["metadata"]["resourceVersion"] = version.to_string().into();
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = format!("uid-{}", object["metadata"]["name"]).into();
+        }
+        let object = Object::from_body(resource.clone(), object.to_string().into()).unwrap();
+        self.store.apply(vec![Change::Put(object)]).await.unwrap();
+    }
+
+    /// The names in a list.
+    pub async fn names(&self, path: &str) -> Vec<String> {
+        let answer = self.get(path).await;
+        assert_eq!(
+            answer.code,
+            200,
+            "{path}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        let list: Value = serde_json::from_slice(&answer.body).unwrap();
+        let items = list["items"].as_array().unwrap();
+        let name = |item: &Value| item["metadata"]["name"].as_str().unwrap().to_owned();
+        items.iter().map(name).collect()
+    }
+
     /// Waits until the store holds everything that anybody asked for.
     pub async fn settled(&self) {
         let mut changed = self.store.scopes_changed();
@@ -547,4 +582,15 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub fn config_map(namespace: &str, name: &str, value: &str) -> Value {
     json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": { "name": name, "namespace": namespace,
         "labels": { "app": value } }, "data": { "v": value } })
+}
+
+/// A custom kind with a field to select by.
+pub fn pools() -> Value {
+    json!({ "kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": { "name": "pools.crd.example.com" },
+        "spec": { "group": "crd.example.com", "scope": "Namespaced",
+            "names": { "plural": "pools", "singular": "pool", "kind": "Pool", "listKind": "PoolList" },
+            "versions": [{ "name": "v1", "served": true, "storage": true,
+                "selectableFields": [{ "jsonPath": ".spec.color" }],
+                "schema": { "openAPIV3Schema": { "type": "object" } } }] } })
 }
