@@ -27,7 +27,7 @@ async fn whoever_writes_in_whatever_order_both_servers_say_the_same() {
         let made = create(server, &definitions, None, &definition(&group)).await;
         assert!(made.is_success(), "{made:?}");
     }
-    let widgets = GroupVersionResource::new(&group, "v1", "widgets");
+    let widgets = GroupVersionResource::new(group.as_str(), "v1", "widgets");
     until("the kind is served", async || {
         let probe = apply(
             &widgets,
