@@ -1,5 +1,6 @@
 //! The node half as one value: the store, the hub and the node's API.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +14,18 @@ use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
+use hyper::Method;
 use metaserver::{LocalWrites, MetaConfig, MetaServer};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::meta::{Meta, answer_meta};
+use crate::admin::twins::answer_twins;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, EdgeCore, Host};
 use crate::door::Door;
+use crate::mappers;
 use crate::metrics;
 use crate::pods::Pods;
 
@@ -34,6 +38,8 @@ pub struct Edge {
     twins: Option<TwinHub>,
     /// Where applications speak of devices.
     broker: Option<MqttConfig>,
+    /// Where mappers call.
+    mappers: PathBuf,
     /// Whether the cloud is dialled.
     dials: bool,
     server: MetaServer,
@@ -95,6 +101,7 @@ impl Edge {
             pods,
             twins,
             broker,
+            mappers: modules.device_twin.socket(),
             dials: config.modules.edge_hub.enable,
             server,
             api,
@@ -133,7 +140,9 @@ impl Edge {
     /// Runs until told to stop, or until an operator must do something.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
         let handle = self.hub.handle();
+        let kept = self.twins();
         let pods = stop.clone().run_until_cancelled_owned(self.pods.run());
+        let mappers = mappers::serve(self.mappers, kept.clone(), self.store.clone(), stop.clone());
         let twins = stop
             .clone()
             .run_until_cancelled_owned(devices(self.twins, self.broker, handle.clone()));
@@ -188,11 +197,16 @@ impl Edge {
         };
         let admin = async {
             let Some(socket) = self.admin else { return };
-            let handler = Arc::new(move |method, path| answer_meta(meta.clone(), method, path).boxed());
+            let handler = Arc::new(move |method: Method, path: String| {
+                if path == "/twins" {
+                    return std::future::ready(answer_twins(kept.as_ref(), &method)).boxed();
+                }
+                answer_meta(meta.clone(), method, path).boxed()
+            });
             admin::serve(socket, handler, stop.clone()).await;
         };
         let all = async { tokio::try_join!(hub, stopped).map(drop) };
-        tokio::join!(all, api, metrics, admin, pods, twins).0
+        tokio::join!(all, api, metrics, admin, pods, twins, mappers).0
     }
 }
 

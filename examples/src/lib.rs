@@ -9,6 +9,7 @@ pub mod edge;
 pub mod fleet;
 pub mod kinds;
 pub mod logging;
+pub mod mappers;
 pub mod metrics;
 pub mod pods;
 pub mod show;

@@ -93,6 +93,11 @@ impl Side {
         self.value.as_ref().map(|value| value.text.as_str())
     }
 
+    /// Whether the cloud has not heard of it yet.
+    pub fn is_waiting(&self) -> bool {
+        self.owed.is_some()
+    }
+
     pub(super) fn shape(&self) -> Option<shape::Value> {
         self.value.as_ref().map(|value| shape::Value {
             value: Some(value.text.clone()),

@@ -15,6 +15,7 @@ mod nodes;
 mod print;
 mod socket;
 mod table;
+pub mod twins;
 
 pub use client::{ask, tell};
 pub use nodes::{Nodes, answer_nodes};

@@ -45,6 +45,15 @@ enum Command {
         #[arg(long, short, value_enum, default_value_t = Output::Table, global = true)]
         output: Output,
     },
+    /// Ask a running edgecore for the devices beside the node: what each should be, what it is, and what the cloud has not heard.
+    Twins {
+        /// Show it again every two seconds.
+        #[arg(long, short)]
+        watch: bool,
+        /// How.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Print the effective configuration.
     Config,
 }
@@ -108,6 +117,9 @@ fn run(arguments: Arguments) -> Result<(), String> {
             let socket = &config.edge_tunnel.admin.socket;
             return runtime()?.block_on(meta(socket, &question, watch, output));
         }
+        Some(Command::Twins { watch, output }) => {
+            return runtime()?.block_on(twins(&config.edge_tunnel.admin.socket, watch, output));
+        }
         None => &loaded,
     };
     loaded.check().map_err(|error| error.to_string())?;
@@ -161,6 +173,17 @@ async fn meta(socket: &Path, question: &Question, watch: bool, output: Output) -
     .await
 }
 
+async fn twins(socket: &Path, watch: bool, output: Output) -> Result<(), String> {
+    admin::print(watch, output, async || {
+        let answer = admin::ask("edgecore", socket, "/twins").await?;
+        Ok(match output {
+            Output::Json => String::from_utf8_lossy(&answer).into_owned() + "\n",
+            Output::Table => admin::twins::table(&read(&answer)?),
+        })
+    })
+    .await
+}
+
 fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, String> {
     serde_json::from_slice(answer)
         .map_err(|error| format!("the running edgecore is another release: {error}"))
@@ -179,6 +202,7 @@ fn effective(arguments: &Arguments) -> Result<Loaded<EdgeCore>, String> {
         hub.tls_private_key_file = folder.join("certs/server.key");
         config.database.data_source = folder.join("edgecore.db");
         config.edge_tunnel.admin.socket = folder.join("edgecore.sock");
+        config.modules.device_twin.dmi_sock_path = folder.join("dmi.sock");
     }
     Ok(loaded)
 }

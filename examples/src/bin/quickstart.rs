@@ -209,6 +209,7 @@ fn edge_config(
     let edge = folder.join("edge");
     config.database.data_source = edge.join("edgecore.db");
     config.edge_tunnel.admin.socket = edge.join("edgecore.sock");
+    config.modules.device_twin.dmi_sock_path = edge.join("dmi.sock");
     config.modules.edged.hostname_override = NODE.into();
     let hub = &mut config.modules.edge_hub;
     // Quick signs of life, so that an outage is noticed while somebody watches.

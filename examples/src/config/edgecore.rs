@@ -195,9 +195,12 @@ pub struct EventBusTls {
 
 /// `modules.deviceTwin`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeviceTwin {
     /// Whether there are twins.
     pub enable: bool,
+    /// The socket of mappers, or its folder.
+    pub dmi_sock_path: PathBuf,
 }
 
 /// `edgeTunnel`: what KubeEdge does not have.
@@ -295,6 +298,18 @@ impl EventBus {
             mistakes.push(("modules.eventBus.mqttServerExternal", error.to_string()));
         }
         mistakes
+    }
+}
+
+impl DeviceTwin {
+    /// Where mappers call. KubeEdge takes a folder too, and looks for `dmi.sock` in it.
+    pub fn socket(&self) -> PathBuf {
+        let path = &self.dmi_sock_path;
+        match path.extension() {
+            Some(extension) if extension == "sock" => path.clone(),
+            _ if path.as_os_str().is_empty() => PathBuf::from("/etc/kubeedge/dmi.sock"),
+            _ => path.join("dmi.sock"),
+        }
     }
 }
 

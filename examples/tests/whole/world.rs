@@ -259,6 +259,7 @@ pub(crate) fn edge_config(
     config.modules.meta_manager.meta_server.enable = true;
     config.modules.meta_manager.meta_server.server = "127.0.0.1:0".into();
     config.edge_tunnel.admin.socket = folder.join("edgecore.sock");
+    config.modules.device_twin.dmi_sock_path = folder.join("dmi.sock");
     config.modules.event_bus.enable = false;
     config.edge_tunnel.prefetch = prefetch.iter().map(|text| (*text).to_owned()).collect();
     config

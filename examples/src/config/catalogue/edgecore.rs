@@ -214,13 +214,9 @@ const PARTS: &[Run] = &[
     ),
     Run::honoured(
         "modules.deviceTwin",
-        "whether this node keeps twins of the devices that are bound to it",
-        &[("enable", Kind::Switch)],
-    ),
-    Run::named(
-        "modules.deviceTwin",
-        Ignored("mappers are not served on a socket; devices are reached over MQTT"),
-        "dmiSockPath",
+        "whether this node keeps twins of the devices that are bound to it; the socket of mappers, or its folder, `dmi.sock` in \
+         `--data-dir` where that is given",
+        &[("enable", Kind::Switch), ("dmiSockPath", Kind::Text)],
     ),
     Run::named(
         "modules.serviceBus",

@@ -1,0 +1,39 @@
+//! The socket of mappers, which is tried again for as long as something is in its way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgehub::dmi::{Dmi, DmiConfig};
+use edgehub::store::EdgeStore;
+use edgehub::twin::Twins;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Serves the mappers of a node until told to stop, if it keeps twins. A node without this socket is still a node.
+pub async fn serve(socket: PathBuf, twins: Option<Twins>, store: EdgeStore, stop: CancellationToken) {
+    let Some(twins) = twins else { return };
+    let (node, store) = (twins.node().clone(), Arc::new(store));
+    let mut said = String::new();
+    let bound = async {
+        loop {
+            let config = DmiConfig::new(&socket);
+            match Dmi::bind(config, node.clone(), store.clone(), Arc::new(twins.clone())).await {
+                Ok(dmi) => return dmi,
+                Err(error) => {
+                    let why = error.to_string();
+                    if why != said {
+                        tracing::warn!("{why}; it is tried again");
+                        said = why;
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    };
+    if let Some(dmi) = stop.run_until_cancelled(bound).await {
+        dmi.run(stop).await;
+    }
+}
+
+const PAUSE: Duration = Duration::from_secs(10);
