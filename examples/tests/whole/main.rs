@@ -10,6 +10,7 @@ mod configuration;
 mod dashboard;
 mod explain;
 mod kubectl;
+mod mappers;
 mod outage;
 mod process;
 mod programs;

@@ -306,10 +306,13 @@ async fn quickstart_shows_what_it_promises_and_ends_on_ctrl_c(tunnel: Tunnel) {
         "everything it should hold",
         "RESOURCE",
         "v1/secrets",
+        "cloud → mapper → cloud",
         "the cable is pulled",
         "the node still answers",
+        "the parlour is set to 23 °C",
         "freezer, oven",
         "caught up",
+        "the cloud hears of it",
         "fridge, oven",
     ] {
         quickstart.line(wanted).await;

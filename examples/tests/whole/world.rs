@@ -1,7 +1,7 @@
 //! Both halves in this process, over real sockets and TLS, with a wire between them that a test can spoil.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edgehub::EdgeHandle;
@@ -176,6 +176,11 @@ impl EdgeHalf {
         self.wire.set(WireConditions::default());
         self.wire.cut();
         self.link(true).await;
+    }
+
+    /// Something beside the node's store.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Ends in good order.

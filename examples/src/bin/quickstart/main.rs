@@ -1,5 +1,8 @@
 //! Both halves on loopback with real TLS, a small cluster, and a node's API that goes on answering while the link is cut.
 
+mod outage;
+mod parlour;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,13 +16,12 @@ use examples::cloud::{Addresses, Cloud};
 use examples::config::{CloudCore, EdgeCore, Listen};
 use examples::edge::Edge;
 use examples::logging;
-use examples::show::{Show, time};
-use hub_core::object::{GroupVersionResource, Metadata};
+use examples::show::Show;
 use hub_core::store::{Coverage, ObjectStore};
-use hub_core::testing::{Wire, WireConditions};
-use hyper::{Method, StatusCode};
-use serde_json::json;
+use hub_core::testing::Wire;
 use tokio_util::sync::CancellationToken;
+
+use outage::Scene;
 
 /// Starts a cloud half with an embedded cluster and an edge half that joins it, and shows what arrives.
 #[derive(Parser)]
@@ -125,6 +127,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     .await?;
     let (store, handle) = (edge.store.clone(), edge.handle());
     let edge_api = edge.api_address()?;
+    let twins = edge.twins().ok_or("the node keeps no twins")?;
     let edge_task = tokio::spawn(edge.run(stop.clone()));
     show.step("join token → certificate → link", link(&handle, true))
         .await?;
@@ -134,8 +137,19 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     show.heading(&format!("What {NODE} holds now"));
     show.table(&["RESOURCE", "HELD", "OBJECTS"], &holdings(&store));
 
+    show.heading("A thermometer beside the node");
+    let _mapper = parlour::furnish(&show, folder, &cluster, &api).await?;
     if let Some(outage) = arguments.outage {
-        show_outage(&show, &wire, &handle, &store, &cluster, &api, edge_api, outage).await?;
+        let scene = Scene {
+            wire: &wire,
+            handle: &handle,
+            store: &store,
+            twins: &twins,
+            cluster: &cluster,
+            api: &api,
+            edge_api,
+        };
+        scene.play(&show, outage).await?;
     }
 
     show.heading("Try");
@@ -146,6 +160,9 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     ));
     show.line(format!(
         "  kubectl --server http://{api} label svc web -n shop tier=front    # a change in the cloud"
+    ));
+    show.line(format!(
+        "  kubectl --server http://{api} get devices,devicestatuses -n shop    # the thermometer in the cloud"
     ));
     show.line("\nCtrl-C ends both halves.");
 
@@ -320,122 +337,6 @@ fn holdings(store: &EdgeStore) -> Vec<Vec<String>> {
             ]
         })
         .collect()
-}
-
-#[expect(clippy::too_many_arguments, reason = "a scene needs all its actors")]
-async fn show_outage(
-    show: &Show,
-    wire: &Wire,
-    handle: &EdgeHandle,
-    store: &EdgeStore,
-    cluster: &impl ObjectStore,
-    api: &str,
-    edge_api: SocketAddr,
-    outage: Duration,
-) -> Result<(), String> {
-    show.heading(&format!("Outage of {}", time(outage)));
-    let start = Instant::now();
-    wire.stall();
-    wire.cut();
-    show.step("the cable is pulled", link(handle, false)).await?;
-    show.step("the cloud goes on changing", change(api)).await?;
-    show.step("the node still answers", read(edge_api)).await?;
-    let sensors = GroupVersionResource::new("factory.example.com", "v1", "sensors");
-    show.table(
-        &["", "IN THE CLOUD", "ON THE NODE"],
-        &[
-            vec!["sensors".into(), names(cluster, &sensors), names(store, &sensors)],
-            vec!["greeting".into(), greeting(cluster), greeting(store)],
-        ],
-    );
-    tokio::time::sleep(outage.saturating_sub(start.elapsed())).await;
-
-    wire.set(WireConditions::default());
-    show.step("the cable is back", link(handle, true)).await?;
-    show.step("caught up", synced(store, cluster)).await?;
-    show.table(
-        &["", "IN THE CLOUD", "ON THE NODE"],
-        &[
-            vec!["sensors".into(), names(cluster, &sensors), names(store, &sensors)],
-            vec!["greeting".into(), greeting(cluster), greeting(store)],
-        ],
-    );
-    Ok(())
-}
-
-/// A change, a deletion and a creation, through the cluster's API.
-async fn change(api: &str) -> Result<((), String), String> {
-    let mut api = Api::connect(api).await.map_err(|error| error.to_string())?;
-    let sensors = "/apis/factory.example.com/v1/namespaces/shop/sensors";
-    let greeting = json!({"data": {"greeting": format!("Changed at {:?}", std::time::SystemTime::now())}});
-    let fridge = json!({"apiVersion": "factory.example.com/v1", "kind": "Sensor", "metadata": {"name": "fridge"}, "spec": {"unit": "celsius", "limit": 5}});
-    let steps = [
-        (
-            Method::PATCH,
-            "/api/v1/namespaces/shop/configmaps/web-config".to_owned(),
-            "application/merge-patch+json",
-            greeting.to_string(),
-        ),
-        (
-            Method::DELETE,
-            format!("{sensors}/freezer"),
-            "application/json",
-            String::new(),
-        ),
-        (
-            Method::POST,
-            sensors.to_owned(),
-            "application/json",
-            fridge.to_string(),
-        ),
-    ];
-    for (method, path, content_type, body) in steps {
-        let (status, answer) = api
-            .send(method, &path, content_type, body)
-            .await
-            .map_err(|error| error.to_string())?;
-        // A kept cluster may have been through this before.
-        if !status.is_success() && !matches!(status, StatusCode::CONFLICT | StatusCode::NOT_FOUND) {
-            return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)));
-        }
-    }
-    Ok(((), "1 changed, 1 deleted, 1 created".into()))
-}
-
-async fn read(edge_api: SocketAddr) -> Result<((), String), String> {
-    let mut api = Api::connect(&edge_api.to_string())
-        .await
-        .map_err(|error| error.to_string())?;
-    let start = Instant::now();
-    let pods = api.get("/api/v1/pods").await.map_err(|error| error.to_string())?;
-    let count = pods["items"].as_array().map_or(0, Vec::len);
-    Ok(((), format!("{count} pods listed in {}", time(start.elapsed()))))
-}
-
-fn names(store: &impl ObjectStore, resource: &GroupVersionResource) -> String {
-    let objects = store.list(resource, Some("shop")).objects;
-    objects
-        .iter()
-        .map(|stored| stored.object.key.name.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn greeting(store: &impl ObjectStore) -> String {
-    let configmaps = store
-        .list(&GroupVersionResource::core("configmaps"), Some("shop"))
-        .objects;
-    let found = configmaps
-        .iter()
-        .find(|stored| &*stored.object.key.name == "web-config");
-    let version = found.and_then(|stored| {
-        Metadata::parse(&stored.object.body)
-            .ok()
-            .map(|m| m.resource_version.into_owned())
-    });
-    version.map_or("not here".into(), |version| {
-        format!("web-config at version {version}")
-    })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
