@@ -1,10 +1,7 @@
 //! Devices: which are the node's, and what they report (tunnel specification §9).
 //!
-//! KubeEdge keeps what a device reports in a DeviceStatus of its name (`cloud/pkg/devicecontroller/controller/upstream.go`); before
-//! version 1.23 it kept it in the status of the Device itself. The cluster's kinds say which of the two is meant. A node reports of
-//! devices that are bound to it, of no others (weak spot S5).
+//! A node reports of devices that are bound to it, of no others (weak spot S5).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +18,7 @@ use hub_core::session::{Delivery, Lane, Outgoing};
 
 use super::Upstream;
 use super::answer::reason;
+use super::device_status::{NotTaken, State, Twins, report};
 
 /// Which devices are the node's.
 ///
@@ -155,14 +153,6 @@ pub(super) async fn reports(upstream: Arc<Upstream>, request: Request) -> Result
     ))
 }
 
-/// A report was not taken.
-enum NotTaken {
-    /// It never will be.
-    Ever(String),
-    /// It may be another time.
-    Now(String),
-}
-
 fn answered(request: &Request, reported: Result<(), NotTaken>) -> Result<Reply, BoxError> {
     match reported {
         Ok(()) => Ok(confirmation(request)),
@@ -171,99 +161,8 @@ fn answered(request: &Request, reported: Result<(), NotTaken>) -> Result<Reply, 
     }
 }
 
-/// Puts into the status of a device what its node says of it.
-async fn report(
-    upstream: &Upstream,
-    node: &NodeId,
-    namespace: Option<&str>,
-    name: &str,
-    reported: &Twins,
-    state: Option<&State>,
-) -> Result<(), NotTaken> {
-    patch(upstream, node, namespace, name, |device, held| {
-        let mut status = Map::new();
-        if !reported.is_empty() || state.is_none() {
-            status.insert("twins".into(), twins(device, held, reported));
-        }
-        for (field, value) in state.into_iter().flat_map(State::fields) {
-            if !value.is_empty() {
-                status.insert(field.into(), value.as_str().into());
-            }
-        }
-        status.into()
-    })
-    .await
-}
-
-/// Patches the status of a device with what `change` makes of the device and of its status. Reports of one device at the same time
-/// meet in the version that the patch names: the later one is made anew.
-async fn patch(
-    upstream: &Upstream,
-    node: &NodeId,
-    namespace: Option<&str>,
-    name: &str,
-    change: impl Fn(&Value, &Value) -> Value,
-) -> Result<(), NotTaken> {
-    let Some(devices) = kind(upstream, "devices") else {
-        return Err(NotTaken::Ever("this cluster has no devices".into()));
-    };
-    let device = match device(upstream, &devices, node, namespace, name).await {
-        Ok(Some(device)) => device,
-        Ok(None) => return Err(NotTaken::Ever(format!("the node has no device {name}"))),
-        Err(response) => return Err(NotTaken::Now(reason(&response))),
-    };
-    let place = kind(upstream, "devicestatuses");
-    let (kind, apart) = place
-        .as_ref()
-        .map_or((&devices, false), |statuses| (statuses, true));
-    let (namespace, name) = (text(&device, "namespace"), text(&device, "name"));
-    for _ in 0..ATTEMPTS {
-        let found = get(upstream, kind, namespace, name).await;
-        let held = match found {
-            Ok(held) => held,
-            Err(response) if apart && response.code == 404 => {
-                let create = ApiRequest::resource(Verb::Create, kind.resource.clone(), Some(namespace), None)
-                    .with_body(
-                        "application/json",
-                        new_status(kind, &devices, &device).to_string(),
-                    );
-                match upstream.execute_as_hub(create).await {
-                    created if created.is_success() => serde_json::from_slice(&created.body)
-                        .map_err(|error| NotTaken::Now(error.to_string()))?,
-                    created if created.code == 409 => continue,
-                    created => return Err(failure(&created)),
-                }
-            }
-            Err(response) => return Err(failure(&response)),
-        };
-        let body = json!({
-            "metadata": { "resourceVersion": text(&held, "resourceVersion") },
-            "status": change(&device, &held["status"]),
-        });
-        let mut patch = ApiRequest::resource(Verb::Patch, kind.resource.clone(), Some(namespace), Some(name))
-            .with_body("application/merge-patch+json", body.to_string());
-        if kind
-            .subresources
-            .iter()
-            .any(|subresource| &*subresource.name == "status")
-        {
-            patch = patch.with_subresource("status");
-        }
-        let response = upstream.execute_as_hub(patch).await;
-        if response.is_success() {
-            return Ok(());
-        }
-        if response.code != 409 {
-            return Err(failure(&response));
-        }
-    }
-    Err(NotTaken::Now(format!(
-        "the status of device {name} changes too fast"
-    )))
-}
-
 /// The device, if it is bound to the node. Edges before 1.15 name no namespace: there the name alone must say which is meant.
-async fn device(
+pub(super) async fn device(
     upstream: &Upstream,
     devices: &ResourceKind,
     node: &NodeId,
@@ -307,7 +206,7 @@ async fn list(upstream: &Upstream, devices: &ResourceKind, node: &NodeId) -> Res
     Ok(items)
 }
 
-async fn get(
+pub(super) async fn get(
     upstream: &Upstream,
     kind: &ResourceKind,
     namespace: &str,
@@ -322,7 +221,7 @@ async fn get(
 }
 
 /// A kind of the device API, in the version that comes first in discovery.
-fn kind(upstream: &Upstream, resource: &str) -> Option<Arc<ResourceKind>> {
+pub(super) fn kind(upstream: &Upstream, resource: &str) -> Option<Arc<ResourceKind>> {
     let all = upstream.cluster.registry().all();
     all.into_iter()
         .find(|kind| &*kind.resource.group == GROUP && &*kind.resource.resource == resource)
@@ -346,77 +245,6 @@ fn detail(devices: &[Value]) -> Value {
     })
 }
 
-/// The twins of a status with the reported values in them. Only properties that the device has count.
-fn twins(device: &Value, held: &Value, reported: &Twins) -> Value {
-    let mut twins = held["twins"].as_array().cloned().unwrap_or_default();
-    let properties = device["spec"]["properties"].as_array();
-    let has = |name: &str| {
-        properties
-            .into_iter()
-            .flatten()
-            .any(|property| property["name"] == name)
-    };
-    for (name, twin) in reported {
-        let Some(twin) = twin.as_ref().filter(|_| has(name)) else {
-            continue;
-        };
-        let place = match twins
-            .iter()
-            .position(|held| held["propertyName"] == name.as_str())
-        {
-            Some(place) => place,
-            None => {
-                let none = json!({ "value": "" });
-                twins.push(json!({ "propertyName": name, "reported": none, "observedDesired": none }));
-                twins.len() - 1
-            }
-        };
-        for (field, value) in [("reported", &twin.actual), ("observedDesired", &twin.expected)] {
-            let Some((value, text)) = value
-                .as_ref()
-                .and_then(|value| Some((value, value.value.as_ref()?)))
-            else {
-                continue;
-            };
-            let mut metadata = Map::new();
-            if let Some(known) = &value.metadata {
-                metadata.insert("timestamp".into(), known.timestamp.to_string().into());
-            }
-            if let Some(known) = &twin.metadata {
-                metadata.insert("type".into(), known.kind.as_str().into());
-            }
-            let mut property = json!({ "value": text });
-            if !metadata.is_empty() {
-                property["metadata"] = metadata.into();
-            }
-            twins[place][field] = property;
-        }
-    }
-    twins.into()
-}
-
-/// The status object of a device that has none yet.
-fn new_status(statuses: &ResourceKind, devices: &ResourceKind, device: &Value) -> Value {
-    json!({
-        "kind": &*statuses.kind,
-        "apiVersion": statuses.resource.api_version(),
-        "metadata": {
-            "name": text(device, "name"),
-            "namespace": text(device, "namespace"),
-            "ownerReferences": [{
-                "apiVersion": devices.resource.api_version(),
-                "kind": &*devices.kind,
-                "name": text(device, "name"),
-                "uid": text(device, "uid"),
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }],
-        },
-        "spec": {},
-        "status": {},
-    })
-}
-
 /// The report was taken, or needs no answer: the edge forgets it.
 fn confirmation(request: &Request) -> Reply {
     answer(request.message.response(Content::ok()), Operation::Response)
@@ -429,15 +257,6 @@ fn refusal(request: &Request, reason: &str) -> Reply {
     answer(request.message.error(reason), Operation::Error)
 }
 
-fn failure(response: &ApiResponse) -> NotTaken {
-    let reason = reason(response);
-    if response.code < 500 {
-        NotTaken::Ever(reason)
-    } else {
-        NotTaken::Now(reason)
-    }
-}
-
 fn answer(mut message: Message, operation: Operation) -> Reply {
     message.route = Route::new(CONTROLLER.as_str(), Group::Twin.as_str(), operation, "twin");
     Reply::Answer(message, Lane::Own)
@@ -447,51 +266,8 @@ fn is_of(device: &Value, node: &NodeId) -> bool {
     device["spec"]["nodeName"] == node.as_str()
 }
 
-fn text<'v>(object: &'v Value, field: &str) -> &'v str {
+pub(super) fn text<'v>(object: &'v Value, field: &str) -> &'v str {
     object["metadata"][field].as_str().unwrap_or_default()
-}
-
-/// Properties by name; null for one that is deleted.
-type Twins = BTreeMap<String, Option<Twin>>;
-
-/// Whether a device is there, as an edge reports it.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct State {
-    state: String,
-    last_online_time: String,
-}
-
-impl State {
-    fn fields(&self) -> [(&'static str, &String); 2] {
-        [("state", &self.state), ("lastOnlineTime", &self.last_online_time)]
-    }
-}
-
-/// A property as an edge reports it.
-#[derive(Deserialize)]
-struct Twin {
-    expected: Option<TwinValue>,
-    actual: Option<TwinValue>,
-    metadata: Option<TypeMetadata>,
-}
-
-#[derive(Deserialize)]
-struct TwinValue {
-    value: Option<String>,
-    metadata: Option<ValueMetadata>,
-}
-
-#[derive(Deserialize)]
-struct ValueMetadata {
-    #[serde(default)]
-    timestamp: i64,
-}
-
-#[derive(Deserialize)]
-struct TypeMetadata {
-    #[serde(rename = "type", default)]
-    kind: String,
 }
 
 const GROUP: &str = "devices.kubeedge.io";
@@ -499,33 +275,3 @@ const CONTROLLER: Source<'static> = Source::DeviceController;
 const DETAIL: &str = "membership/detail";
 /// Devices of one message that are worked on at once.
 const AT_ONCE: usize = 16;
-/// Reports of one device that may meet before one of them is put off.
-const ATTEMPTS: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_changes_what_it_names_and_leaves_the_rest() {
-        let device = json!({ "spec": { "properties": [{ "name": "temp" }, { "name": "power" }] } });
-        let held = json!({ "twins": [
-            { "propertyName": "power", "reported": { "value": "on" }, "observedDesired": { "value": "off" } },
-        ] });
-        let reported = serde_json::from_value(json!({
-            "temp": { "actual": { "value": "21", "metadata": { "timestamp": 7 } }, "metadata": { "type": "int" } },
-            "power": { "expected": { "value": "on" } },
-            "gone": null,
-            "unknown": { "actual": { "value": "x" } },
-        }))
-        .unwrap();
-        assert_eq!(
-            twins(&device, &held, &reported),
-            json!([
-                { "propertyName": "power", "reported": { "value": "on" }, "observedDesired": { "value": "on" } },
-                { "propertyName": "temp", "reported": { "value": "21", "metadata": { "timestamp": "7", "type": "int" } },
-                  "observedDesired": { "value": "" } },
-            ])
-        );
-    }
-}

@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 mod device;
+mod device_status;
 mod event;
 mod lease;
 mod node;

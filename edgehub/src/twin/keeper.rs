@@ -206,10 +206,12 @@ impl Keeper {
         for key in keys {
             stage.follow(key);
         }
-        self.commit(stage).await.map_err(|error| {
+        let told = self.commit(stage).await.map_err(|error| {
             tracing::error!(%error, "the twins of new devices could not be written; it is tried again");
             Lost
-        })
+        })?;
+        self.tell(told);
+        Ok(())
     }
 
     fn tell_models(&self, events: Result<Vec<Arc<Event>>, Compacted>) -> Result<(), Lost> {
@@ -256,16 +258,22 @@ impl Keeper {
             }
         }
         let committed = self.commit(stage).await;
-        if let Err(error) = &committed {
-            tracing::error!(%error, "twins could not be written");
-        }
+        let (told, ended) = match committed {
+            Ok(told) => (told, Ok(())),
+            Err(error) => {
+                tracing::error!(%error, "twins could not be written");
+                (Vec::new(), Err(error))
+            }
+        };
+        // Whoever made a change hears of it first.
         for waiting in waiting {
-            waiting.end(&committed);
+            waiting.end(&ended);
         }
+        self.tell(told);
     }
 
-    /// Writes, and then tells.
-    async fn commit(&self, stage: Stage<'_>) -> Result<(), StoreError> {
+    /// Writes, and returns what is to be told.
+    async fn commit(&self, stage: Stage<'_>) -> Result<Vec<Change>, StoreError> {
         let outcome = stage.finish();
         if !outcome.writes.is_empty() {
             self.store.apply(outcome.writes).await?;
@@ -273,11 +281,14 @@ impl Keeper {
         for (id, device) in &outcome.devices {
             self.owing.note(id, device.as_ref());
         }
-        for change in outcome.told {
+        Ok(outcome.told)
+    }
+
+    fn tell(&self, told: Vec<Change>) {
+        for change in told {
             // Nobody may be following.
             let _ = self.told.send(change);
         }
-        Ok(())
     }
 
     fn stage(&self) -> Stage<'_> {

@@ -1,6 +1,6 @@
 //! The next changes of the node's twins, worked out and not yet on the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use hub_core::object::{Object, ObjectKey};
@@ -23,6 +23,8 @@ pub(super) struct Stage<'a> {
     /// None for one that is to be forgotten.
     staged: BTreeMap<DeviceId, Option<Device>>,
     told: Vec<Change>,
+    /// Counted when somebody asks.
+    room: Option<usize>,
 }
 
 /// What a stage comes to.
@@ -43,6 +45,7 @@ impl<'a> Stage<'a> {
             now_ms,
             staged: BTreeMap::new(),
             told: Vec::new(),
+            room: None,
         }
     }
 
@@ -91,10 +94,11 @@ impl<'a> Stage<'a> {
                 for device in devices {
                     self.join(device);
                 }
-                let there = |id: &DeviceId| devices.iter().any(|device| device.id == id.to_string());
-                let gone: Vec<_> = known(self.store).filter(|device| !there(&device.id)).collect();
-                for device in gone {
-                    self.leave(&device.id.to_string());
+                let there: HashSet<_> = devices.iter().map(|device| device.id.as_str()).collect();
+                let all = known(self.store).map(|device| device.id.to_string());
+                let gone: Vec<_> = all.filter(|id| !there.contains(id.as_str())).collect();
+                for id in gone {
+                    self.leave(&id);
                 }
             }
         }
@@ -106,7 +110,8 @@ impl<'a> Stage<'a> {
         let stored = self.store.get(key);
         let own = stored
             .as_ref()
-            .map(|stored| (&stored.object, Spec::of(&stored.object.body)))
+            // As local clients see it: a wish of theirs is one, also while the cloud has not heard of it.
+            .map(|stored| (&stored.object, Spec::of(&stored.served)))
             .filter(|(_, spec)| spec.node == self.config.node.as_str());
         let held = self.device(&id);
         let Some((object, spec)) = own else {
@@ -210,9 +215,12 @@ impl<'a> Stage<'a> {
         // Its Device says more, and says when it goes.
         if held.as_ref().is_none_or(|held| held.uid.is_empty()) {
             let is_new = held.is_none();
-            if is_new && known(self.store).count() + self.staged.len() >= self.config.devices_max {
+            if is_new && self.room() == 0 {
                 tracing::warn!(device = %id, limit = self.config.devices_max, "there are too many devices");
                 return;
+            }
+            if is_new {
+                self.room = self.room.map(|room| room - 1);
             }
             let mut device = held.unwrap_or_else(|| Device::new(id.clone()));
             device.description.clone_from(&told.description);
@@ -239,6 +247,14 @@ impl<'a> Stage<'a> {
         {
             self.attributes(&which, attributes);
         }
+    }
+
+    /// How many more devices membership messages may tell of.
+    fn room(&mut self) -> usize {
+        let (store, max) = (self.store, self.config.devices_max);
+        *self
+            .room
+            .get_or_insert_with(|| max.saturating_sub(store.list(twins(), None).objects.len()))
     }
 
     /// A membership message says that a device is none of this node's.

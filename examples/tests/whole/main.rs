@@ -8,6 +8,7 @@ mod catch_up;
 mod client;
 mod configuration;
 mod dashboard;
+mod devices;
 mod explain;
 mod kubectl;
 mod mappers;

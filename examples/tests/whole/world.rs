@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use edgehub::EdgeHandle;
 use edgehub::store::EdgeStore;
+use edgehub::twin::Twins;
 use examples::cloud::{Addresses, Cloud};
 use examples::config::{CloudCore, EdgeCore, Listen};
 use examples::edge::Edge;
@@ -127,6 +128,7 @@ pub(crate) struct EdgeHalf {
     pub(crate) api: Api,
     pub(crate) store: EdgeStore,
     pub(crate) handle: EdgeHandle,
+    pub(crate) twins: Twins,
     pub(crate) wire: Wire,
     stop: CancellationToken,
     task: JoinHandle<Result<(), String>>,
@@ -146,6 +148,7 @@ impl EdgeHalf {
             api: Api(edge.api_address().unwrap()),
             store: edge.store.clone(),
             handle: edge.handle(),
+            twins: edge.twins().unwrap(),
             wire,
             task: tokio::spawn(edge.run(stop.clone())),
             stop,

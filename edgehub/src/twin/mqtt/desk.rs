@@ -9,11 +9,11 @@ use futures::stream::FuturesOrdered;
 use hub_core::message::MessageId;
 use rumqttc::{AsyncClient, Publish, QoS, SubscribeFilter};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::config::{MqttConfig, Quality};
+use super::presence;
 use super::topic::{self, Address, Asked};
-use super::{Heard, presence};
 use crate::twin::shape::{self, Base};
 use crate::twin::{
     Change, Changed, Changes, Device, DeviceId, DeviceState, Rejected, TwinChange, TwinError, Twins, Which,
@@ -53,7 +53,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Runs until the line is gone.
-    pub(super) async fn run(mut self, mut hears: mpsc::Receiver<Heard>) {
+    pub(super) async fn run(mut self, mut hears: mpsc::Receiver<Publish>, connected: &Notify) {
         loop {
             let has_room = self.under_way.len() < self.config.handlers_max.max(1);
             // First what is done, so that a result comes before the document and the delta that follow from it.
@@ -65,14 +65,12 @@ impl<'a> Desk<'a> {
                     }
                     self.confirm(&asked).await;
                 }
-                Some(heard) = hears.recv(), if has_room => match heard {
-                    Heard::Connected => self.greet().await,
-                    Heard::Published(message) => self.hear(message).await,
-                },
+                () = connected.notified() => self.greet().await,
                 change = self.changes.next() => match change {
                     Some(change) => self.tell(change).await,
                     None => return,
                 },
+                Some(message) = hears.recv(), if has_room => self.hear(message).await,
             }
         }
     }

@@ -17,7 +17,7 @@ mod topic;
 
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, Publish, QoS};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 pub use config::{InvalidBroker, MqttConfig, Quality};
@@ -30,12 +30,6 @@ use desk::Desk;
 struct Presence<'a> {
     event_type: &'a str,
     timestamp: i64,
-}
-
-/// What the broker says.
-enum Heard {
-    Connected,
-    Published(Publish),
 }
 
 /// Serves the twins on a broker. Runs until it is dropped, over as many connections as it takes.
@@ -58,29 +52,25 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
         options.set_credentials(&**name, &**password);
     }
     let (client, mut events) = AsyncClient::new(options, config.queue_max.max(1));
-    let (heard, hears) = mpsc::channel(config.handlers_max.max(1));
+    let (heard, hears) = mpsc::channel::<Publish>(config.handlers_max.max(1));
+    let connected = Notify::new();
     let line = async {
-        let mut attempt = 0;
+        let (mut attempt, mut flooded) = (0, false);
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     tracing::info!(broker = %config.broker, "connected to the MQTT broker");
                     attempt = 0;
-                    // There is always room for this one, or the desk has not seen the last one yet.
-                    let _ = heard.try_send(Heard::Connected);
+                    connected.notify_one();
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => {
                     // This task must not wait, or nothing is sent. The broker sends no more than a few that are not confirmed, so
                     // this is full of such as it may lose; others come again on the next connection.
-                    if let Err(refused) = heard.try_send(Heard::Published(message)) {
-                        let Heard::Published(message) = refused.into_inner() else {
-                            continue;
-                        };
-                        tracing::warn!(
-                            topic = message.topic,
-                            "too many messages at once from the MQTT broker; one is not taken"
-                        );
+                    let refused = heard.try_send(message).is_err();
+                    if refused && !flooded {
+                        tracing::warn!("too many messages at once from the MQTT broker; some are not taken");
                     }
+                    flooded = refused;
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -98,7 +88,7 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
             }
         }
     };
-    let desk = Desk::new(&twins, &config, client).run(hears);
+    let desk = Desk::new(&twins, &config, client).run(hears, &connected);
     tokio::join!(line, desk);
 }
 
