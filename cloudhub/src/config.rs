@@ -102,6 +102,9 @@ pub struct DownstreamConfig {
     /// How long a returning stock edge keeps pods, ConfigMaps and Secrets that it needs no more, as a watch may still ask for them.
     /// Over at once when it says which watches it has.
     pub surplus_wait: Duration,
+    /// How long the answer to a stock edge's watch waits until the edge has what was there when it began. A Go metaServer gives up after
+    /// 10 s.
+    pub grant_wait: Duration,
     /// How long the lists are remembered that clients of a stock edge were shown, so that they hear of what is deleted before their
     /// watch begins.
     pub listed_for: Duration,
@@ -133,6 +136,7 @@ impl Default for DownstreamConfig {
             recall_again: Duration::from_secs(5),
             intent_wait: Duration::from_secs(2),
             surplus_wait: Duration::from_secs(30),
+            grant_wait: Duration::from_secs(3),
             listed_for: Duration::from_secs(300),
             listed_bytes_max: 1024 * 1024,
             listed_pause: Duration::from_secs(1),

@@ -1,8 +1,8 @@
 //! What stock edges acknowledge, on its way into the sync records.
 //!
 //! The acknowledgement of an object is recorded at once. That of a deletion goes through the downstream task: only it knows whether
-//! the object was sent again since, so that the record of what the node holds now is not the one that is forgotten. That of a
-//! DeviceModel goes both ways: devices wait for it.
+//! the object was sent again since, so that the record of what the node holds now is not the one that is forgotten. Those of objects
+//! go both ways: devices wait for their model, and the answer to a watch for what it shows first.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,12 +12,11 @@ use hub_core::object::{ObjectKey, ResourceVersion};
 use hub_core::registry::Registry;
 use tokio::sync::mpsc;
 
-use super::kinds::{Kind, kind};
 use super::outgoing;
 use crate::records::{Recorded, SyncRecords};
 use crate::sessions::SessionId;
 
-/// A node acknowledged that an object is deleted, or that it holds a DeviceModel.
+/// A node acknowledged that an object is deleted, or that it holds it.
 #[derive(Debug)]
 pub(crate) struct Acked {
     pub(super) node: NodeId,
@@ -77,16 +76,14 @@ impl Account {
         {
             records.acked(node, object, version.clone());
         }
-        if deleted || kind(&key) == Kind::Model {
-            let acked = Acked {
-                node: node.clone(),
-                session,
-                key,
-                uid,
-                deleted,
-            };
-            let _ = self.acked.send(acked);
-        }
+        let acked = Acked {
+            node: node.clone(),
+            session,
+            key,
+            uid,
+            deleted,
+        };
+        let _ = self.acked.send(acked);
     }
 }
 

@@ -49,6 +49,11 @@ pub(crate) enum Command {
         node: NodeId,
         shown: Shown,
     },
+    Given {
+        node: NodeId,
+        key: ObjectKey,
+        uid: Arc<str>,
+    },
     Watch {
         node: NodeId,
         watch: Watch,
@@ -173,6 +178,11 @@ impl Client {
     /// A client of a stock edge is about to be shown a list.
     pub(crate) async fn shown(&self, node: NodeId, shown: Shown) {
         let _ = self.0.send(Command::Shown { node, shown }).await;
+    }
+
+    /// A stock edge is about to be given an object that it asked for by name, and keeps it.
+    pub(crate) async fn given(&self, node: NodeId, key: ObjectKey, uid: Arc<str>) {
+        let _ = self.0.send(Command::Given { node, key, uid }).await;
     }
 
     pub(crate) async fn watch(&self, node: NodeId, watch: Watch) -> Result<Result<(), String>, Stopping> {

@@ -144,6 +144,11 @@ impl Queue {
         taken
     }
 
+    /// What there is something to tell about.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.entries.keys()
+    }
+
     /// Whether there is something to tell about an object.
     pub(crate) fn contains(&self, key: &ObjectKey) -> bool {
         self.entries.contains_key(key)

@@ -136,6 +136,7 @@ impl Downstream {
                     }
                     stock.deletes_no_more(key, &object.uid);
                     stock.models.sent(key, &object.uid);
+                    stock.granted.sent(key, &object.uid);
                     // A record that is only about to be written is known to this hub alone.
                     if dirty.fresh || dirty.force || dirty.gone.is_some() || self.sessions.is_shared() {
                         intended.extend(account::recorded(registry, key, &object.uid));

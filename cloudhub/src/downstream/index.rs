@@ -246,6 +246,13 @@ impl Index {
         self.members.get(&scope).into_iter().flatten()
     }
 
+    /// Whether an object is known to be in a scope.
+    pub(crate) fn is_member(&self, scope: ScopeId, key: &ObjectKey) -> bool {
+        self.members
+            .get(&scope)
+            .is_some_and(|members| members.contains(key))
+    }
+
     /// A node wants a scope from now on.
     pub(crate) fn subscribe(&mut self, node: &NodeId, scope: ScopeId) -> Vec<Effect> {
         if self.subscribes(node, scope) {

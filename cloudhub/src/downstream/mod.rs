@@ -15,6 +15,7 @@ mod changes;
 mod client;
 mod dirty;
 mod feed;
+mod granted;
 mod index;
 mod kinds;
 mod known_kinds;
@@ -111,6 +112,7 @@ enum Timer {
     Check(NodeId),
     Surplus(NodeId),
     Listed(NodeId),
+    Grant(NodeId),
     Sweep,
     CloseScope(ScopeId),
     ReopenScope(ScopeId),
@@ -263,9 +265,8 @@ impl Downstream {
                 let _ = answer.send(());
             }
             Command::Shown { node, shown } => self.shown(&node, shown),
-            Command::Watch { node, watch, answer } => {
-                let _ = answer.send(self.watch(&node, watch));
-            }
+            Command::Given { node, key, uid } => self.given(&node, &key, &uid),
+            Command::Watch { node, watch, answer } => self.grant(&node, watch, answer),
             Command::WatchSync { node, wanted, answer } => {
                 let _ = answer.send(self.watch_sync(&node, wanted));
             }
@@ -321,6 +322,7 @@ impl Downstream {
                 }
                 Timer::Check(id) => self.check(&id, None),
                 Timer::Surplus(id) => self.delete_surplus(&id),
+                Timer::Grant(id) => self.grant_what_stands(&id),
                 Timer::Listed(id) => self.look_for_missed(&id),
                 Timer::Sweep => self.sweep(),
                 Timer::CloseScope(scope) => {

@@ -32,6 +32,8 @@ pub(super) enum Recalled {
     Missed(NodeId, SessionId, Vec<Object>),
     /// A node that seemed to be gone, and whether it is.
     Vanished(NodeId, bool),
+    /// What was to be written is, or will not be.
+    Written,
     /// The nodes that have records.
     Nodes(Result<Vec<NodeId>, RecordsError>),
 }
@@ -120,6 +122,7 @@ impl Downstream {
                     self.missed(&id, gone);
                 }
             }
+            Recalled::Written => {}
             Recalled::Nodes(Ok(nodes)) => {
                 for node in nodes {
                     let key = ObjectKey::new(super::nodes(), None, node.as_str());
@@ -184,6 +187,7 @@ impl Downstream {
         self.timers.insert((wait, Timer::Surplus(id.clone())));
         self.metrics.catch_ups.inc();
         self.ready.insert(id.clone());
+        self.grant_what_stands(id);
         if !unknown.is_empty() {
             self.check(id, Some(unknown));
         }
@@ -239,6 +243,7 @@ impl Downstream {
         for id in stock {
             self.compare_stock(&id);
             self.delete_surplus(&id);
+            self.grant_what_stands(&id);
         }
     }
 
@@ -276,8 +281,8 @@ impl Downstream {
         self.sessions.is_shared() && stock.is_some_and(|stock| !stock.kept(is_doubtful).is_empty())
     }
 
-    /// A stock edge acknowledged a deletion: unless the object was sent again since, it holds nothing of it. Or it acknowledged a
-    /// DeviceModel: devices may go that wait for it.
+    /// A stock edge acknowledged a deletion: unless the object was sent again since, it holds nothing of it. Or it acknowledged an
+    /// object: devices may go that wait for their model, and watches stand that show it first.
     pub(super) fn acked(&mut self, acked: &Acked) {
         let Acked {
             node: id,
@@ -291,6 +296,7 @@ impl Downstream {
         let Some(stock) = &mut node.stock else { return };
         if !deleted {
             stock.models.acknowledged(key, uid);
+            stock.granted.acknowledged(key, uid);
         } else if stock.deletes_no_more(key, uid) {
             if let Some(object) = account::recorded(self.cluster.registry(), key, uid) {
                 self.records.forget(id, object);
@@ -298,6 +304,7 @@ impl Downstream {
             stock.delete_next(key, &mut node.queue);
         }
         self.ready.insert(id.clone());
+        self.grant_what_stands(id);
     }
 
     /// Records of nodes that vanished while nobody looked are removed.
@@ -320,6 +327,16 @@ impl Downstream {
         let get = self.cluster.get(key);
         let asked = async move { Recalled::Vanished(node, matches!(get.await, Ok(None))) };
         self.recalling.push(asked.boxed());
+    }
+
+    /// A stock edge keeps an object that it asked for by name: should it be gone when the edge comes back, it is told. As with a Go cloud,
+    /// whose records know every acknowledged answer (`cloud/pkg/cloudhub/session/node_session.go`).
+    pub(super) fn given(&self, id: &NodeId, key: &ObjectKey, uid: &Arc<str>) {
+        if self.nodes.get(id).is_some_and(|node| node.stock.is_some()) {
+            let object = account::recorded(self.cluster.registry(), key, uid);
+            let written = self.intend(id, object.into_iter().collect());
+            self.recalling.push(written.map(|_| Recalled::Written).boxed());
+        }
     }
 
     /// Waits for a bounded time until a crash cannot forget these.

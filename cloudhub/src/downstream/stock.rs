@@ -13,6 +13,7 @@ use serde_json::json;
 use hub_core::object::{Object, ObjectKey, ResourceVersion};
 
 use super::dirty::Queue;
+use super::granted::Granted;
 use super::index::What;
 use super::listed::Listed;
 use super::models::Models;
@@ -48,6 +49,8 @@ pub(super) struct Stock {
     kept: BTreeMap<ObjectKey, Vec<SyncRecord>>,
     /// What is to be deleted once the deletion of another object of its name is acknowledged.
     next: HashMap<ObjectKey, Vec<Recorded>>,
+    /// The watches that wait for what they show first.
+    pub(super) granted: Granted,
     /// What its clients were shown.
     pub(super) listed: Listed,
     /// The DeviceModels that devices wait for.

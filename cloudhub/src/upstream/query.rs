@@ -8,7 +8,7 @@ use serde::Deserialize;
 use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Verb};
 use hub_core::message::{Content, Group, Operation, Route, Source};
 use hub_core::node::NodeId;
-use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
+use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
 use hub_core::service::{BoxError, Reply, Request};
 use hub_core::session::Lane;
 
@@ -40,6 +40,17 @@ pub(super) async fn object(upstream: Arc<Upstream>, request: Request) -> Result<
             &request,
             &Status::failure(Reason::Forbidden, text).into(),
         ));
+    }
+    // What its pods reference it is told of, and that is on record.
+    let is_told = matches!(
+        &*kind.kind,
+        "ConfigMap" | "Secret" | "Node" | "CertificateSigningRequest"
+    );
+    if !is_told && let Ok(object) = Object::from_body(kind.resource.clone(), response.body.clone()) {
+        let downstream = &upstream.downstream;
+        downstream
+            .given(request.node.clone(), object.key, object.uid)
+            .await;
     }
     Ok(reply(
         &request,

@@ -169,6 +169,48 @@ async fn a_deletion_is_told_though_the_cloud_was_killed_in_between() {
 }
 
 #[tokio::test]
+async fn what_the_edge_asked_for_by_name_and_is_gone_when_it_is_back_is_told() {
+    let scene = Scene::new().await;
+    let claim = json!({ "metadata": { "name": "disk", "namespace": "default" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } });
+    scene.world.create("persistentvolumeclaims", claim).await;
+    let mut pod = pod("db", "edge-1", "blue", "door");
+    pod["spec"]["volumes"][0] = json!({ "name": "d", "persistentVolumeClaim": { "claimName": "disk" } });
+    scene.world.create("pods", pod).await;
+    let mut edge = scene.world.stock("edge-1").await;
+    edge.until(|held| held.contains_key("default/pod/db")).await;
+    let question = "default/persistentvolumeclaim/disk";
+    let given = edge
+        .edged(Operation::Query, question, Content::from_json("null".into()))
+        .await;
+    assert_eq!(given.route.operation, Operation::Response);
+    while !scene
+        .records
+        .of(&edge.node)
+        .await
+        .unwrap()
+        .iter()
+        .any(|record| &*record.object.kind == "PersistentVolumeClaim")
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    scene.records.flush().await;
+    let scene = scene.killed().await;
+    scene
+        .world
+        .delete("persistentvolumeclaims", Some("default"), "disk")
+        .await;
+    let mut edge = scene.back(edge).await;
+    loop {
+        let told = edge.next().await;
+        if told.route.resource.as_str() == question {
+            assert_eq!(told.route.operation, Operation::Delete);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_what_changed_while_it_was_away_is_sent_dependencies_first() {
     let scene = Scene::new().await;
     let mut edge = scene.world.stock("edge-1").await;

@@ -7,7 +7,7 @@ use cloudhub::HubEvent;
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, id, service};
-use crate::peer::{Habits, StockEdge, applied};
+use crate::peer::{Ack, Habits, StockEdge, applied};
 
 const ALL: &str = "/core/v1/services/null/null";
 const DEFAULT: &str = "/core/v1/services/default/null";
@@ -118,6 +118,40 @@ async fn nothing_that_exists_is_told_as_deleted_and_nobody_is_asked_in_vain() {
     edge.until(|seen| seen.has("default/service/z")).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(edge.seen().pushed("default/service/a").is_empty());
+}
+
+#[tokio::test]
+async fn a_watch_is_granted_once_the_edge_has_what_there_is_however_old() {
+    let cloud = cloud().await;
+    for n in 0..20 {
+        cloud.create("services", service(&format!("s-{n}"), "shop")).await;
+    }
+    let habits = Habits {
+        slow: Duration::from_millis(10),
+        ..Habits::default()
+    };
+    let mut edge = StockEdge::with(&cloud, "edge-1", habits).await;
+    edge.register().await;
+    // Newer than all of them: what comes after the answer, the client would not hear of.
+    edge.until(|seen| seen.metaserver.table.contains_key("Node//edge-1"))
+        .await;
+    watch(&mut edge, DEFAULT, &json!({ "watch": true })).await;
+    let seen = edge.seen();
+    let shown = seen
+        .metaserver
+        .heard
+        .iter()
+        .filter(|(_, key)| key.starts_with("Service/"));
+    assert_eq!(shown.count(), 20);
+}
+
+#[tokio::test]
+async fn a_watch_of_an_edge_that_acknowledges_nothing_is_granted_in_time() {
+    let cloud = Cloud::with(|setup| setup.hub.downstream.grant_wait = Duration::from_millis(100)).await;
+    let mut edge = StockEdge::with(&cloud, "edge-1", Habits::acking(|_, _| Ack::Never)).await;
+    cloud.create("services", service("a", "shop")).await;
+    watch(&mut edge, DEFAULT, &json!({ "watch": true })).await;
+    edge.until(|seen| seen.has("default/service/a")).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 use super::call::Call;
 use super::issuer::Issuer;
 use super::state::State;
-use super::{binding, certificate, create, delete, evict, fault, garbage, patch, review, scale, token, update};
+use super::{
+    binding, certificate, create, delete, evict, fault, garbage, patch, review, scale, token, update,
+};
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
 pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
