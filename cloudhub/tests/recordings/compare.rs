@@ -44,8 +44,7 @@ fn walk(path: &str, recorded: &Value, ours: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The bodies of an application are JSON in base64. Of what an API server says, who says what is compared elsewhere: here it is
-/// whether it is an object, a list or an error, and which.
+/// The bodies of an application are JSON in base64.
 fn open(application: &mut Value) {
     application["Timestamp"] = Value::Null;
     for field in ["Option", "ReqBody", "RespBody"] {
@@ -53,17 +52,26 @@ fn open(application: &mut Value) {
             .as_str()
             .and_then(|text| BASE64.decode(text).ok());
         let body = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        application[field] = match (field, body) {
-            ("RespBody", Some(body)) => {
-                serde_json::json!({ "kind": body["kind"], "apiVersion": body["apiVersion"] })
-            }
-            (_, body) => body.unwrap_or_default(),
-        };
+        application[field] = body.unwrap_or_default();
+        by_name(&mut application[field]);
     }
-    let status = &mut application["Error"]["ErrStatus"];
-    if status.is_object() {
-        *status = serde_json::json!({ "code": status["code"], "reason": status["reason"] });
-    }
+}
+
+/// The items of a list by what they are, as two clusters have them in other places.
+fn by_name(list: &mut Value) {
+    let Some(items) = list.get_mut("items").filter(|items| items.is_array()) else {
+        return;
+    };
+    let Value::Array(all) = items.take() else { return };
+    let name = |item: &Value| {
+        let text = |field: &str| item["metadata"][field].as_str().unwrap_or_default().to_owned();
+        format!("{}/{}", text("namespace"), text("name"))
+    };
+    *items = all
+        .into_iter()
+        .map(|item| (name(&item), item))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
 }
 
 /// Takes out what is another one in every cluster and at every time.
@@ -72,6 +80,7 @@ fn settle(value: &mut Value) {
         Value::Object(fields) => {
             for field in [
                 "uid",
+                "serviceAccountUid",
                 "resourceVersion",
                 "generation",
                 "managedFields",

@@ -5,6 +5,7 @@
 
 mod compare;
 mod kubectl;
+mod odd;
 mod replay;
 #[path = "../hub/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of the hub")]
@@ -99,6 +100,14 @@ const BETTER: &[(&str, &str)] = &[
         "08-disconnect-reconnect untold: delete default/configmap/web-r2",
         "told before: no pod needed it any more",
     ),
+    (
+        "12-authorization-rejected-connection *besides: *",
+        "a client that shows its authority's certificate too is welcome; KubeEdge's cloud leaves it unheard",
+    ),
+    (
+        "15-no-keepalive goes on: ",
+        "C11: any frame is a sign of life, not the keepalive message alone",
+    ),
     // Failures.
     (
         "* answer to query *: operation: response → error",
@@ -126,10 +135,6 @@ const BETTER: &[(&str, &str)] = &[
         "a node may read what is no secret, and is refused the rest with a reason",
     ),
     (
-        "12-authorization-enabled untold: *serviceaccountaccess/default",
-        "no node of this world is told them; `tests/hub/policy.rs` holds what is told",
-    ),
-    (
         "05-metaserver-reads answer to list /*: .Error.ErrStatus.*: null → *",
         "a failed list names its reason, where KubeEdge's has a text only",
     ),
@@ -140,6 +145,60 @@ const BETTER: &[(&str, &str)] = &[
     (
         "05-metaserver-reads answer to get /api*: .RespBody: null → *",
         "KubeEdge's cloud has it in protobuf, which this comparison does not read",
+    ),
+    // Documents of the API that differ by nature.
+    (
+        "* answer to get /openapi/*",
+        "another program's descriptions and hashes; those of a Kubernetes are held beside the API's own tests",
+    ),
+    ("* answer to get /version: .RespBody.*", "another program"),
+    ("*.RespBody.metadata.continue: *", "a page may be the whole"),
+    (
+        "*.RespBody.metadata.remainingItemCount: *",
+        "a page may be the whole",
+    ),
+    (
+        "05-metaserver-reads answer to list /core/v1/configmaps/*: .RespBody.items.default/web-demo: null → *",
+        "a page may be the whole",
+    ),
+    (
+        "* answer to list /apiextensions.k8s.io/*: .RespBody.items.*",
+        "this cluster has the definitions that the test needs",
+    ),
+    (
+        "*.RespBody.items.*/kube-root-ca.crt: {*",
+        "no controller that publishes the authority",
+    ),
+    (
+        "*.RespBody.items.*/openshift-service-ca.crt: {*",
+        "no controller that publishes the authority",
+    ),
+    (
+        "*.RespBody.items.default/web-svc*: {*",
+        "no controller of endpoints",
+    ),
+    ("*.RespBody.items./kubeedge: {*", "not installed here"),
+    (
+        "*.RespBody.items.default/kubernetes: {*",
+        "this cluster has no address of its own",
+    ),
+    ("*.containerID: \"fakeRuntime://*", "named by the pod's uid"),
+    ("*.RespBody.metadata.name: \"web-gen-*", "a random name"),
+    (
+        "* answer to create /authorization.k8s.io/*: .RespBody.status.reason: *",
+        "the reason is for people",
+    ),
+    (
+        "06-metaserver-writes answer to create /core/v1/configmaps/default/null: .Error.ErrStatus.message: \"Secret in*",
+        "another decoder",
+    ),
+    (
+        "06-metaserver-writes answer to create /no.such/*: .Error.ErrStatus.*",
+        "a whole Status, where an API server has the text of a path that is not there",
+    ),
+    (
+        "06-metaserver-writes answer to patch /devices.kubeedge.io/*: .Error.ErrStatus.*",
+        "the definitions of this test have no status",
     ),
     // The embedded cluster is no whole Kubernetes.
     (
@@ -173,6 +232,14 @@ const BETTER: &[(&str, &str)] = &[
     (
         "17-odd-clients untold: update null/node/raw4",
         "no node controller, and these clients were gone",
+    ),
+    (
+        "14-* told update null/node/*: .status.conditions: [{*",
+        "no node controller",
+    ),
+    (
+        "12-authorization-enabled told besides: insert default/serviceaccountaccess/default",
+        "what is new to the node is an insert",
     ),
     ("*: .Object.spec.taints:*", "no node controller"),
     ("*: .spec.taints:*", "no node controller"),
@@ -235,5 +302,32 @@ recordings! {
     queries_of_what_is_absent = "11-query-errors",
     with_authorization = "12-authorization-enabled",
     a_real_runtime = "13-stock-edgecore-events",
+    a_connection_that_a_go_cloud_leaves_open_unheard = "12-authorization-rejected-connection",
     odd_clients = "17-odd-clients",
+}
+
+async fn check_odd(name: &str) {
+    let found = odd::play(name).await;
+    let unexplained: BTreeSet<_> = found.iter().filter(|difference| !is_better(difference)).collect();
+    assert!(unexplained.is_empty(), "{name}: {unexplained:#?}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_acknowledges_and_then_all() {
+    check_odd("14-client-never-acknowledges").await;
+}
+
+#[tokio::test]
+async fn a_client_without_keepalives() {
+    check_odd("15-no-keepalive").await;
+}
+
+#[tokio::test]
+async fn two_clients_with_one_name() {
+    check_odd("16-same-node-id-twice").await;
+}
+
+#[tokio::test]
+async fn acknowledgements_out_of_order() {
+    check_odd("18-acknowledgements-out-of-order").await;
 }

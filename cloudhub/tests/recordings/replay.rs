@@ -55,11 +55,13 @@ pub(crate) async fn replay(name: &str, expected: fn(&str) -> bool) -> BTreeSet<S
         Line::Down(message) if message.route.resource.as_str() == "k8s/ca.crt" => message.content.as_string(),
         _ => None,
     });
-    let config = CloudHubConfig {
+    let mut config = CloudHubConfig {
         instance_address: Some("192.0.2.2".into()),
         cluster_ca: authority.map(Into::into),
         ..CloudHubConfig::default()
     };
+    // `featureGates.requireAuthorization`.
+    config.downstream.policy = name.contains("authorization");
     let mut replay = Replay {
         name: name.to_owned(),
         node,
@@ -339,6 +341,9 @@ impl Replay {
             });
             kubectl::apply(&self.world, definition).await;
         }
+        if self.name.contains("authorization") {
+            self.seed_rights(lines).await;
+        }
         // What nobody creates in the recording was there, as it was first seen.
         let created = |resource: &str| {
             lines.iter().any(|line| match line {
@@ -414,6 +419,10 @@ impl Replay {
                 {
                     Some(parsed(message))
                 }
+                Line::Down(message) if asked(message) == format!("get /core/v1/nodes/null/{}", self.node) => {
+                    let body = BASE64.decode(parsed(message)["RespBody"].as_str()?).ok()?;
+                    serde_json::from_slice(&body).ok()
+                }
                 _ => None,
             });
             let node = node.unwrap_or_else(|| json!({ "kind": "Node", "metadata": { "name": self.node } }));
@@ -444,6 +453,37 @@ impl Replay {
             while let Some(edge) = &mut self.edge
                 && matches!(tokio::time::timeout(QUIET, edge.try_receive()).await, Ok(Ok(_)))
             {}
+        }
+    }
+}
+
+impl Replay {
+    /// The kind in which a node is told what service accounts may do, and what those of the recorded cluster might.
+    async fn seed_rights(&mut self, lines: &[Line]) {
+        let definition = json!({
+            "kind": "CustomResourceDefinition",
+            "metadata": { "name": "serviceaccountaccesses.policy.kubeedge.io" },
+            "spec": { "group": "policy.kubeedge.io", "scope": "Namespaced",
+                "names": { "plural": "serviceaccountaccesses", "singular": "serviceaccountaccess", "kind": "ServiceAccountAccess" },
+                "versions": [{ "name": "v1alpha1", "served": true, "storage": true, "subresources": { "status": {} },
+                    "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }] },
+        });
+        kubectl::apply(&self.world, definition).await;
+        let told = lines.iter().find_map(|line| match line {
+            Line::Down(message) if is(message, "update", "/serviceaccountaccess/") => Some(parsed(message)),
+            _ => None,
+        });
+        for access in told.iter().flat_map(|told| {
+            told["spec"]["accessClusterRoleBinding"]
+                .as_array()
+                .into_iter()
+                .flatten()
+        }) {
+            let mut binding = access["clusterRoleBinding"].clone();
+            binding["kind"] = "ClusterRoleBinding".into();
+            let role = json!({ "kind": "ClusterRole", "metadata": { "name": binding["roleRef"]["name"] }, "rules": access["rules"] });
+            kubectl::apply(&self.world, role).await;
+            kubectl::apply(&self.world, binding).await;
         }
     }
 }
