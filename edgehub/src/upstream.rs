@@ -132,6 +132,10 @@ fn misunderstood(request: &ApiRequest) -> Option<Status> {
         Target::Path(path) => return path.starts_with("/openapi/").then(|| refusal(request.verb, path)),
     };
     let what = match (request.verb, subresource.as_deref()) {
+        // Doors into other machines: a message has no stream.
+        (_, Some(door @ ("exec" | "attach" | "portforward" | "proxy"))) => {
+            format!("{}/{door}", resource.resource)
+        }
         (Verb::Get, Some(subresource)) if subresource != "status" => {
             format!("{}/{subresource}", resource.resource)
         }
@@ -226,6 +230,12 @@ mod tests {
             misunderstood(&request).map(|status| status.code)
         };
         assert_eq!(ask(Verb::Get, Some("log")), Some(501));
+        for door in ["exec", "attach", "portforward", "proxy"] {
+            for verb in [Verb::Get, Verb::Create, Verb::Update, Verb::Delete] {
+                assert_eq!(ask(verb, Some(door)), Some(501), "{verb} {door}");
+            }
+        }
+        assert_eq!(ask(Verb::Create, Some("eviction")), None);
         assert_eq!(ask(Verb::Delete, Some("ephemeralcontainers")), Some(501));
         assert_eq!(ask(Verb::DeleteCollection, None), Some(501));
         for (verb, subresource) in [

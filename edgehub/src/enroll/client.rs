@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderValue, Request, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hub_core::node::NodeId;
 use hub_core::transport::{Endpoint, Identity, TlsClient, TlsError};
@@ -52,8 +52,7 @@ impl<'a> Client<'a> {
     pub(super) async fn fetch_ca(&self, token: &JoinToken) -> Result<CertificateDer<'static>, EnrollError> {
         let tls = &TlsClient::unverified_to_fetch_the_ca().map_err(unusable)?;
         self.in_turn(|server| async move {
-            let request = Request::get("/ca.crt");
-            let ca = self.get(server, tls, request, Bytes::new()).await?;
+            let ca = self.get(server, tls, "/ca.crt", Vec::new(), Bytes::new()).await?;
             token.check_ca(&ca).map_err(|found| EnrollError::OtherCa {
                 server: server.to_string(),
                 expected: token.ca_hash().to_owned(),
@@ -78,11 +77,12 @@ impl<'a> Client<'a> {
         let tls = &TlsClient::new(ca, identity).map_err(unusable)?;
         let csr = &Bytes::from(csr);
         self.in_turn(|server| async move {
-            let mut request = Request::get("/edge.crt").header("NodeName", self.node.as_str());
+            let mut headers = Vec::with_capacity(2);
             if let Credentials::Token(jwt) = credentials {
-                request = request.header(AUTHORIZATION, format!("Bearer {jwt}"));
+                headers.push((AUTHORIZATION, format!("Bearer {jwt}")));
             }
-            certificate(self.get(server, tls, request, csr.clone()).await?)
+            headers.push((HeaderName::from_static("nodename"), self.node.as_str().to_owned()));
+            certificate(self.get(server, tls, "/edge.crt", headers, csr.clone()).await?)
         })
         .await
     }
@@ -112,7 +112,8 @@ impl<'a> Client<'a> {
         &self,
         server: &Endpoint,
         tls: &TlsClient,
-        request: http::request::Builder,
+        path: &str,
+        headers: Vec<(HeaderName, String)>,
         body: Bytes,
     ) -> Result<Bytes, EnrollError> {
         let link = |why: String| EnrollError::Link {
@@ -125,12 +126,20 @@ impl<'a> Client<'a> {
         let exchange = async {
             let (mut sender, connection) = http1::Builder::new()
                 .max_buf_size(HEAD_BYTES_MAX)
+                .title_case_headers(true)
                 .handshake(TokioIo::new(stream))
                 .await
                 .map_err(|error| link(error.to_string()))?;
             let host = HeaderValue::from_str(&server.to_string()).map_err(|error| link(error.to_string()))?;
+            // In the order of a Go edge, for those who look.
+            let mut request = Request::get(path).header(HOST, host).header(USER_AGENT, GO);
+            if !body.is_empty() {
+                request = request.header(CONTENT_LENGTH, body.len());
+            }
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
             let request = request
-                .header(HOST, host)
                 .body(Full::new(body))
                 .map_err(|error| EnrollError::Request(error.to_string()))?;
             let answer = async {
@@ -245,6 +254,8 @@ fn certificate(der: Bytes) -> Result<CertificateDer<'static>, EnrollError> {
 
 /// Of an answer's head; hyper refuses less.
 const HEAD_BYTES_MAX: usize = 8192;
+/// What a Go edge says that it is.
+const GO: &str = "Go-http-client/1.1";
 
 /// Of an answer's body: certificates are below 4 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;

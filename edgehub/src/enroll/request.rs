@@ -15,9 +15,9 @@ pub(super) fn make(node: &NodeId) -> Result<(Vec<u8>, PrivateKeyDer<'static>), E
     params.distinguished_name = DistinguishedName::new();
     for (kind, value) in [
         (DnType::CountryName, "CN"),
-        (DnType::OrganizationName, NODES_GROUP),
         (DnType::StateOrProvinceName, "Zhejiang"),
         (DnType::LocalityName, "Hangzhou"),
+        (DnType::OrganizationName, NODES_GROUP),
         (DnType::CommonName, &node.user_name()),
     ] {
         params.distinguished_name.push(kind, value);

@@ -43,7 +43,7 @@ async fn a_token_is_all_that_a_new_node_needs() {
     let subject = &request.certification_request_info.subject;
     assert_eq!(
         subject.to_string(),
-        "C=CN, O=system:nodes, ST=Zhejiang, L=Hangzhou, CN=system:node:edge-1"
+        "C=CN, ST=Zhejiang, L=Hangzhou, O=system:nodes, CN=system:node:edge-1"
     );
 }
 

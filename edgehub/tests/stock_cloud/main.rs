@@ -25,5 +25,6 @@ mod joining;
 mod kubelet;
 mod node;
 mod peer;
+mod recorded;
 mod shapes;
 mod world;
