@@ -38,7 +38,8 @@ impl Api {
             let answer = self.cached(asked, &Scope::object(&key), reply::encoded(200, body, form));
             return Ok(self.marked(&key, asked, answer));
         }
-        if self.holds(&Scope::object(&key)) {
+        // Deleted here, or in the cloud.
+        if self.is_pending(&key) || self.holds(&Scope::object(&key)) {
             return Err(fault::not_found(&key.resource, &key.name));
         }
         let request = asked.request(Verb::Get, Bytes::new());

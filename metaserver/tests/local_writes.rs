@@ -173,7 +173,7 @@ async fn what_is_not_this_node_s_is_refused_with_a_reason_and_nothing_changes() 
             annotate("1"),
             "dry run",
         ),
-        ("DELETE", NODE.into(), JSON, String::new(), "nothing is deleted"),
+        ("DELETE", NODE.into(), JSON, String::new(), "only the cloud"),
         (
             "POST",
             map.into(),
@@ -188,7 +188,14 @@ async fn what_is_not_this_node_s_is_refused_with_a_reason_and_nothing_changes() 
             r#"{"data":{"v":"2"}}"#.into(),
             "only the cloud",
         ),
-        ("DELETE", map.into(), JSON, String::new(), "nothing is deleted"),
+        (
+            "DELETE",
+            format!("{map}/a"),
+            JSON,
+            String::new(),
+            "only the cloud",
+        ),
+        ("DELETE", EVENTS.into(), JSON, String::new(), "collections"),
         (
             "PATCH",
             format!("{LEASES}/edge-1"),

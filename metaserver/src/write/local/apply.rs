@@ -259,7 +259,7 @@ pub(super) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     fields(fields(object).entry("metadata").or_insert(Value::Null))
 }
 
-fn shown(kind: &ResourceKind) -> String {
+pub(super) fn shown(kind: &ResourceKind) -> String {
     let resource = &kind.resource;
     if resource.group.is_empty() {
         resource.resource.to_string()

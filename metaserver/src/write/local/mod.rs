@@ -14,8 +14,10 @@ mod apply;
 mod merge;
 mod note;
 mod policy;
+mod remove;
 mod replay;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
@@ -24,7 +26,7 @@ use hub_core::api::{Reason, Status, Verb};
 use hub_core::clock::{Clock as _, SystemClock};
 use hub_core::object::ObjectKey;
 use hub_core::scope::Scope;
-use hub_core::store::{Change, LocalCopy};
+use hub_core::store::{Change, LocalCopy, Stored};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -76,7 +78,7 @@ impl Api {
 
     /// Takes a write without the cloud, if it is this node's to take. `refusal` is what the client is told else.
     pub(crate) async fn write_here(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         asked: &Asked,
         verb: Verb,
         body: &Bytes,
@@ -99,8 +101,8 @@ impl Api {
         if super::dry_run(&asked.query) {
             return Err(refused("a dry run asks the cloud what it would say"));
         }
-        if !matches!(verb, Verb::Create | Verb::Update | Verb::Patch) {
-            return Err(refused("nothing is deleted without it"));
+        if verb == Verb::DeleteCollection || (verb == Verb::Delete && status) {
+            return Err(refused("collections are deleted by the cloud"));
         }
         let config = &self.config.local_writes;
         if !config.knows(&asked.kind.resource, verb) {
@@ -124,12 +126,21 @@ impl Api {
         let state = match &current {
             Some(current) => current.clone(),
             None if verb == Verb::Create => apply::object(body)?,
-            None if self.holds(&Scope::object(&key)) => Value::Null,
+            None if self.holds(&Scope::object(&key)) || self.is_pending(&key) => Value::Null,
             None => return Err(refused("this node does not hold the object")),
         };
+        if current.is_none() && verb != Verb::Create {
+            return Err(fault::not_found(&key.resource, &key.name));
+        }
         let Some(rule) = config.rule(&*self.store, &key, verb, &state) else {
             return Err(refused("only the cloud may change this"));
         };
+        if verb == Verb::Delete {
+            remove::check(&asked.kind, &state, body, &refused)?;
+            self.keep_deletion(&key, rule, stored.as_deref(), &refusal)
+                .await?;
+            return Ok(remove::answer(&key, &state, form));
+        }
         let write = Write {
             kind: &asked.kind,
             namespace: key.namespace.as_deref(),
@@ -150,45 +161,9 @@ impl Api {
             return Err(refused("only the cloud may make this another node's"));
         }
         if !changed.is_empty() {
-            let mut changes = Vec::new();
-            let pending = match Pending::get(&*self.store, &key) {
-                Some(mut pending) => {
-                    pending.note.writes += 1;
-                    pending.copy.body = new.to_string().into();
-                    pending
-                }
-                None => {
-                    changes = self.room(rule.class, &refusal)?;
-                    let has_base = stored
-                        .as_ref()
-                        .filter(|stored| !stored.object.version.as_str().is_empty());
-                    let base = has_base.map(|stored| serde_json::from_slice(&stored.object.body));
-                    let base = base.transpose().ok().flatten().unwrap_or_default();
-                    Pending {
-                        copy: LocalCopy {
-                            key: key.clone(),
-                            body: new.to_string().into(),
-                            note: Bytes::new(),
-                        },
-                        note: Note {
-                            base,
-                            class: rule.class,
-                            wins: rule.wins,
-                            order: self.store.revision().0,
-                            since_ms: now,
-                            writes: 1,
-                        },
-                    }
-                }
-            };
-            changes.push(pending.put().map_err(|error| unwritten(&error))?);
-            self.store
-                .apply(changes)
-                .await
-                .map_err(|error| fault::no_room(&error, "the cloud is away, and nothing was changed here"))?;
-            self.metrics.local_writes.inc();
-            self.start_telling();
-            self.local.written.notify_one();
+            let body = new.to_string().into();
+            self.note_down(&key, rule, stored.as_deref(), body, &refusal)
+                .await?;
         }
         let served = self.store.get(&key).map(|stored| stored.served.clone());
         let served = served.ok_or_else(|| refused("it is gone again"))?;
@@ -201,6 +176,59 @@ impl Api {
             answer
         };
         Ok(reply::from(answer, Source::Journal))
+    }
+
+    /// Puts a local state of an object to the disk, and sees to it that the cloud is told.
+    async fn note_down(
+        self: &Arc<Self>,
+        key: &ObjectKey,
+        rule: &LocalRule,
+        stored: Option<&Stored>,
+        body: Bytes,
+        refusal: &Status,
+    ) -> Result<(), Status> {
+        let mut changes = Vec::new();
+        let pending = match Pending::get(&*self.store, key) {
+            Some(mut pending) => {
+                pending.note.writes += 1;
+                pending.copy.body = body;
+                pending
+            }
+            None => {
+                changes = self.room(rule.class, refusal)?;
+                let has_base = stored.filter(|stored| !stored.object.version.as_str().is_empty());
+                let base = has_base.map(|stored| serde_json::from_slice(&stored.object.body));
+                let base = base.transpose().ok().flatten().unwrap_or_default();
+                Pending {
+                    copy: LocalCopy {
+                        key: key.clone(),
+                        body,
+                        note: Bytes::new(),
+                    },
+                    note: Note {
+                        base,
+                        class: rule.class,
+                        wins: rule.wins,
+                        order: self.store.revision().0,
+                        since_ms: SystemClock.unix_ms(),
+                        writes: 1,
+                    },
+                }
+            }
+        };
+        changes.push(pending.put().map_err(|error| unwritten(&error))?);
+        self.apply_here(changes).await
+    }
+
+    async fn apply_here(self: &Arc<Self>, changes: Vec<Change>) -> Result<(), Status> {
+        self.store
+            .apply(changes)
+            .await
+            .map_err(|error| fault::no_room(&error, "the cloud is away, and nothing was changed here"))?;
+        self.metrics.local_writes.inc();
+        self.start_telling();
+        self.local.written.notify_one();
+        Ok(())
     }
 
     /// Says with an object out of the store that the cloud does not know it so, or did not take a change of it.

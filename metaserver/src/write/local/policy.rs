@@ -32,7 +32,7 @@ pub struct LocalRule {
     pub group: Cow<'static, str>,
     /// The plural name of the kind.
     pub resource: Cow<'static, str>,
-    /// Of [`Verb::Create`], [`Verb::Update`] and [`Verb::Patch`]; nothing else is ever taken.
+    /// Of [`Verb::Create`], [`Verb::Update`], [`Verb::Patch`] and [`Verb::Delete`]; nothing else is ever taken.
     pub verbs: Cow<'static, [Verb]>,
     /// Which objects.
     pub whose: Whose,
@@ -60,6 +60,8 @@ pub enum Whose {
     },
     /// Those that are named like a pod on this node, in its namespace.
     OfPod,
+    /// Calico's handles of addresses that all lie in blocks of this node.
+    OfBlocks,
     /// All.
     Any,
 }
@@ -164,6 +166,26 @@ impl Whose {
                 let pod = pod.and_then(|pod| serde_json::from_slice::<Value>(&pod.served).ok());
                 pod.is_some_and(|pod| pod["spec"]["nodeName"].as_str() == Some(node))
             }
+            Self::OfBlocks => {
+                let own = |cidr: &String| {
+                    let name: String = cidr
+                        .chars()
+                        .map(|c| if ".:/".contains(c) { '-' } else { c })
+                        .collect();
+                    let resource = GroupVersionResource {
+                        resource: "ipamblocks".into(),
+                        ..key.resource.clone()
+                    };
+                    let block = store.get(&ObjectKey::new(resource, None, &name));
+                    let block = block.and_then(|block| serde_json::from_slice::<Value>(&block.served).ok());
+                    let affinity = block
+                        .as_ref()
+                        .and_then(|block| block["spec"]["affinity"].as_str());
+                    affinity.and_then(|affinity| affinity.strip_prefix("host:")) == Some(node)
+                };
+                let blocks = state.pointer("/spec/block").and_then(Value::as_object);
+                blocks.is_some_and(|blocks| !blocks.is_empty() && blocks.keys().all(own))
+            }
             Self::Any => true,
         }
     }
@@ -192,6 +214,7 @@ fn default_rules() -> Vec<LocalRule> {
     };
     vec![
         LocalRule {
+            verbs: KEPT.into(),
             class: LocalClass::Lease,
             wins: Winner::Local,
             ..rule(
@@ -217,6 +240,7 @@ fn default_rules() -> Vec<LocalRule> {
             field("/spec/affinity", "host:"),
             &[],
         ),
+        rule("crd.projectcalico.org", "ipamhandles", Whose::OfBlocks, &[]),
         rule("spiderpool.spidernet.io", "spiderendpoints", Whose::OfPod, &[]),
         // What a mapper should do with a device; KubeEdge's `keadm ctl edit device` changes it on the node.
         rule(
@@ -230,7 +254,9 @@ fn default_rules() -> Vec<LocalRule> {
     ]
 }
 
-const ALL: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch];
+const ALL: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete];
+/// A node that lives has a lease.
+const KEPT: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch];
 const CHANGES: &[Verb] = &[Verb::Update, Verb::Patch];
 /// What agents on the node say about it and its pods. All else is the cloud's to decide.
 const REPORTED: &[&str] = &["/status", "/metadata/annotations"];

@@ -22,11 +22,15 @@ use crate::api::Api;
 use crate::read::typed;
 
 /// What came of telling the cloud about one object.
-enum Told {
+pub(super) enum Told {
     /// The cloud has this now.
     Done(Value, Vec<Clash>),
     /// The cloud has no such object any more.
     Gone,
+    /// The cloud has no such object any more, as it was meant.
+    Deleted,
+    /// The cloud has this, and does not delete it, for this reason if it is still the same.
+    Restored(Value, Option<String>),
     /// The cloud does not take it.
     Refused(String),
     /// Not now.
@@ -94,6 +98,9 @@ impl Api {
     }
 
     async fn tell(&self, kind: &ResourceKind, pending: &Pending) -> Told {
+        if pending.copy.is_deletion() {
+            return self.tell_deletion(pending).await;
+        }
         let Ok(local) = serde_json::from_slice::<Value>(&pending.copy.body) else {
             return Told::Refused("the local state cannot be read".into());
         };
@@ -198,6 +205,31 @@ impl Api {
                 let message = "the cloud had changed the same fields, and its values stand";
                 lost.then(|| ("Merged", message.to_owned(), clashes))
             }
+            Told::Deleted => {
+                let base = &pending.note.base;
+                // Copies of it that are still on their way come too late.
+                changes.push(Change::Delete {
+                    key: key.clone(),
+                    uid: Some(text(base, "uid").into()),
+                    version: Some(text(base, "resourceVersion").into()),
+                });
+                match newer {
+                    // It was made anew meanwhile.
+                    Some(mut newer) => {
+                        newer.note.base = Value::Null;
+                        changes.push(newer.put()?);
+                    }
+                    None => changes.push(LocalCopy::forget(key)),
+                }
+                None
+            }
+            Told::Restored(cloud, why) => {
+                let body = typed(kind, cloud.to_string().as_bytes())
+                    .ok_or("the cloud answered with another kind")?;
+                changes.push(LocalCopy::forget(key));
+                changes.push(Change::Put(Object::from_body(key.resource.clone(), body)?));
+                why.map(|why| ("Refused", why, Vec::new()))
+            }
             Told::Gone => {
                 changes.push(Change::Delete {
                     key: key.clone(),
@@ -230,7 +262,7 @@ impl Api {
         Ok(())
     }
 
-    async fn ask(&self, request: ApiRequest) -> Asked {
+    pub(super) async fn ask(&self, request: ApiRequest) -> Asked {
         let Ok(ApiResponse { code, body, .. }) = self.cloud.call(request).await else {
             return Asked::Later;
         };
@@ -249,7 +281,7 @@ impl Api {
     }
 }
 
-enum Asked {
+pub(super) enum Asked {
     Object(Value),
     Status(u16, String),
     Later,
@@ -286,7 +318,6 @@ fn newborn(local: &Value, kind: &ResourceKind) -> Value {
         "resourceVersion",
         "creationTimestamp",
         "generation",
-        "generateName",
         "managedFields",
     ] {
         metadata(&mut new).remove(field);
@@ -299,7 +330,7 @@ fn newborn(local: &Value, kind: &ResourceKind) -> Value {
     new
 }
 
-fn request_get(key: &ObjectKey) -> ApiRequest {
+pub(super) fn request_get(key: &ObjectKey) -> ApiRequest {
     request(key, Verb::Get, None, &Value::Null)
 }
 
