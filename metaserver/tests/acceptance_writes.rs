@@ -1,26 +1,5 @@
-//! What the agents on a node write with the cable pulled, as sequences of their own requests, and the defects of KubeEdge's metaServer
-//! that are about writes. The reads stand in `acceptance_reads.rs`.
-//!
-//! | Entry | Test |
-//! |---|---|
-//! | T11 protobuf writes | `protobuf.rs`; `kubectl_create.rs` of the examples |
-//! | T12 kubectl, writes | `kubectl.rs`; `whole/kubectl.rs` and `whole/kubectl_writes.rs` of the examples |
-//! | T13 flannel ×3, pod address, endpoint, events | [`t13_agents_write_offline_and_the_cloud_is_told_once`] |
-//! | T14 an object of nobody here | `local_writes.rs`: `what_is_not_this_node_s_is_refused…`; [`t14_a_refusal_changes_nothing`] |
-//! | T15 conflicts | `local_writes.rs`: `what_both_ends_changed…`, `a_write_to_what_the_cloud_deleted…` |
-//! | T19 a kill between the disk and the answer | `whole/offline_crash.rs` of the examples |
-//! | K12 status written offline is watched | [`k12_what_is_written_offline_is_listed_and_watched`] |
-//! | K15 protobuf bodies | `protobuf.rs` |
-//! | K21 writes offline; read your writes | [`k12_…`](k12_what_is_written_offline_is_listed_and_watched), `writes.rs` |
-//! | K22 deletecollection | `writes.rs` |
-//! | K23 names that were taken for commands | [`k23_names_are_no_commands`] |
-//! | E.1 flannel | [`e1_flannel_takes_its_subnet`] |
-//! | E.2 cilium | [`e2_cilium_keeps_its_endpoints`] |
-//! | E.3 calico | [`e3_calico_assigns_addresses_from_its_own_block`] |
-//! | E.4 EdgeMesh, E.5 CoreDNS | write nothing |
-//! | E.6 kube-proxy | [`e6_kube_proxy_reports_what_happens`] |
-//! | E.7 Spiderpool | [`e7_spiderpool_keeps_endpoints_and_is_refused_shared_pools`] |
-//! | C01–C12 | the cloud's; its tests name them |
+//! What the agents on a node write with the cable pulled, as sequences of their own requests (docs/acceptance.md). Reads and watches
+//! stand in `acceptance.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -540,36 +519,4 @@ async fn k12_what_is_written_offline_is_listed_and_watched() {
     )
     .await;
     assert_eq!(node.get(NODE).await.json()["metadata"]["annotations"]["a"], "1");
-}
-
-#[tokio::test]
-async fn k23_names_are_no_commands() {
-    let node = Node::with(config()).await;
-    for name in ["restart", "exec", "logs", "confirm-upgrade"] {
-        let made = send(
-            &node,
-            "POST",
-            "/api/v1/namespaces/shop/configmaps",
-            JSON,
-            config_map("shop", name, "1"),
-        )
-        .await;
-        assert_eq!(made.code, 201, "{name}");
-        let path = format!("/api/v1/namespaces/shop/configmaps/{name}");
-        let mut held = node.get(&path).await.json();
-        held["data"]["v"] = "2".into();
-        assert_eq!(ok(&node, "PUT", &path, JSON, held).await["data"]["v"], "2");
-    }
-    node.cloud.put(
-        "customresourcedefinitions",
-        definition(("devices.kubeedge.io", "v1beta1", "devices", "Device", true)),
-    );
-    let path = "/apis/devices.kubeedge.io/v1beta1/namespaces/shop/devices";
-    let device = json!({"apiVersion": "devices.kubeedge.io/v1beta1", "kind": "Device", "metadata": {"name": "lamp"}, "spec": {}});
-    let mut made = ok(&node, "POST", path, JSON, device).await;
-    made["spec"]["on"] = true.into();
-    assert_eq!(
-        ok(&node, "PUT", &format!("{path}/lamp"), JSON, made).await["spec"]["on"],
-        true
-    );
 }

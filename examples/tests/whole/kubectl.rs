@@ -15,14 +15,14 @@ use tokio::process::Command;
 use crate::client::Api;
 use crate::world::{CloudHalf, EdgeHalf, NODE, Tunnel, config_map, until, within};
 
-struct Kubectl {
+pub(crate) struct Kubectl {
     program: &'static Path,
     home: TempDir,
     server: Api,
 }
 
 impl Kubectl {
-    async fn at(server: Api) -> Self {
+    pub(crate) async fn at(server: Api) -> Self {
         let found = tokio::task::spawn_blocking(|| tools::kubectl(env!("CARGO_TARGET_TMPDIR")));
         Self {
             program: found.await.unwrap(),
@@ -37,6 +37,9 @@ impl Kubectl {
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap())
             .env("HOME", self.home.path())
+            // As a person would who changes the tag of every image.
+            .env("EDITOR", "sed -i s/web:[0-9]/web:edited/")
+            .current_dir(self.home.path())
             .args(["--server", &format!("http://{}", self.server.0)])
             .args(arguments.split(' '))
             .stdin(Stdio::null())
@@ -44,11 +47,19 @@ impl Kubectl {
         command
     }
 
-    async fn run(&self, arguments: &str) -> String {
+    pub(crate) async fn run(&self, arguments: &str) -> String {
         let output = within(arguments, self.command(arguments).output()).await.unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {arguments}: {error}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Whether it went well, and all that it said.
+    pub(crate) async fn say(&self, arguments: &str) -> (bool, String) {
+        let output = within(arguments, self.command(arguments).output()).await.unwrap();
+        let [out, error] =
+            [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        (output.status.success(), out + &error)
     }
 
     async fn refused(&self, arguments: &str) -> String {
@@ -57,9 +68,14 @@ impl Kubectl {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// A place for a file, which commands name without its folder.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Writes a file for `-f`.
-    fn file(&self, object: &serde_json::Value) -> String {
-        let file = self.home.path().join("object.json");
+    pub(crate) fn file(&self, object: &serde_json::Value) -> String {
+        let file = self.path("object.json");
         std::fs::write(&file, object.to_string()).unwrap();
         file.display().to_string()
     }

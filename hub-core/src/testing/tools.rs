@@ -69,6 +69,58 @@ impl Mosquitto {
     }
 }
 
+/// A Python that has the Kubernetes client of PyPI, in a virtual environment below `folder`.
+///
+/// # Panics
+/// As [`kubectl`]. Needs `python3` with `venv`.
+pub fn python(folder: &str) -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let root = Path::new(folder).join("python-client");
+        brought(&root, "ready", |work| {
+            run(Command::new("python3").args(["-m", "venv"]).arg(work));
+            run(Command::new(work.join("bin/python")).args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                PYTHON_CLIENT,
+            ]));
+        });
+        root.join("bin/python")
+    })
+}
+
+/// A folder that holds the Kubernetes client of npm, for the machine's `node`.
+///
+/// # Panics
+/// As [`kubectl`]. Needs `node` (20 or newer) and `npm`.
+pub fn node_client(folder: &str) -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let root = Path::new(folder).join("node-client");
+        brought(&root, "ready", |work| {
+            run(Command::new("npm")
+                .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+                .arg(work)
+                .arg(NODE_CLIENT));
+        });
+        root
+    })
+}
+
+/// Fills a folder once, whoever comes first; others wait. The folder cannot be moved afterwards, so it is filled in its place.
+fn brought(root: &Path, mark: &str, fill: impl FnOnce(&Path)) {
+    std::fs::create_dir_all(root).expect("the build's folder is writable");
+    let lock = std::fs::File::create(root.with_extension("lock")).expect("the build's folder is writable");
+    lock.lock().expect("a file of our own can be locked");
+    let mark = root.join(mark);
+    if !mark.exists() {
+        fill(root);
+        std::fs::write(mark, "").expect("the build's folder is writable");
+    }
+}
+
 /// The file `program` of a Debian package, unpacked below `folder`. With `others`, these are unpacked beside it, and with them the
 /// libraries of all; a program alone is taken to find its own on the machine.
 fn debian(folder: &Path, package: &str, others: &[&str], program: &str) -> PathBuf {
@@ -150,3 +202,7 @@ fn run(command: &mut Command) -> String {
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+const PYTHON_CLIENT: &str = "kubernetes==37.0.2";
+/// The last line that runs on Node.js 20.
+const NODE_CLIENT: &str = "@kubernetes/client-node@1.4.0";

@@ -246,6 +246,7 @@ const NULL_LISTS: &[(&str, &str)] = &[
     ("ClusterRole", "rules"),
     ("EndpointSlice", "endpoints"),
     ("EndpointSlice", "ports"),
+    ("HorizontalPodAutoscalerStatus", "currentMetrics"),
     ("Role", "rules"),
 ];
 

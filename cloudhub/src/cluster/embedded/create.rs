@@ -9,7 +9,7 @@ use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
 use super::fault;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, clock, defaults, fields, validate, workload};
+use super::{certificate, clock, defaults, fields, structural, validate, workload};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -74,7 +74,7 @@ pub(super) fn insert(
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
-    validate::object(kind, &value)?;
+    validate::object(kind, None, &value)?;
     fields::check(state, call, &value)?;
     workload::check(kind, None, &value)?;
     workload::needs_account(state, kind, &value)?;
@@ -83,6 +83,7 @@ pub(super) fn insert(
         return Err(fault::already_exists(kind, &name));
     }
     managed::keep(&mut value, managed);
+    structural::warn_of_rules(call, &value);
     let object = state.put(&kind.resource, &mut value)?;
     if is_namespaces(kind) {
         add_default_account(state, &name)?;

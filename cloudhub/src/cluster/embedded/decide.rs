@@ -6,14 +6,16 @@ use super::call::Call;
 use super::issuer::Issuer;
 use super::state::State;
 use super::{
-    binding, certificate, create, delete, evict, fault, garbage, patch, review, scale, token, update,
+    binding, certificate, create, delete, evict, fault, flow, garbage, patch, review, scale, token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
 pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
     let mark = state.mark();
     let answer = Call::new(request, &state.registry.clone()).and_then(|call| {
-        let answer = carry_out(state, issuer, &call).map(|answer| ApiResponse {
+        let carried = carry_out(state, issuer, &call);
+        let carried = carried.and_then(|answer| flow::follow(state, &call.kind).map(|()| answer));
+        let answer = carried.map(|answer| ApiResponse {
             warnings: call.take_warnings(),
             ..answer
         });

@@ -61,6 +61,15 @@ impl FieldError {
         }
     }
 
+    /// It names something that is not there.
+    pub(super) fn not_found(field: impl Into<String>, value: &serde_json::Value) -> Self {
+        Self {
+            reason: "FieldValueNotFound",
+            field: field.into(),
+            detail: format!("Not found: {value}"),
+        }
+    }
+
     /// Where it is.
     pub(super) fn field(&self) -> &str {
         &self.field

@@ -10,7 +10,7 @@ use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, create, defaults, delete, fields, validate, workload};
+use super::{certificate, create, defaults, delete, fields, structural, validate, workload};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -77,8 +77,10 @@ pub(super) fn replace(
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(kind, old, &mut new)?;
     fields::complete(kind, &mut new);
-    validate::object(kind, &new)?;
-    if call.subresource.is_none() {
+    if call.subresource.is_some() {
+        validate::metadata(kind, &new)?;
+    } else {
+        validate::object(kind, Some(old), &new)?;
         workload::check(kind, Some(old), &new)?;
     }
     fields::check(state, call, &new)?;
@@ -95,6 +97,9 @@ pub(super) fn replace(
         return held
             .map(|object| object.body.clone())
             .ok_or_else(|| fault::not_found(kind, &key.name));
+    }
+    if call.subresource.is_none() {
+        structural::warn_of_rules(call, &new);
     }
     let object = state.put(&kind.resource, &mut new)?;
     let (owners, held) = (

@@ -1,14 +1,41 @@
-//! What every object must be, whatever its kind: names, labels, annotations, finalizers, owners.
+//! What every object must be, whatever its kind: names, labels, annotations, finalizers, owners. Then what its kind must be.
 
 use hub_core::api::Status;
 use hub_core::registry::ResourceKind;
 use serde_json::Value;
 
 use super::call::{is, is_namespaces, meta};
+use super::content;
 use super::fault::{self, FieldError};
 
-/// Checks the metadata of an object that is about to be stored.
-pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
+/// Checks an object that is about to be stored, in the place of another or of none.
+pub(super) fn object(kind: &ResourceKind, old: Option<&Value>, value: &Value) -> Result<(), Status> {
+    let mut errors = metadata_errors(kind, value);
+    content::check(kind, value, &mut errors);
+    if let Some(old) = old {
+        content::changed(kind, old, value, &mut errors);
+    }
+    refuse(kind, value, &errors)
+}
+
+/// The same for who writes a part of it, and is not to blame for the rest.
+pub(super) fn metadata(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
+    refuse(kind, value, &metadata_errors(kind, value))
+}
+
+fn refuse(kind: &ResourceKind, value: &Value, errors: &[FieldError]) -> Result<(), Status> {
+    let name = meta(value, "name");
+    if errors.is_empty() {
+        Ok(())
+    } else if &*kind.kind == "Event" && !kind.custom {
+        // A real server checks both of their groups as the old one.
+        Err(fault::invalid_named("", "Event", name, errors))
+    } else {
+        Err(fault::invalid(kind, name, errors))
+    }
+}
+
+fn metadata_errors(kind: &ResourceKind, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let name = meta(value, "name");
     if name.is_empty() {
@@ -42,17 +69,10 @@ pub(super) fn object(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
             }
         }
     }
-    if is(kind, "", "pods") && value["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
-        errors.push(FieldError::required("spec.containers", ""));
-    }
     if is(kind, "events.k8s.io", "events") && meta(value, "resourceVersion").is_empty() {
         event(value, &mut errors);
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(fault::invalid(kind, name, &errors))
-    }
+    errors
 }
 
 /// A new event of the new group says more than the old one must (Kubernetes `pkg/apis/core/validation/events.go`).
@@ -225,7 +245,7 @@ fn keys(map: &Value) -> impl Iterator<Item = &str> {
     map.as_object().into_iter().flatten().map(|(key, _)| key.as_str())
 }
 
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_long_label(text)
 }
 
@@ -249,7 +269,7 @@ fn is_name_part(text: &str) -> bool {
 /// Kubernetes `pkg/apis/core/validation/events.go`.
 const NOTE_BYTES_MAX: usize = 1024;
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+pub(super) const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const NAME_PART: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";

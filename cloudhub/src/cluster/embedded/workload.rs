@@ -18,7 +18,10 @@ pub(super) fn check(kind: &ResourceKind, old: Option<&Value>, value: &Value) -> 
     let (selector, template) = (&value["spec"]["selector"], &value["spec"]["template"]);
     let labels = &template["metadata"]["labels"];
     let mut errors = Vec::new();
-    if !selects(selector, labels) {
+    if selector.is_null() {
+        errors.push(FieldError::required("spec.selector", ""));
+    }
+    if selector.is_null() || !selects(selector, labels) {
         errors.push(FieldError::invalid(
             "spec.template.metadata.labels",
             labels,

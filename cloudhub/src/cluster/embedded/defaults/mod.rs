@@ -7,7 +7,6 @@ mod rules;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_core::api::Status;
-use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Map, Value, json};
 
@@ -48,8 +47,6 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         || is(kind, "apps", "statefulsets")
     {
         value["status"] = json!({});
-    } else if is(kind, "flowcontrol.apiserver.k8s.io", "flowschemas") {
-        dangling(state, value);
     } else if is(kind, "apiregistration.k8s.io", "apiservices") {
         available(value);
     } else if is(kind, "apps", "daemonsets") {
@@ -130,29 +127,6 @@ fn own_pods(job: &mut Value) {
     if own.as_object().is_none_or(Map::is_empty) {
         job["metadata"]["labels"] = labels;
     }
-}
-
-/// Whether the priority level that a flow schema names is there (Kubernetes `apiserver/pkg/util/flowcontrol`).
-fn dangling(state: &State, value: &mut Value) {
-    let name = value["spec"]["priorityLevelConfiguration"]["name"]
-        .as_str()
-        .unwrap_or_default();
-    let levels = GroupVersionResource::new(
-        "flowcontrol.apiserver.k8s.io",
-        "v1",
-        "prioritylevelconfigurations",
-    );
-    let found = state.get(&ObjectKey::new(levels, None, name)).is_some();
-    let text = format!("This FlowSchema references the PriorityLevelConfiguration object named {name:?}");
-    let (status, reason, message) = if found {
-        ("False", "Found", format!("{text} and it exists"))
-    } else {
-        ("True", "NotFound", format!("{text} but there is no such object"))
-    };
-    let since = meta(value, "creationTimestamp").to_owned();
-    value["status"] = json!({"conditions": [{
-        "type": "Dangling", "status": status, "lastTransitionTime": since, "reason": reason, "message": message,
-    }]});
 }
 
 /// An API that this server serves itself is there; one of another server is not asked for, and nobody says so.

@@ -1,6 +1,7 @@
 //! The structural schema of a custom kind: what falls away, what is filled in, and what is refused.
 //!
-//! Rules in CEL (`x-kubernetes-validations`) are not evaluated here.
+//! Rules in CEL (`x-kubernetes-validations`) are not evaluated here: whoever brings a definition that has some is warned
+//! (decision 0023).
 
 mod validate;
 
@@ -13,6 +14,7 @@ use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value};
 
+use super::call::Call;
 use super::fault::{self, FieldError};
 use super::state::State;
 
@@ -180,6 +182,22 @@ fn default(value: &mut Value, schema: &Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// Warns whoever brings a definition whose rules are not evaluated.
+pub(super) fn warn_of_rules(call: &Call<'_>, definition: &Value) {
+    if !super::versions::is_definitions(&call.kind.resource) {
+        return;
+    }
+    let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    for (index, version) in versions.enumerate() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        if has_rules(schema) {
+            call.warn(format!(
+                "spec.versions[{index}].schema.openAPIV3Schema: x-kubernetes-validations are kept, but this cluster does not evaluate them"
+            ));
+        }
     }
 }
 

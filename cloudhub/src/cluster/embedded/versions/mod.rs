@@ -68,14 +68,13 @@ pub(super) fn convert(state: &State, from: &GroupVersionResource, to: &ResourceK
 /// The definition of a custom kind, where a change is one.
 pub(super) fn definition(change: &Change) -> Option<&Object> {
     match change {
-        Change::Put(object)
-            if (&*object.key.resource.group, &*object.key.resource.resource)
-                == ("apiextensions.k8s.io", "customresourcedefinitions") =>
-        {
-            Some(object)
-        }
+        Change::Put(object) if is_definitions(&object.key.resource) => Some(object),
         _ => None,
     }
+}
+
+pub(super) fn is_definitions(resource: &GroupVersionResource) -> bool {
+    (&*resource.group, &*resource.resource) == ("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
 /// Shows the objects of a custom kind in all versions that its definition serves now, and in no other.

@@ -1,0 +1,68 @@
+//! Flow schemas tell whether the priority level that they name is there (Kubernetes `apiserver/pkg/util/flowcontrol`). They tell it
+//! whenever one of either comes or goes; nothing here queues requests by them.
+
+use hub_core::api::Status;
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::registry::ResourceKind;
+use serde_json::{Value, json};
+
+use super::clock;
+use super::state::State;
+
+/// Brings the status of all flow schemas up to date after a write to a kind.
+pub(super) fn follow(state: &mut State, written: &ResourceKind) -> Result<(), Status> {
+    if &*written.resource.group != GROUP {
+        return Ok(());
+    }
+    let schemas = collection("flowschemas");
+    let keys: Vec<ObjectKey> = state
+        .list(&schemas, None)
+        .map(|object| object.key.clone())
+        .collect();
+    for key in keys {
+        if let Some(mut schema) = state.value(&key)?
+            && tell(state, &mut schema)
+        {
+            state.put(&schemas, &mut schema)?;
+        }
+    }
+    Ok(())
+}
+
+/// False when the schema says it already.
+fn tell(state: &State, schema: &mut Value) -> bool {
+    let name = schema["spec"]["priorityLevelConfiguration"]["name"]
+        .as_str()
+        .unwrap_or_default();
+    let level = ObjectKey::new(collection("prioritylevelconfigurations"), None, name);
+    let text = format!("This FlowSchema references the PriorityLevelConfiguration object named {name:?}");
+    let (status, reason, message) = if state.get(&level).is_some() {
+        ("False", "Found", format!("{text} and it exists"))
+    } else {
+        ("True", "NotFound", format!("{text} but there is no such object"))
+    };
+    let held = schema["status"]["conditions"].as_array().into_iter().flatten();
+    let mut conditions: Vec<Value> = held.cloned().collect();
+    let dangling = conditions
+        .iter_mut()
+        .find(|condition| condition["type"] == "Dangling");
+    if dangling
+        .as_ref()
+        .is_some_and(|held| held["status"] == status && held["message"] == *message)
+    {
+        return false;
+    }
+    let new = json!({"type": "Dangling", "status": status, "lastTransitionTime": clock::now(), "reason": reason, "message": message});
+    match dangling {
+        Some(held) => *held = new,
+        None => conditions.push(new),
+    }
+    schema["status"]["conditions"] = conditions.into();
+    true
+}
+
+fn collection(plural: &str) -> GroupVersionResource {
+    GroupVersionResource::new(GROUP, "v1", plural)
+}
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
