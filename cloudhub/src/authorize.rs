@@ -15,6 +15,7 @@ use hub_core::api::{ApiRequest, Reason, Status, Target, User, Verb};
 use hub_core::message::{Kind, Message, Operation, Subject};
 use hub_core::node::{NODES_GROUP, NodeId};
 use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
+use hub_core::rbac::{self, Attributes};
 use hub_core::scope::Scope;
 use hub_core::selector::FieldSelector;
 use hub_core::service::{BoxError, Reply, Request};
@@ -106,7 +107,15 @@ impl Authorizer {
         self.check(node, &request).await
     }
 
-    async fn resolve(&self, node: &NodeId, decision: Decision) -> Result<bool, crate::downstream::Stopping> {
+    pub(crate) fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    pub(crate) async fn resolve(
+        &self,
+        node: &NodeId,
+        decision: Decision,
+    ) -> Result<bool, crate::downstream::Stopping> {
         match decision {
             Decision::Allow => Ok(true),
             Decision::Deny => Ok(false),
@@ -276,44 +285,11 @@ fn allow_if(condition: bool) -> Decision {
 }
 
 fn forbidden(node: &NodeId, request: &ApiRequest) -> Status {
-    let user = node.user_name();
-    let Target::Resource {
-        resource,
-        namespace,
-        name,
-        subresource,
-    } = &request.target
-    else {
-        let Target::Path(path) = &request.target else {
-            return Status::failure(Reason::Forbidden, "forbidden");
-        };
-        let text = format!("forbidden: User {user:?} cannot {} path {path:?}", request.verb);
-        return Status::failure(Reason::Forbidden, text);
+    let why = match request.target {
+        Target::Resource { .. } => "a node may only touch what is its own",
+        Target::Path(_) => "",
     };
-    let mut what = resource.resource.to_string();
-    if let Some(subresource) = subresource {
-        what = format!("{what}/{subresource}");
-    }
-    let shown = if resource.group.is_empty() {
-        resource.resource.to_string()
-    } else {
-        format!("{}.{}", resource.resource, resource.group)
-    };
-    let name = name.as_deref().unwrap_or("");
-    let about = if name.is_empty() {
-        shown
-    } else {
-        format!("{shown} {name:?}")
-    };
-    let place = match namespace {
-        Some(namespace) => format!("in the namespace {namespace:?}"),
-        None => "at the cluster scope".to_owned(),
-    };
-    let text = format!(
-        "{about} is forbidden: User {user:?} cannot {} resource {what:?} in API group {:?} {place}: a node may only touch what is its own",
-        request.verb, &*resource.group
-    );
-    Status::failure(Reason::Forbidden, text).about(&resource.group, &resource.resource, name)
+    rbac::denial(&user(node), &Attributes::of(request, None), why)
 }
 
 fn body_name(body: &[u8]) -> Option<String> {

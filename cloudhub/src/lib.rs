@@ -2,6 +2,7 @@
 
 mod admit;
 mod authorize;
+mod behalf;
 pub mod cluster;
 mod complaints;
 mod config;

@@ -25,11 +25,11 @@ use hub_core::session::KeepaliveConfig;
 use hub_core::transport::{
     Listener, QuicConfig, QuicListener, TlsVersions, WebSocketConfig, WebSocketListener,
 };
-use metaserver::{MetaConfig, MetaServer, Revisions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminSocket};
+use crate::cluster_api::ClusterApi;
 use crate::config::{CloudCore, EdgeTunnel, Listen, SyncRecordsMode};
 use crate::kinds;
 use crate::metrics;
@@ -46,7 +46,7 @@ pub struct Cloud {
     listeners: Vec<Box<dyn Listener>>,
     https: Option<TcpListener>,
     /// The embedded cluster's API.
-    api: Option<(MetaServer, TcpListener)>,
+    api: Option<ClusterApi>,
     metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
     admin: Option<AdminSocket>,
 }
@@ -242,26 +242,18 @@ impl Cloud {
         addresses.https = https.as_ref().and_then(|listener| listener.local_addr().ok());
 
         let api = match &embedded {
-            Some(cluster) => {
-                let meta_config = MetaConfig {
-                    revisions: Revisions::Authoritative,
-                    cbor: standalone.cbor,
-                    ..MetaConfig::default()
-                };
-                let server = MetaServer::with_config(meta_config, cluster.clone(), cluster.upstream());
-                Some((server, listen(&standalone.server).await?))
-            }
+            Some(cluster) => Some(ClusterApi::bind(config, cluster).await?),
             None => None,
         };
-        addresses.api = api.as_ref().and_then(|(_, listener)| listener.local_addr().ok());
+        addresses.api = api.as_ref().and_then(|api| api.address);
 
         let bind_metrics = &config.common_config.monitor_server.bind_address;
         let metrics = if bind_metrics.is_empty() {
             None
         } else {
             hub.register_metrics(&mut registry);
-            if let Some((server, _)) = &api {
-                server.register_metrics(&mut registry);
+            if let Some(api) = &api {
+                api.server.register_metrics(&mut registry);
             }
             Some((listen(bind_metrics).await?, registry))
         };
@@ -341,13 +333,10 @@ impl Cloud {
         let api = {
             let stop = stop.clone();
             async move {
-                let Some((server, listener)) = self.api else {
-                    return Ok(());
-                };
-                server
-                    .serve_on(listener, stop.cancelled_owned())
-                    .await
-                    .map_err(|e| e.to_string())
+                match self.api {
+                    Some(api) => api.run(stop).await,
+                    None => Ok(()),
+                }
             }
         };
         let admin = {

@@ -15,7 +15,7 @@ use hub_core::object::GroupVersionResource;
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
 use hyper::Method;
-use metaserver::{LocalWrites, MetaConfig, MetaServer};
+use metaserver::MetaServer;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::admin::{self, AdminSocket};
 use crate::config::{self, EdgeCore, Host};
 use crate::door::Door;
 use crate::mappers;
+use crate::meta::{self, NodeApi};
 use crate::metrics;
 use crate::pods::Pods;
 
@@ -43,7 +44,7 @@ pub struct Edge {
     /// Whether the cloud is dialled.
     dials: bool,
     server: MetaServer,
-    api: Option<Door>,
+    api: Option<NodeApi>,
     metrics: Option<(Door, Registry)>,
     admin: Option<AdminSocket>,
 }
@@ -74,17 +75,8 @@ impl Edge {
         let broker = modules.event_bus.broker(&node(config)?);
         let broker = broker.map_err(|error| format!("modules.eventBus.mqttServerExternal: {error}"))?;
 
-        let meta = &config.modules.meta_manager.meta_server;
-        let meta_config = MetaConfig {
-            local_writes: LocalWrites::of_node(hub.handle().node().as_str()),
-            ..MetaConfig::default()
-        };
-        let server = MetaServer::with_config(meta_config, store.clone(), hub.handle());
-        let api = if config.modules.meta_manager.enable && meta.enable {
-            Some(Door::at("the node's API", &meta.server).await)
-        } else {
-            None
-        };
+        let server = meta::server(config, store.clone(), hub.handle());
+        let api = NodeApi::bind(config).await;
         let bind_metrics = &config.edge_tunnel.metrics;
         let metrics = if bind_metrics.is_empty() {
             None
@@ -113,7 +105,10 @@ impl Edge {
     /// Where it listens, for the log.
     pub fn addresses(&self) -> String {
         let metrics = self.metrics.as_ref().map(|(door, _)| door);
-        let doors = [("api", self.api.as_ref()), ("metrics", metrics)];
+        let doors = [
+            ("api", self.api.as_ref().map(NodeApi::door)),
+            ("metrics", metrics),
+        ];
         let shown = doors
             .into_iter()
             .filter_map(|(name, door)| Some(format!("{name}={}", door?.address()?)));
@@ -122,7 +117,8 @@ impl Edge {
 
     /// Where the node's API listens. The error is a sentence for the operator.
     pub fn api_address(&self) -> Result<std::net::SocketAddr, String> {
-        let door = self.api.as_ref().ok_or("the node's API is not enabled")?;
+        let api = self.api.as_ref().ok_or("the node's API is not enabled")?;
+        let door = api.door();
         door.address()
             .ok_or_else(|| door.trouble().get().unwrap_or_else(|| "it has no address".into()))
     }
@@ -166,17 +162,16 @@ impl Edge {
             server: self.server.clone(),
             handle: handle.clone(),
             store: self.store.clone(),
-            api_trouble: self.api.as_ref().map(Door::trouble).unwrap_or_default(),
+            api_trouble: self
+                .api
+                .as_ref()
+                .map(|api| api.door().trouble())
+                .unwrap_or_default(),
         };
-        let server = self.server.clone();
+        let (server, held) = (self.server.clone(), self.store.clone());
         let api = async {
-            let Some(mut door) = self.api else { return };
-            while let Some(listener) = stop.run_until_cancelled(door.open()).await {
-                match server.serve_on(listener, stop.cancelled()).await {
-                    Ok(()) => return,
-                    // Nothing that ends a listener is a reason to leave the node without its agent.
-                    Err(error) => tracing::error!(%error, "the node's API ended; it begins anew"),
-                }
+            if let Some(api) = self.api {
+                api.run(&server, &held, &stop).await;
             }
         };
         let sampled = self.server.clone();

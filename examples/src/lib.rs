@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod api;
 pub mod cloud;
+mod cluster_api;
 pub mod config;
 pub mod door;
 pub mod edge;
@@ -10,6 +11,7 @@ pub mod fleet;
 pub mod kinds;
 pub mod logging;
 pub mod mappers;
+mod meta;
 pub mod metrics;
 pub mod pods;
 pub mod show;

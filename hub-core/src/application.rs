@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::api::{ApiRequest, ApiResponse, Reason, Status, Target, Verb};
+use crate::api::{ApiRequest, ApiResponse, Reason, Status, Target, User, Verb};
 use crate::message::{Content, Message, Operation, Route};
 use crate::node::NodeId;
 use crate::object::GroupVersionResource;
@@ -93,6 +93,10 @@ pub struct Extension {
     pub accept: String,
     /// The HTTP status code of the answer.
     pub code: u16,
+    /// In whose name the node asks, where it does not ask for itself. The cloud decides what that is worth: a node can say
+    /// anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
 }
 
 /// The content is no request that an API server could understand. The peer's move.
@@ -126,6 +130,7 @@ impl Application {
                 content_type: request.content_type.clone(),
                 accept: request.accept.clone(),
                 code: 0,
+                user: request.user.clone(),
             }),
             ..Self::default()
         };
@@ -244,6 +249,7 @@ impl Application {
             if !tunnel.content_type.is_empty() {
                 request.content_type = tunnel.content_type.clone();
             }
+            request.user = tunnel.user.clone();
         }
         Ok(request)
     }
@@ -588,12 +594,17 @@ mod tests {
             ),
             ApiRequest::new(Verb::Get, Target::Path("/version".into())),
         ];
-        for request in requests {
+        let of_somebody = requests.clone().map(|request| ApiRequest {
+            user: Some(User::of_service_account("d", "agent")),
+            ..request
+        });
+        for request in requests.into_iter().chain(of_somebody) {
             let sent = Content::encode(&Application::request(&node(), &request));
             let back = Application::from_content(&sent).unwrap();
             assert_eq!(back.to_request().unwrap(), request);
             let mut plain = stock(&request).to_request().unwrap();
             plain.query = request.query.clone();
+            plain.user = request.user.clone();
             assert_eq!(plain, request, "without our field");
         }
     }

@@ -74,6 +74,7 @@ pub mod registry;
 pub mod scope;
 pub mod selector;
 pub mod service;
+pub mod service_account;
 pub mod session;
 pub mod store;
 pub mod strategic;

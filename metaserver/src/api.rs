@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Form, Media, Offer};
+use crate::auth::{Guard, Peer};
 use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
@@ -46,6 +47,7 @@ pub(crate) struct Api {
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) open: Arc<OpenWatches>,
     pub(crate) local: Local,
+    pub(crate) guard: Guard,
     /// What was put into protobuf before.
     encoded: Arc<Cache>,
     /// Ends the watches when the server stops.
@@ -101,6 +103,7 @@ impl Asked {
             query: self.query_of(verb),
             content_type: self.content_type.clone(),
             body,
+            user: self.client.caller.user(),
             ..ApiRequest::new(verb, target)
         }
     }
@@ -131,6 +134,7 @@ impl Api {
             store,
             cloud,
             local: Local::default(),
+            guard: Guard::new(config.auth.clone()),
             watches: Arc::new(Semaphore::new(config.watches_max)),
             open: Arc::new(OpenWatches::new(metrics.watches.clone())),
             metrics,
@@ -143,34 +147,36 @@ impl Api {
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
-    pub(crate) async fn answer<B>(self: &Arc<Self>, head: Parts, body: B) -> Reply
+    pub(crate) async fn answer<B>(self: &Arc<Self>, head: Parts, peer: &Peer, body: B) -> Reply
     where
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let start = Instant::now();
-        let client = Client::new(
+        let mut client = Client::new(
             &head.headers,
             head.uri.query().unwrap_or_default(),
             self.config.cbor,
         );
         let (form, compressed, agent) = (client.status_form(), client.gzip, client.agent.clone());
         let (mut verb, mut resource) = ("other", String::new());
-        // The cluster itself has no such URLs.
-        let refused = extension::refused(&head.method, head.uri.path()).filter(|_| !self.authoritative());
-        let answered = match (refused, Route::parse(head.uri.path())) {
-            (Some(status), _) => Err(status),
-            (None, Route::Nowhere) => Ok(reply::nowhere()),
-            (None, Route::Other(path)) => self.other(&head, &path, &client).await,
-            (None, Route::Resource(route)) => match self.kind(&route.resource).await {
-                Ok(Some(kind)) => {
-                    resource = kind.resource.to_string();
-                    self.resource(&head, route, kind, client, body, &mut verb).await
-                }
-                Ok(None) => Ok(reply::nowhere()),
-                Err(status) => Err(status),
-            },
+        let route = Route::parse(head.uri.path());
+        let admitted = self.admit(&head, peer, &route).await;
+        let refused = admitted.is_err();
+        let admitted = admitted.map(|caller| {
+            client.caller = caller;
+            route
+        });
+        let answered = match admitted {
+            Err(status) => Err(status),
+            Ok(route) => {
+                self.routed(head, route, client, body, &mut verb, &mut resource)
+                    .await
+            }
         };
         let mut reply = answered.unwrap_or_else(|status| reply::status(&status, form));
+        if refused && reply.status() != StatusCode::UNAUTHORIZED {
+            reply = reply::header(reply, X_CONTENT_TYPE_OPTIONS, "nosniff");
+        }
         if compressed {
             reply = gzip::compress(reply).await;
         }
@@ -179,6 +185,37 @@ impl Api {
         self.metrics
             .answered(verb, resource, code, source, &agent, start.elapsed());
         reply
+    }
+
+    async fn routed<B>(
+        self: &Arc<Self>,
+        head: Parts,
+        route: Route,
+        client: Client,
+        body: B,
+        verb: &mut &'static str,
+        resource: &mut String,
+    ) -> Result<Reply, Status>
+    where
+        B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        // The cluster itself has no such URLs.
+        if let Some(status) =
+            extension::refused(&head.method, head.uri.path()).filter(|_| !self.authoritative())
+        {
+            return Err(status);
+        }
+        match route {
+            Route::Nowhere => Ok(reply::nowhere()),
+            Route::Other(path) => self.other(&head, &path, &client).await,
+            Route::Resource(route) => match self.kind(&route.resource).await? {
+                Some(kind) => {
+                    *resource = kind.resource.to_string();
+                    self.resource(&head, route, kind, client, body, verb).await
+                }
+                None => Ok(reply::nowhere()),
+            },
+        }
     }
 
     async fn resource<B>(
@@ -301,6 +338,9 @@ impl Api {
                     self.metrics.skipped_fields.inc_by(decoded.skipped);
                     body = decoded.json;
                     asked.content_type = decoded.content_type.into();
+                }
+                if let Some(answer) = self.review(&asked, verb, &body).await {
+                    return answer;
                 }
                 self.write(&asked, verb, body).await
             }
@@ -524,7 +564,13 @@ impl Api {
         let mut request = ApiRequest::new(Verb::Get, Target::Path(path.into()));
         request.query = query.to_owned();
         request.accept = client.accept.clone();
+        request.user = client.caller.user();
         let answer = self.cloud.call(request).await;
+        if answer.is_err()
+            && let Some(kept) = self.kept_document(path)
+        {
+            return Ok(reply::from(reply::passed(kept, Form::PLAIN), Source::Cache));
+        }
         // Without the cloud's documents ours must do, or a client that checks its files first could send none.
         if is_openapi && !answer.as_ref().is_ok_and(|response| response.is_success()) {
             let reply = own();

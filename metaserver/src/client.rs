@@ -4,6 +4,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, USER_AGENT};
 
 use crate::accept::Form;
+use crate::auth::Caller;
 use crate::request::query;
 
 /// One request's client.
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) agent: String,
     /// Who owns what it writes, unless it names somebody.
     pub(crate) manager: String,
+    /// In whose name its request is carried on.
+    pub(crate) caller: Caller,
 }
 
 impl Client {
@@ -49,6 +52,7 @@ impl Client {
             person: agent.starts_with("kubectl"),
             agent: agent.chars().take(AGENT_MAX).collect(),
             manager: manager(agent),
+            caller: Caller::Own,
         }
     }
 

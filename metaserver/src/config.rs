@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::auth::AuthConfig;
 use crate::write::local::LocalWrites;
 
 /// Whose numbers the resource versions of stored objects are.
@@ -57,6 +58,8 @@ pub struct MetaConfig {
     /// Group and plural of kinds of which the cloud sends a node what is its own. While the cloud is away, lists and watches that nobody
     /// asked for before are answered with that, and a warning that says so.
     pub own_parts: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    /// Who is let in.
+    pub auth: AuthConfig,
     /// How long open requests may take to end once the server has been told to stop.
     pub drain_timeout: Duration,
 }
@@ -85,6 +88,7 @@ impl Default for MetaConfig {
             own_parts: ["devices", "devicemodels", "devicestatuses"]
                 .map(|resource| ("devices.kubeedge.io".into(), resource.into()))
                 .to_vec(),
+            auth: AuthConfig::default(),
             drain_timeout: Duration::from_secs(5),
         }
     }

@@ -40,6 +40,7 @@
 
 mod accept;
 mod api;
+mod auth;
 mod body;
 mod client;
 mod cloud;
@@ -51,6 +52,7 @@ mod extension;
 mod fault;
 mod gzip;
 mod health;
+mod listen;
 mod metrics;
 mod openapi;
 mod options;
@@ -59,15 +61,19 @@ mod read;
 mod reply;
 mod request;
 mod server;
+mod serving;
 mod stall;
 mod watch;
 mod websocket;
 mod write;
 
+pub use auth::{AuthConfig, CallerIs, Callers, StaticTokens};
 pub use body::{Body, Slices};
 pub use config::{MetaConfig, Revisions};
 pub use explain::{CloudReport, HeldBackReport, LocalAnswer, ScopeReport, Scopes, WatchReport, Why};
+pub use listen::Listen;
 pub use server::{MetaServer, MetaService};
+pub use serving::{Serving, ServingConfig, ServingError};
 pub use write::local::{
     LocalClass, LocalJournal, LocalRule, LocalWrites, PendingWrite, Whose, Winner, WriteConflict,
 };

@@ -83,6 +83,7 @@ impl Api {
         } else {
             let mut request = ApiRequest::resource(Verb::List, scope.resource.clone(), namespace, None);
             request.query = options.select.query();
+            request.user = asked.client.caller.user();
             match self.cloud.call(request).await {
                 Ok(response) if !response.is_success() => return Ok(reply::passed(response, form)),
                 Ok(response) => {

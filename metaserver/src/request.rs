@@ -13,7 +13,7 @@ pub(crate) enum Route {
     Resource(ResourceRoute),
     /// Anything else, without trailing slashes: `/version`, `/apis/apps/v1`, and `/` for the root.
     Other(String),
-    /// No path of an API server: it begins with two slashes.
+    /// No path of an API server: it begins with two slashes, or has steps in it that lead elsewhere.
     Nowhere,
 }
 
@@ -41,7 +41,17 @@ impl Route {
         let trimmed = path.trim_matches('/');
         let parts: Vec<String> = trimmed.split('/').map(|part| decode(part).into_owned()).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        resource(&parts).map_or_else(|| Self::Other(format!("/{}", parts.join("/"))), Self::Resource)
+        if let Some(route) = resource(&parts) {
+            return Self::Resource(route);
+        }
+        // Such a path means another one to whoever reads it next.
+        if parts
+            .iter()
+            .any(|part| matches!(*part, "." | "..") || part.contains('/'))
+        {
+            return Self::Nowhere;
+        }
+        Self::Other(format!("/{}", parts.join("/")))
     }
 }
 
@@ -194,6 +204,13 @@ mod tests {
             assert_eq!(Route::parse(path), Route::Other(expected.into()));
         }
         assert_eq!(Route::parse("//api/v1/pods"), Route::Nowhere);
+        for path in [
+            "/openapi/../api/v1/secrets",
+            "/openapi/%2e%2E/api",
+            "/openapi/v2%2f..%2fapi",
+        ] {
+            assert_eq!(Route::parse(path), Route::Nowhere, "{path}");
+        }
     }
 
     #[test]

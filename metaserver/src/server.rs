@@ -13,22 +13,20 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use hub_core::api::{ApiRequest, ApiResponse, Reach, Upstream, UpstreamError};
 use hub_core::store::ObjectStore;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, sleep, timeout};
 use tower::Service;
 
 use crate::api::Api;
+use crate::auth::Peer;
 use crate::body::Body;
 use crate::cloud::Cloud;
 use crate::config::MetaConfig;
 use crate::explain::{Scopes, WatchReport, Why};
-use crate::stall::Patient;
+use crate::listen::{Connection, Listen};
 use crate::write::local::LocalJournal;
 
 /// A small Kubernetes API server over a store, with the cloud behind it. Cheap to clone; all clones are one server.
@@ -114,6 +112,7 @@ impl MetaServer {
     pub fn service(&self) -> MetaService {
         MetaService {
             api: self.api.clone(),
+            peer: Arc::default(),
         }
     }
 
@@ -124,14 +123,16 @@ impl MetaServer {
     }
 
     /// Answers on a listener until told to stop. Then watches end, open requests may end within the drain timeout, and it
-    /// returns.
+    /// returns. One server may answer on several listeners.
     pub async fn serve_on(
         &self,
-        listener: TcpListener,
+        listener: impl Into<Listen>,
         until: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
+        let listener = listener.into();
         let graceful = GracefulShutdown::new();
         self.api.start_telling();
+        self.api.start_guard();
         tokio::pin!(until);
         loop {
             // Over the limit newcomers wait in the listener's queue: back-pressure, not refusal.
@@ -144,62 +145,27 @@ impl MetaServer {
                 () = &mut until => break,
                 next = next => next,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            match accepted {
+                Ok(arrival) => {
+                    let connection = Connection {
+                        api: self.api.clone(),
+                        watcher: graceful.watcher(),
+                        _permit: permit.ok(),
+                    };
+                    tokio::spawn(arrival.attend(connection));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "no connection could be accepted");
                     // Usually too many open files; at once it would be the same again.
                     sleep(Duration::from_millis(100)).await;
-                    continue;
                 }
-            };
-            self.attend(stream, permit.ok(), &graceful);
+            }
         }
         drop(listener);
         self.api.stop.cancel();
         // Who does not end in time is dropped with the runtime.
         let _ = timeout(self.api.config.drain_timeout, graceful.shutdown()).await;
         Ok(())
-    }
-
-    fn attend(
-        &self,
-        stream: TcpStream,
-        permit: Option<tokio::sync::OwnedSemaphorePermit>,
-        graceful: &GracefulShutdown,
-    ) {
-        // An event must not wait for more of them.
-        let _ = stream.set_nodelay(true);
-        let config = &self.api.config;
-        let stalled = self.api.metrics.stalled.clone();
-        let patient = Patient::new(stream, config.head_timeout, config.stall_timeout, move || {
-            stalled.inc();
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.head_timeout)
-            .max_buf_size(config.head_bytes_max)
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(config.head_bytes_max).unwrap_or(u32::MAX))
-            .max_concurrent_streams(1000)
-            .keep_alive_interval(config.stall_timeout)
-            .keep_alive_timeout(config.stall_timeout);
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(patient), TowerToHyperService::new(self.service()))
-            .into_owned();
-        let connection = graceful.watch(connection);
-        let open = self.api.metrics.connections.clone();
-        open.inc();
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            open.dec();
-            drop(permit);
-        });
     }
 }
 
@@ -214,7 +180,8 @@ impl fmt::Debug for MetaServer {
 /// A [`MetaServer`] as a service of HTTP requests.
 #[derive(Clone)]
 pub struct MetaService {
-    api: Arc<Api>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) peer: Arc<Peer>,
 }
 
 impl<B> Service<Request<B>> for MetaService
@@ -232,11 +199,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let api = self.api.clone();
+        let (api, peer) = (self.api.clone(), self.peer.clone());
         let (head, body) = request.into_parts();
         Box::pin(async move {
             // A bug in one answer is no reason to leave the others, or the node agent in the same process, without theirs.
-            let answer = AssertUnwindSafe(api.answer(head, body)).catch_unwind().await;
+            let answer = AssertUnwindSafe(api.answer(head, &peer, body))
+                .catch_unwind()
+                .await;
             Ok(answer.unwrap_or_else(|_| api.panicked()))
         })
     }

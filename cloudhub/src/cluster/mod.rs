@@ -50,6 +50,12 @@ pub trait Cluster: Send + Sync + 'static {
         Box::pin(futures::future::ready(false))
     }
 
+    /// Whether the cluster's own rules let `request.user` have this, asked where it will not be executed in that name, so that no
+    /// API server decides later. A cluster without rules of its own permits nothing.
+    fn permits(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        self.allows(request)
+    }
+
     /// The kinds that the cluster has, kept up to date by it.
     fn registry(&self) -> &Registry;
 }
@@ -70,6 +76,10 @@ impl<C: Cluster + ?Sized> Cluster for Arc<C> {
 
     fn allows(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
         (**self).allows(request)
+    }
+
+    fn permits(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        (**self).permits(request)
     }
 
     fn registry(&self) -> &Registry {

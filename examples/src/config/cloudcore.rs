@@ -195,10 +195,14 @@ pub struct Standalone {
     pub enable: bool,
     /// Where its objects are kept.
     pub data_dir: PathBuf,
-    /// Where its API is served, plain HTTP: keep it on loopback.
+    /// Where its API is served. Plain HTTP, unless callers must show who they are: keep it on loopback.
     pub server: String,
     /// Whether its API speaks CBOR too, as a kube-apiserver with the gate `CBORServingAndStorage` does.
     pub cbor: bool,
+    /// Whether callers of its API must show who they are.
+    pub authorize: bool,
+    /// A file of tokens that are known beforehand; empty for none.
+    pub tokens: PathBuf,
 }
 
 impl Configuration for CloudCore {

@@ -10,6 +10,7 @@ use edgehub::enroll::JoinToken;
 use edgehub::twin::{InvalidBroker, MqttConfig, Quality};
 use hub_core::node::NodeId;
 
+use super::callers::Callers;
 use super::catalogue::Catalogue;
 use super::cloudcore::Admin;
 use super::load::{Configuration, defaults};
@@ -24,10 +25,20 @@ pub struct EdgeCore {
     pub kind: String,
     /// `database`.
     pub database: Database,
+    /// `featureGates`.
+    pub feature_gates: FeatureGates,
     /// `modules`.
     pub modules: Modules,
     /// Our own section.
     pub edge_tunnel: EdgeTunnel,
+}
+
+/// `featureGates`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureGates {
+    /// Whether callers of the node's API must show who they are.
+    pub require_authorization: bool,
 }
 
 /// `database`.
@@ -155,6 +166,20 @@ pub struct MetaServerModule {
     pub enable: bool,
     /// Where.
     pub server: String,
+    /// Where too, with HTTPS, if the machine has such an address.
+    pub dummy_server: String,
+    /// The authorities of client certificates.
+    pub tls_ca_file: PathBuf,
+    /// A server certificate of the operator's.
+    pub tls_cert_file: PathBuf,
+    /// Its key.
+    pub tls_private_key_file: PathBuf,
+    /// Who makes tokens.
+    pub service_account_issuers: Vec<String>,
+    /// For whom they must be.
+    pub api_audiences: Vec<String>,
+    /// Public keys of tokens.
+    pub service_account_key_files: Vec<PathBuf>,
 }
 
 /// `modules.eventBus`.
@@ -214,6 +239,8 @@ pub struct EdgeTunnel {
     /// Where an operator asks.
     #[serde(default)]
     pub admin: Admin,
+    /// `edgeTunnel.metaServer`.
+    pub meta_server: Callers,
 }
 
 impl Configuration for EdgeCore {
@@ -224,6 +251,7 @@ impl Configuration for EdgeCore {
     fn mistakes(&self) -> Vec<(&'static str, String)> {
         let hub = &self.modules.edge_hub;
         let mut mistakes = self.modules.event_bus.mistakes();
+        mistakes.extend(self.edge_tunnel.meta_server.mistakes());
         if !hub.enable {
             return mistakes;
         }

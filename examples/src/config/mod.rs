@@ -8,6 +8,7 @@
 //!
 //! The catalogue knows every key of KubeEdge and what becomes of it here. A file that KubeEdge takes is taken.
 
+mod callers;
 mod catalogue;
 mod cloudcore;
 mod defaults;
@@ -24,12 +25,15 @@ mod start;
 mod tests;
 mod words;
 
+pub use callers::Callers;
 pub use catalogue::{Catalogue, Fate, Key, Keys, Run};
 pub use cloudcore::{
     Authorization, CloudCore, CloudHubModule, EdgeTunnel, KubeApiConfig, Listen, Standalone, SyncRecords,
     SyncRecordsMode,
 };
-pub use edgecore::{EdgeCore, EdgeHubModule, Edged, Endpoints, Kubelet, MetaServerModule};
+pub use edgecore::{
+    EdgeCore, EdgeHubModule, Edged, Endpoints, FeatureGates as EdgeFeatureGates, Kubelet, MetaServerModule,
+};
 pub(crate) use host::Host;
 pub use kind::Kind;
 pub(crate) use kind::{duration, https};

@@ -11,6 +11,7 @@ mod configuration;
 mod dashboard;
 mod devices;
 mod explain;
+mod guard;
 mod kubectl;
 mod mappers;
 mod kubectl_writes;

@@ -99,13 +99,23 @@ impl CloudHalf {
 
     /// An edge that joins through a wire of its own.
     pub(crate) async fn edge(&self, node: &str, prefetch: &[&str]) -> EdgeHalf {
+        self.edge_with(node, prefetch, |_, _| {}).await
+    }
+
+    /// The same with a changed configuration; its folder is given too.
+    pub(crate) async fn edge_with(
+        &self,
+        node: &str,
+        prefetch: &[&str],
+        change: impl FnOnce(&mut EdgeCore, &Path),
+    ) -> EdgeHalf {
         let wire = match self.addresses.quic {
             Some(quic) => Wire::udp(quic).await,
             None => Wire::tcp(self.tunnel()).await,
         }
         .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let config = edge_config(
+        let mut config = edge_config(
             folder.path(),
             node,
             &self.addresses,
@@ -113,6 +123,7 @@ impl CloudHalf {
             &self.token,
             prefetch,
         );
+        change(&mut config, folder.path());
         EdgeHalf::start(folder, config, wire).await
     }
 
@@ -130,9 +141,9 @@ pub(crate) struct EdgeHalf {
     pub(crate) handle: EdgeHandle,
     pub(crate) twins: Twins,
     pub(crate) wire: Wire,
+    pub(crate) folder: TempDir,
     stop: CancellationToken,
     task: JoinHandle<Result<(), String>>,
-    folder: TempDir,
 }
 
 impl EdgeHalf {

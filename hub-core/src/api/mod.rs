@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tower::util::BoxCloneSyncService;
 
 pub use status::{Reason, Status};
@@ -85,17 +86,60 @@ pub enum Target {
 }
 
 /// On whose behalf a request is made. The receiver decides what that identity may do.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct User {
     /// The user name, such as `system:node:edge-1`.
     pub name: String,
     /// The groups, such as `system:nodes`.
+    #[serde(default)]
     pub groups: Vec<String>,
     /// The uid, where it is known: that of a service account tells it from an earlier one of the same name. Empty otherwise.
+    #[serde(default)]
     pub uid: String,
     /// What else an authenticator said, such as `authentication.kubernetes.io/pod-name`.
+    #[serde(default)]
     pub extra: BTreeMap<String, Vec<String>>,
 }
+
+impl User {
+    /// The service account's, with the groups that every one of them is in.
+    pub fn of_service_account(namespace: &str, name: &str) -> Self {
+        Self {
+            name: format!("{SERVICE_ACCOUNT}{namespace}:{name}"),
+            groups: vec![
+                "system:serviceaccounts".into(),
+                format!("system:serviceaccounts:{namespace}"),
+                AUTHENTICATED.into(),
+            ],
+            ..Self::default()
+        }
+    }
+
+    /// Who said nothing of themselves.
+    pub fn anonymous() -> Self {
+        Self {
+            name: ANONYMOUS.into(),
+            groups: vec![UNAUTHENTICATED.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Namespace and name, if it is a service account.
+    pub fn service_account(&self) -> Option<(&str, &str)> {
+        let (namespace, name) = self.name.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+        (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    }
+}
+
+/// The name of who said nothing of themselves.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group of all that are known.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of those who said nothing of themselves.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// What the name of a service account begins with.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]

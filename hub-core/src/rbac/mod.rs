@@ -29,6 +29,10 @@
 //! assert!(!rbac.allows(&node, &Attributes::resource("delete", "", "nodes", None)));
 //! ```
 
+mod binding;
+mod bootstrap;
+mod denial;
+pub mod review;
 mod rule;
 
 use std::collections::{BTreeMap, HashMap};
@@ -40,6 +44,9 @@ use crate::api::{ApiRequest, Target, User, Verb};
 use crate::object::Object;
 use crate::selector::{FieldSelector, LabelSelector};
 
+use binding::{Binding, Subject};
+pub use bootstrap::bootstrap;
+pub use denial::denial;
 pub use rule::Rule;
 
 /// The API group of roles and bindings.
@@ -111,6 +118,25 @@ impl<'a> Attributes<'a> {
     }
 }
 
+impl<'a> Attributes<'a> {
+    /// Where it is wanted; None for everywhere, and for paths.
+    pub fn namespace(&self) -> Option<&'a str> {
+        match self.object {
+            About::Resource { namespace, .. } => namespace,
+            About::Path(_) => None,
+        }
+    }
+}
+
+/// Whether nothing is denied to a user: an administrator by group, whatever the roles say (Kubernetes,
+/// `pkg/authorizer/authorizerfactory`, privileged groups).
+pub fn is_administrator(user: &User) -> bool {
+    user.groups.iter().any(|group| group == ADMINISTRATORS)
+}
+
+/// The group of administrators.
+pub const ADMINISTRATORS: &str = "system:masters";
+
 /// The one name that the field selector of a list or watch asks for: roles that name objects cover such a request.
 pub fn selected_name(request: &ApiRequest) -> Option<String> {
     if !matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
@@ -127,7 +153,10 @@ pub fn selected_name(request: &ApiRequest) -> Option<String> {
 pub struct Rbac {
     /// By namespace, empty for cluster roles, and name.
     roles: HashMap<(String, String), Role>,
-    bindings: HashMap<Subject, Vec<Binding>>,
+    /// Those of the whole cluster first, each by name: the order in which they are looked through.
+    bindings: Vec<Binding>,
+    /// Which bindings name a subject.
+    by_subject: HashMap<Subject, Vec<usize>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -136,19 +165,6 @@ struct Role {
     rules: Vec<Rule>,
     /// The roles whose rules it has too.
     aggregates: Vec<LabelSelector>,
-}
-
-#[derive(Debug, Clone)]
-struct Binding {
-    /// Where it holds; none for everywhere.
-    namespace: Option<String>,
-    role: (String, String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Subject {
-    User(String),
-    Group(String),
 }
 
 impl Rbac {
@@ -163,8 +179,18 @@ impl Rbac {
             let name = &*object.key.name;
             match &*object.key.resource.resource {
                 "roles" | "clusterroles" => rbac.add_role(namespace, name, &object.body),
-                "rolebindings" | "clusterrolebindings" => rbac.add_binding(namespace, &object.body),
+                "rolebindings" | "clusterrolebindings" => {
+                    rbac.bindings
+                        .extend(Binding::parse(namespace, name, &object.body));
+                }
                 _ => {}
+            }
+        }
+        rbac.bindings
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        for (place, binding) in rbac.bindings.iter().enumerate() {
+            for subject in &binding.subjects {
+                rbac.by_subject.entry(subject.clone()).or_default().push(place);
             }
         }
         rbac
@@ -172,22 +198,42 @@ impl Rbac {
 
     /// Whether a rule allows it.
     pub fn allows(&self, user: &User, wanted: &Attributes<'_>) -> bool {
-        let namespace = match wanted.object {
-            About::Resource { namespace, .. } => namespace,
-            About::Path(_) => None,
-        };
-        self.rules(user, namespace).any(|rule| rule.covers(wanted))
+        self.grants(user, wanted.namespace())
+            .any(|(_, _, rule)| rule.covers(wanted))
     }
 
-    /// The rules that a user has in a namespace, those of the whole cluster among them.
+    /// Which binding allows it, in the words of a kube-apiserver; None where none does.
+    pub fn reason(&self, user: &User, wanted: &Attributes<'_>) -> Option<String> {
+        let mut grants = self.grants(user, wanted.namespace());
+        let (binding, subject, _) = grants.find(|(_, _, rule)| rule.covers(wanted))?;
+        Some(format!("RBAC: allowed by {binding} to {subject}"))
+    }
+
+    /// The rules that a user has in a namespace, those of the whole cluster first.
     pub fn rules(&self, user: &User, namespace: Option<&str>) -> impl Iterator<Item = &Rule> {
-        let subjects = std::iter::once(Subject::User(user.name.clone()))
-            .chain(user.groups.iter().cloned().map(Subject::Group));
+        self.grants(user, namespace).map(|(_, _, rule)| rule)
+    }
+
+    fn grants(
+        &self,
+        user: &User,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = (&Binding, &Subject, &Rule)> {
+        let mut found: Vec<(usize, &Subject)> = Subject::of(user)
+            .filter_map(|subject| self.by_subject.get_key_value(&subject))
+            .flat_map(|(subject, places)| places.iter().map(move |place| (*place, subject)))
+            .collect();
+        found.sort_by_key(|(place, _)| *place);
+        found.dedup_by_key(|(place, _)| *place);
         let namespace = namespace.map(str::to_owned);
-        subjects
-            .flat_map(|subject| self.bindings.get(&subject).into_iter().flatten())
-            .filter(move |binding| binding.namespace.is_none() || binding.namespace == namespace)
-            .flat_map(|binding| self.rules_of(&binding.role))
+        found
+            .into_iter()
+            .map(|(place, subject)| (&self.bindings[place], subject))
+            .filter(move |(binding, _)| binding.namespace.is_none() || binding.namespace == namespace)
+            .flat_map(|(binding, subject)| {
+                let rules = self.rules_of(&binding.role);
+                rules.into_iter().map(move |rule| (binding, subject, rule))
+            })
     }
 
     fn rules_of(&self, role: &(String, String)) -> Vec<&Rule> {
@@ -247,46 +293,6 @@ impl Rbac {
         };
         self.roles
             .insert((namespace.unwrap_or_default().to_owned(), name.to_owned()), role);
-    }
-
-    fn add_binding(&mut self, namespace: Option<&str>, body: &[u8]) {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body {
-            role_ref: Reference,
-            #[serde(default)]
-            subjects: Option<Vec<Reference>>,
-        }
-        #[derive(Deserialize)]
-        struct Reference {
-            kind: String,
-            name: String,
-            #[serde(default)]
-            namespace: Option<String>,
-        }
-        let Ok(body) = serde_json::from_slice::<Body>(body) else {
-            return;
-        };
-        let within = match &*body.role_ref.kind {
-            "ClusterRole" => String::new(),
-            _ => namespace.unwrap_or_default().to_owned(),
-        };
-        let binding = Binding {
-            namespace: namespace.map(str::to_owned),
-            role: (within, body.role_ref.name),
-        };
-        for subject in body.subjects.unwrap_or_default() {
-            let subject = match &*subject.kind {
-                "User" => Subject::User(subject.name),
-                "Group" => Subject::Group(subject.name),
-                "ServiceAccount" => {
-                    let of = subject.namespace.as_deref().or(namespace).unwrap_or_default();
-                    Subject::User(format!("system:serviceaccount:{of}:{}", subject.name))
-                }
-                _ => continue,
-            };
-            self.bindings.entry(subject).or_default().push(binding.clone());
-        }
     }
 }
 

@@ -149,3 +149,78 @@ fn damaged_objects_add_nothing() {
     )]);
     assert!(!rbac.allows(&user("u", &["g"]), &Attributes::resource("get", "", "pods", None)));
 }
+
+#[test]
+fn a_grant_and_a_refusal_read_as_a_kube_apiserver_writes_them() {
+    let rbac = Rbac::new(&[
+        object(
+            "roles",
+            json!({"metadata": {"name": "pod-reader", "namespace": "default"},
+                   "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}),
+        ),
+        object(
+            "rolebindings",
+            json!({"metadata": {"name": "limited-reads", "namespace": "default"}, "roleRef": {"kind": "Role", "name": "pod-reader"},
+                   "subjects": [{"kind": "User", "name": "limited"}, {"kind": "ServiceAccount", "name": "builder", "namespace": "shop"}]}),
+        ),
+    ]);
+    let get = in_namespace("get", "pods", "default", None);
+    let reason = |name: &str| rbac.reason(&user(name, &[]), &get);
+    let allowed = "RBAC: allowed by RoleBinding \"limited-reads/default\" of Role \"pod-reader\" to";
+    assert_eq!(reason("limited").unwrap(), format!("{allowed} User \"limited\""));
+    assert_eq!(
+        reason("system:serviceaccount:shop:builder").unwrap(),
+        format!("{allowed} ServiceAccount \"builder/shop\"")
+    );
+    assert_eq!(reason("other"), None);
+
+    let limited = user("limited", &[]);
+    let list = Attributes {
+        verb: "list",
+        object: About::Resource {
+            group: "apps",
+            resource: "deployments",
+            subresource: None,
+            namespace: Some("default"),
+            name: None,
+        },
+    };
+    assert_eq!(
+        denial(&limited, &list, "").message,
+        "deployments.apps is forbidden: User \"limited\" cannot list resource \"deployments\" in API group \"apps\" in \
+         the namespace \"default\""
+    );
+    let root = Attributes {
+        verb: "get",
+        object: About::Path("/"),
+    };
+    let refused = denial(&limited, &root, "");
+    assert_eq!(
+        refused.message,
+        "forbidden: User \"limited\" cannot get path \"/\""
+    );
+    assert!(
+        String::from_utf8(refused.to_json())
+            .unwrap()
+            .contains("\"details\":{}")
+    );
+}
+
+#[test]
+fn everybody_may_ask_for_health_and_only_who_is_known_for_discovery() {
+    let rbac = Rbac::new(bootstrap());
+    let get = |path| Attributes {
+        verb: "get",
+        object: About::Path(path),
+    };
+    let nobody = user("system:anonymous", &["system:unauthenticated"]);
+    let somebody = user("a", &["system:authenticated"]);
+    for path in ["/healthz", "/livez", "/readyz", "/version"] {
+        assert!(rbac.allows(&nobody, &get(path)), "{path}");
+    }
+    for path in ["/api", "/apis/apps/v1", "/openapi/v3"] {
+        assert!(!rbac.allows(&nobody, &get(path)), "{path}");
+        assert!(rbac.allows(&somebody, &get(path)), "{path}");
+    }
+    assert!(!rbac.allows(&somebody, &get("/")));
+}

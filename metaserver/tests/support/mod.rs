@@ -51,6 +51,10 @@ struct State {
     version: u64,
     pub asked: Vec<ApiRequest>,
     registry: Registry,
+    /// What is answered to other paths.
+    documents: BTreeMap<String, String>,
+    /// What is answered to reviews.
+    pub reviews: Option<fn(&ApiRequest) -> Value>,
 }
 
 impl Cloud {
@@ -65,6 +69,17 @@ impl Cloud {
             .objects
             .get(&ObjectKey::new(resource.clone(), namespace, name))
             .cloned()
+    }
+
+    /// Publishes a document at a path.
+    pub fn publish(&self, path: &str, document: impl ToString) {
+        let mut state = self.state.lock().unwrap();
+        state.documents.insert(path.to_owned(), document.to_string());
+    }
+
+    /// Answers reviews from now on.
+    pub fn reviews(&self, answer: fn(&ApiRequest) -> Value) {
+        self.state.lock().unwrap().reviews = Some(answer);
     }
 
     /// The requests that came so far.
@@ -137,8 +152,18 @@ impl State {
             ..
         } = &request.target
         else {
-            return Status::failure(Reason::NotFound, "no such path").into();
+            let Target::Path(path) = &request.target else {
+                unreachable!()
+            };
+            return match self.documents.get(&**path) {
+                Some(document) => ApiResponse::json(200, document.clone()),
+                None => Status::failure(Reason::NotFound, "no such path").into(),
+            };
         };
+        let is_review = matches!(&*resource.group, "authentication.k8s.io" | "authorization.k8s.io");
+        if let (true, Some(answer)) = (is_review, self.reviews) {
+            return ApiResponse::json(201, answer(&request).to_string());
+        }
         let Some(kind) = self.registry.by_resource(resource) else {
             return Status::failure(
                 Reason::NotFound,
@@ -252,7 +277,7 @@ pub struct Node {
     pub store: MemoryStore,
     pub cloud: Cloud,
     pub address: String,
-    meta: MetaServer,
+    pub meta: MetaServer,
     stop: Option<oneshot::Sender<()>>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -270,6 +295,8 @@ impl Node {
                 version: 100,
                 asked: Vec::new(),
                 registry: Registry::builtin(),
+                documents: BTreeMap::new(),
+                reviews: None,
             })),
             mood: watch::Sender::new(Mood::Up),
             changed: watch::Sender::new(0),
@@ -338,6 +365,12 @@ impl Node {
         let source = RevisionSource::Own;
         let store = MemoryStore::restore(StoreLimits::default(), Registry::builtin(), source, restored);
         Self::over(config, store, cloud).await
+    }
+
+    /// What objects of a collection are called.
+    pub fn meta_kind(&self, resource: &GroupVersionResource) -> Arc<str> {
+        let kind = self.store.registry().by_resource(resource);
+        kind.unwrap_or_else(|| panic!("no {resource}")).kind.clone()
     }
 
     pub async fn stop(mut self) {

@@ -6,9 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hub_core::api::ApiResponse;
+use hub_core::service_account::Claims;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rcgen::KeyPair;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -22,41 +22,6 @@ pub(super) struct Issuer {
     /// The public point.
     x: String,
     y: String,
-}
-
-/// What a token says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claims {
-    pub(super) aud: Vec<String>,
-    pub(super) exp: i64,
-    pub(super) iat: i64,
-    pub(super) iss: String,
-    pub(super) jti: String,
-    #[serde(rename = "kubernetes.io")]
-    pub(super) about: About,
-    pub(super) nbf: i64,
-    pub(super) sub: String,
-}
-
-/// Whose a token is, and what it lives and dies with.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct About {
-    pub(super) namespace: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) node: Option<Named>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) pod: Option<Named>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) secret: Option<Named>,
-    pub(super) serviceaccount: Named,
-}
-
-/// An object, this one and no successor of its name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Named {
-    pub(super) name: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) uid: String,
 }
 
 /// The bytes that are kept are no key, or none could be made.

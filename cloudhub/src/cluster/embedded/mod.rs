@@ -209,6 +209,15 @@ impl EmbeddedCluster {
             }
             writer.commit().map_err(failed)?;
         }
+        // What a kube-apiserver puts right at each start (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`).
+        let absent = |object: &&Object| memory.get(&object.key).is_none();
+        let lacking: Vec<ApiRequest> = rbac::bootstrap().iter().filter(absent).map(new_object).collect();
+        if !lacking.is_empty() {
+            for request in &lacking {
+                decide::decide(&mut writer.state, &issuer, request);
+            }
+            writer.commit().map_err(failed)?;
+        }
         versions::agree_all(&mut writer.state);
         writer.commit().map_err(failed)?;
         let (jobs, queue) = mpsc::channel(config.queue_max.max(1));
@@ -387,6 +396,11 @@ fn new_namespace(name: &str) -> ApiRequest {
     };
     let body = serde_json::json!({"metadata": {"name": name}}).to_string();
     ApiRequest::new(Verb::Create, target).with_body("application/json", body)
+}
+
+fn new_object(object: &Object) -> ApiRequest {
+    ApiRequest::resource(Verb::Create, object.key.resource.clone(), None, None)
+        .with_body("application/json", object.body.clone())
 }
 
 const FIRST_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];

@@ -1,16 +1,18 @@
 //! Tokens of service accounts: made on request, and reviewed (Kubernetes `pkg/registry/core/serviceaccount/storage/token.go`,
 //! `pkg/serviceaccount`).
 
-use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::api::{ApiResponse, Reason, Status, User};
 use hub_core::node::NODES_GROUP;
 use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::rbac::review::info;
+use hub_core::service_account::{About, Claims, Named};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::call::{Call, meta};
 use super::fault::{self, FieldError};
-use super::issuer::{About, Claims, ISSUER, Issuer, Named};
+use super::issuer::{ISSUER, Issuer};
 use super::state::State;
 use super::{clock, create};
 
@@ -49,7 +51,7 @@ pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<A
         nbf: now,
         iss: ISSUER.into(),
         jti: uuid::Uuid::new_v4().to_string(),
-        sub: user_name(&about),
+        sub: User::of_service_account(&about.namespace, &about.serviceaccount.name).name,
         about,
     };
     let token = issuer
@@ -74,6 +76,10 @@ pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<A
 pub(super) fn review(state: &State, issuer: &Issuer, review: &Value) -> Result<Value, Status> {
     let spec = &review["spec"];
     let token = spec["token"].as_str().unwrap_or_default();
+    if token.is_empty() {
+        let why = "token is required for TokenReview in authentication";
+        return Err(fault::bad_request(why));
+    }
     let refused = |error: String| Ok(json!({ "user": {}, "error": error }));
     let claims = match issuer.verify(token, OffsetDateTime::now_utc().unix_timestamp()) {
         Ok(claims) => claims,
@@ -113,27 +119,9 @@ pub(super) fn review(state: &State, issuer: &Issuer, review: &Value) -> Result<V
             ));
         }
     }
-    let mut extra = json!({ "authentication.kubernetes.io/credential-id": [format!("JTI={}", claims.jti)] });
-    for (prefix, named) in [("pod", &about.pod), ("node", &about.node)] {
-        if let Some(named) = named {
-            extra[format!("authentication.kubernetes.io/{prefix}-name")] = json!([named.name]);
-            if !named.uid.is_empty() {
-                extra[format!("authentication.kubernetes.io/{prefix}-uid")] = json!([named.uid]);
-            }
-        }
-    }
     Ok(json!({
         "authenticated": true,
-        "user": {
-            "username": claims.sub,
-            "uid": about.serviceaccount.uid,
-            "groups": [
-                "system:serviceaccounts",
-                format!("system:serviceaccounts:{}", about.namespace),
-                "system:authenticated",
-            ],
-            "extra": extra,
-        },
+        "user": info(&claims.user()),
         "audiences": audiences,
     }))
 }
@@ -232,13 +220,6 @@ fn named(object: &Value) -> Named {
         name: meta(object, "name").into(),
         uid: meta(object, "uid").into(),
     }
-}
-
-fn user_name(about: &About) -> String {
-    format!(
-        "system:serviceaccount:{}:{}",
-        about.namespace, about.serviceaccount.name
-    )
 }
 
 /// `authentication.k8s.io/v1` TokenRequest.

@@ -157,6 +157,11 @@ impl Cluster for KubeCluster {
         async move { reviews.allows(&door, &request).await }.boxed()
     }
 
+    fn permits(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
+        let (door, reviews, request) = (self.door.clone(), self.reviews.clone(), request.clone());
+        async move { reviews.permits(&door, &request).await }.boxed()
+    }
+
     fn registry(&self) -> &Registry {
         &self.registry
     }

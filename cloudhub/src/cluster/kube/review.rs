@@ -1,7 +1,7 @@
 //! Whether the cluster's own rules let somebody watch something: a SubjectAccessReview, and for a short time its answer.
 //!
-//! Only watches need it: they are shared among nodes and run as the hub. All else is executed in the name of who asks, and the API
-//! server decides then.
+//! Watches need it: they are shared among nodes and run as the hub. So does what a node asks for a caller of its own. All else is
+//! executed in the name of who asks, and the API server decides then.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +28,11 @@ impl Reviews {
         if request.verb != Verb::Watch {
             return true;
         }
+        self.permits(door, request).await
+    }
+
+    /// The same of every verb.
+    pub(super) async fn permits(&self, door: &Door, request: &ApiRequest) -> bool {
         let spec = spec(request);
         let question = spec.to_string();
         if let Some(known) = self.known(&question, Instant::now()) {

@@ -88,6 +88,10 @@ impl Right {
     /// The right that is missing where somebody could not be impersonated (Kubernetes
     /// `apiserver/pkg/endpoints/filters/impersonation.go`).
     pub(super) fn of_impersonation(message: &str) -> Option<Self> {
+        // Since Kubernetes 1.36 it is the request that is named, not the one to be impersonated.
+        if message.contains("cannot impersonate-on:") {
+            return Some(Self::of("", "users", &["impersonate"]));
+        }
         let (_, rest) = message.split_once("cannot impersonate resource \"")?;
         let resource = rest.split('"').next()?;
         let group = if resource.starts_with("userextras") || resource == "uids" {

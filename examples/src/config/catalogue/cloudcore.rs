@@ -24,10 +24,12 @@ edgeTunnel:
   certificates:
     shared: false
   standalone:
+    authorize: false
     cbor: false
     dataDir: /var/lib/kubeedge/cluster
     enable: false
     server: 127.0.0.1:10080
+    tokens: \"\"
   syncRecords:
     file: \"\"
     mode: file
@@ -146,7 +148,7 @@ const OWN: &[Run] = &[
     Run::honoured(
         "edgeTunnel.standalone",
         "ours: the embedded cluster in place of Kubernetes (also --standalone), where its objects are kept, and where its API is \
-         served, plain HTTP",
+         served, plain HTTP unless callers are asked who they are",
         &[
             ("enable", Kind::Switch),
             ("dataDir", Kind::File),
@@ -169,6 +171,13 @@ const OWN: &[Run] = &[
         "edgeTunnel.standalone",
         "ours: whether the embedded cluster's API speaks CBOR too, as a kube-apiserver with the gate `CBORServingAndStorage` does",
         &[("cbor", Kind::Switch)],
+    ),
+    Run::honoured(
+        "edgeTunnel.standalone",
+        "ours: whether callers of the embedded cluster's API must show who they are and are held to its roles: then it is HTTPS, \
+         takes certificates of `modules.cloudHub.tlsCaFile` and tokens of its service accounts, and those of a file with a line \
+         `token,user,uid,\"groups\"` each; empty for none",
+        &[("authorize", Kind::Switch), ("tokens", Kind::FileThatIs)],
     ),
     Run::honoured(
         "edgeTunnel.authorization",

@@ -18,12 +18,21 @@ const OURS: &str = "\
 edgeTunnel:
   admin:
     socket: /run/edge-tunnel/edgecore.sock
+  metaServer:
+    anonymous: true
+    callers:
+      \"0\": node
+    expiryGrace: 0s
+    plain: \"\"
+    socket: \"\"
   metrics: \"\"
   prefetch:
   - services
   - endpointslices.v1.discovery.k8s.io
   - namespaces
   - nodes
+featureGates:
+  requireAuthorization: false
 modules:
   edged:
     annotations: {}
@@ -32,6 +41,10 @@ modules:
     tailoredKubeletConfig:
       podCIDR: \"\"
       registerWithTaints: []
+  metaManager:
+    metaServer:
+      apiAudiences: []
+      serviceAccountKeyFiles: []
 ";
 
 const HUB: &[Run] = &[
@@ -143,13 +156,52 @@ const META: &[Run] = &[
     ),
     Run::honoured(
         "modules.metaManager.metaServer",
-        "the node's Kubernetes API, plain HTTP: keep it on loopback",
-        &[("enable", Kind::Switch), ("server", Kind::HostPort)],
+        "the node's Kubernetes API, and where: plain HTTP, to be kept on loopback, or with `requireAuthorization` HTTPS, at the \
+         second address too if the machine has it",
+        &[
+            ("enable", Kind::Switch),
+            ("server", Kind::HostPort),
+            ("dummyServer", Kind::HostPortOrNone),
+        ],
     ),
-    Run::named(
+    Run::honoured(
         "modules.metaManager.metaServer",
-        Ignored("the API is plain HTTP on loopback, at one address"),
-        "tlsCaFile tlsCertFile tlsPrivateKeyFile serviceAccountIssuers apiAudiences serviceAccountKeyFiles dummyServer",
+        "with `requireAuthorization`: the authorities of client certificates; a server certificate of your own with its key \
+         (files that are those of the tunnel, KubeEdge's default, are not shown: the node makes its own)",
+        &[
+            ("tlsCaFile", Kind::File),
+            ("tlsCertFile", Kind::File),
+            ("tlsPrivateKeyFile", Kind::File),
+        ],
+    ),
+    Run::honoured(
+        "modules.metaManager.metaServer",
+        "with `requireAuthorization`: who makes tokens, beside whom the cluster names; for whom they must be made (empty: for \
+         one of the issuers); PEM files with public keys, beside those that the cluster publishes",
+        &[
+            ("serviceAccountIssuers", Kind::Texts),
+            ("apiAudiences", Kind::Texts),
+            ("serviceAccountKeyFiles", Kind::Texts),
+        ],
+    ),
+    Run::honoured(
+        "edgeTunnel.metaServer",
+        "ours, with `requireAuthorization`: a loopback address for plain HTTP and a Unix socket, empty for none, where callers are \
+         told apart by the user that they run as: `node`, `anonymous` or the name of a user of the cluster for each user id, and \
+         under `others` for all others (anonymous); whether who shows nothing is `system:anonymous`, refused otherwise; how long \
+         after its end a token is taken while the cloud is away",
+        &[
+            ("plain", Kind::HostPortOrNone),
+            ("socket", Kind::Text),
+            ("callers", Kind::TextMap),
+            ("anonymous", Kind::Switch),
+            ("expiryGrace", Kind::Duration),
+        ],
+    ),
+    Run::honoured(
+        "featureGates",
+        "whether callers of the node's API must show who they are, and are held to the cluster's roles on the node",
+        &[("requireAuthorization", Kind::Switch)],
     ),
     Run::named(
         "modules.metaManager",
@@ -172,11 +224,11 @@ const META: &[Run] = &[
 
 const PARTS: &[Run] = &[
     Run::named(
-        "",
-        Ignored(
-            "the metaServer asks nobody who they are, a part that fails is always started again, and upgrades are not done here",
-        ),
         "featureGates",
+        Ignored(
+            "a part that fails is always started again, upgrades are not done here, and volumes are the kubelet's",
+        ),
+        "moduleRestart disableNodeTaskV1alpha2 disableCSIVolumePlugin",
     ),
     Run::named("", Always("it is KubeEdge's note to itself"), "edgecoreVersion"),
     Run::honoured(
