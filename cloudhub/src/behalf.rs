@@ -34,7 +34,9 @@ impl Authorizer {
                 .await
                 .unwrap_or(false);
             if runs {
-                let account = User::of_service_account(namespace, name);
+                let mut account = User::of_service_account(namespace, name);
+                // Of what a token says, this alone is known here too.
+                account.extra = [(NODE_NAME.to_owned(), vec![node.to_string()])].into();
                 self.permitted(&account, request).await?;
                 return Ok(account);
             }
@@ -58,3 +60,6 @@ impl Authorizer {
         ))
     }
 }
+
+/// As in the tokens of pods.
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";

@@ -56,6 +56,7 @@ pub(super) struct Keys {
 impl Keys {
     /// What is on the disk. Files that cannot be read are complained of and left out.
     pub(super) fn open(config: &AuthConfig) -> Self {
+        install_provider();
         let mut own = Vec::new();
         for path in &config.key_files {
             match key_file(path) {
@@ -233,4 +234,12 @@ fn text(answer: Result<ApiResponse, UpstreamError>) -> Option<String> {
             None
         }
     }
+}
+
+/// A build that names both providers (documentation, lints) has no default one; aws-lc-rs wins, as in the transports.
+fn install_provider() {
+    #[cfg(feature = "aws-lc-rs")]
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    let _ = jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
 }

@@ -27,8 +27,6 @@ pub(crate) struct Issuer {
 
 impl Issuer {
     pub(crate) fn new(kid: &str) -> Self {
-        #[cfg(feature = "aws-lc-rs")]
-        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         Self {
             key: KeyPair::generate().unwrap(),
             kid: kid.into(),
