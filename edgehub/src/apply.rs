@@ -58,7 +58,7 @@ pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2], doubts: Arc<D
 /// What the store holds of the object that a message is about, exactly as the cloud sent it.
 pub(crate) fn held(store: &dyn ObjectStore, message: &Message) -> Option<Bytes> {
     let parts = message.route.resource.parts()?;
-    let kinds = store.registry().by_lower_kind(parts.kind);
+    let kinds = named(store.registry(), parts.kind);
     kinds
         .iter()
         .find_map(|kind| Some(store.get(&key(kind, &parts)?)?.object.body.clone()))
@@ -277,7 +277,7 @@ fn kind_of(
     }
     let route = &message.route.resource;
     let parts = route.parts().ok_or_else(|| Unfit::Route(route.to_string()))?;
-    let kinds = registry.by_lower_kind(parts.kind);
+    let kinds = named(registry, parts.kind);
     let held = |kind: &&Arc<ResourceKind>| key(kind, &parts).is_some_and(|key| store.get(&key).is_some());
     let kind = match &kinds[..] {
         [only] => Some(only),
@@ -288,6 +288,16 @@ fn kind_of(
         kind.ok_or_else(|| Unfit::Untyped(parts.kind.into()))?.clone(),
         false,
     ))
+}
+
+/// The kinds that a route may mean. Some of a Go cloud's controllers say the collection (`leases`) where others say the kind.
+fn named(registry: &Registry, name: &str) -> Vec<Arc<ResourceKind>> {
+    let kinds = registry.by_lower_kind(name);
+    if !kinds.is_empty() {
+        return kinds;
+    }
+    let all = registry.all().into_iter();
+    all.filter(|kind| &*kind.resource.resource == name).collect()
 }
 
 fn key(kind: &ResourceKind, parts: &ResourceParts<'_>) -> Option<ObjectKey> {

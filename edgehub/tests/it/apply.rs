@@ -116,6 +116,20 @@ async fn a_stock_content_without_its_kind_gets_it_from_the_route() {
 }
 
 #[tokio::test]
+async fn a_route_may_say_the_collection_in_place_of_the_kind() {
+    let (mut cloud, edge) = connected().await;
+    cloud
+        .push("insert", "shop/configmap/a", Some(1), &config_map("a", 1, "x"))
+        .await;
+    cloud.wait_delivered("shop/configmap/a").await;
+    // As a Go cloud's dynamiccontroller and its repairs do.
+    let named = r#"{"metadata":{"name":"a","namespace":"shop"}}"#;
+    cloud.push("delete", "shop/configmaps/a", None, named).await;
+    cloud.wait_delivered("shop/configmaps/a").await;
+    assert_eq!(body(&edge.store, "a"), None);
+}
+
+#[tokio::test]
 async fn a_failure_is_never_stored_as_if_it_were_the_object() {
     let (mut cloud, edge) = connected().await;
     cloud
