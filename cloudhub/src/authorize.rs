@@ -171,7 +171,7 @@ where
                     return Err(forbidden.into());
                 }
                 let status = Status::failure(Reason::Forbidden, forbidden.to_string());
-                return Ok(crate::upstream::failed(&request, &status.into()));
+                return crate::upstream::failed(&request, &status.into());
             }
             inner.oneshot(request).await
         })

@@ -63,7 +63,7 @@ fn undecided(answer: &Message) -> Option<Denied> {
     if answer.route.operation != Operation::Error {
         return None;
     }
-    let document = answer.content.document();
+    let document = answer.content.document_bytes();
     let failure = match serde_json::from_slice(&document) {
         Ok(failure @ Failure { status: Some(_) }) => Some(failure),
         _ => serde_json::from_slice(&document)
@@ -159,6 +159,7 @@ mod tests {
         assert_eq!(document(Operation::Error, Content::string("no")), Err(0));
         let later = r#"{"ErrStatus":{"code":503,"message":"not now"}}"#;
         assert_eq!(document(Operation::Error, json(later)), Err(503));
+        assert_eq!(document(Operation::Error, Content::string(later)), Err(503));
         let later = r#"{"Object":null,"Err":{"ErrStatus":{"code":429,"message":"not now"}}}"#;
         assert_eq!(document(Operation::Error, json(later)), Err(429));
         for odd in ["null", "7", "[]", "\"OK\""] {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use hub_core::api::{ApiResponse, Reason, Status};
 use hub_core::message::{Content, Kind, Operation, Route, Subject};
 use hub_core::object::{Metadata, ResourceVersion};
-use hub_core::service::{Reply, Request};
+use hub_core::service::{BoxError, Reply, Request};
 use hub_core::session::Lane;
 
 use crate::downstream::{EDGE_CONTROLLER, RESOURCE};
@@ -54,7 +54,7 @@ impl Absent {
 }
 
 /// The answer that says why not, in the form that whoever asked can read.
-pub(crate) fn failed(request: &Request, response: &ApiResponse) -> Reply {
+pub(crate) fn failed(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
     match Absent::of(request) {
         Some(absent) => outcome(request, response, object_response(response, absent), None),
         None => refusal(request, response),
@@ -71,24 +71,22 @@ pub(super) fn outcome(
     response: &ApiResponse,
     content: Content,
     version: Option<ResourceVersion>,
-) -> Reply {
+) -> Result<Reply, BoxError> {
     let route = &request.message.route;
     if response.is_success() {
-        return reply(request, content, version);
+        return Ok(reply(request, content, version));
     }
     if request.capabilities.ack && is_undecided(response) {
-        let mut answer = reply(request, content, None);
-        if let Reply::Answer(message, _) = &mut answer {
-            message.route.operation = Operation::Error;
-        }
-        return answer;
+        // A failure of the handler, and no answer: an answer would be given again to whoever tells it again.
+        let failure = serde_json::to_string(&failure(response))?;
+        return Err(failure.into());
     }
     // A pod that is gone, a node that is there already: that is everyday life.
     if !matches!(response.code, 404 | 409) {
         tracing::info!(node = %request.node, operation = %route.operation, resource = %route.resource, code = response.code,
             reason = reason(response), "the cluster denies what a node reports; it is not told again");
     }
-    reply(request, content, version)
+    Ok(reply(request, content, version))
 }
 
 /// Whether the cluster has not said yes or no: it is away, too busy, or fails at what may succeed later.
@@ -108,14 +106,14 @@ pub(super) fn reply(request: &Request, content: Content, version: Option<Resourc
 /// The answer that there is no object: an edge must not take it for one, so it is no `response` (§6.3, the trap).
 ///
 /// Our own edges hear it in the form of a failed report: with the code, and as an error only where asking again may help.
-pub(super) fn refusal(request: &Request, response: &ApiResponse) -> Reply {
+pub(super) fn refusal(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
     if request.capabilities.ack {
         return outcome(request, response, Content::encode(&failure(response)), None);
     }
     let mut message = request.message.error(&reason(response));
     let resource = message.route.resource.clone();
     message.route = Route::new(EDGE_CONTROLLER, RESOURCE, Operation::Error, resource);
-    Reply::Answer(message, Lane::Urgent)
+    Ok(Reply::Answer(message, Lane::Urgent))
 }
 
 /// `{"Object":…,"Err":…}`: one of them filled, the other `null` or empty. A typed Go client knows what it asked for; a stock cloud

@@ -39,5 +39,5 @@ async fn execute(upstream: Arc<Upstream>, request: Request, verb: Verb) -> Resul
     } else {
         object_response(&response, Absent::Null)
     };
-    Ok(outcome(&request, &response, answer, None))
+    outcome(&request, &response, answer, None)
 }

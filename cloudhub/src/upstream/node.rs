@@ -27,12 +27,12 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
         // A stock edge registers when its process begins. Perhaps it begins with an empty database; it would never say so.
         upstream.downstream.afresh(request.node.clone()).await;
     }
-    Ok(outcome(
+    outcome(
         &request,
         &response,
         object_response(&response, Absent::Node),
         None,
-    ))
+    )
 }
 
 async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, BoxError> {
@@ -140,7 +140,7 @@ pub(super) async fn update(upstream: Arc<Upstream>, request: Request) -> Result<
     let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(name))
         .with_body("application/merge-patch+json", body.to_string());
     let response = upstream.execute(&request.node, patch).await;
-    Ok(ok_or_failure(&request, &response))
+    ok_or_failure(&request, &response)
 }
 
 /// A strategic merge patch of the status, as a JSON string.
@@ -153,12 +153,12 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
             request.message.content.document_bytes(),
         );
     let response = upstream.execute(&request.node, patch).await;
-    Ok(outcome(
+    outcome(
         &request,
         &response,
         object_response(&response, Absent::Node),
         version(&response),
-    ))
+    )
 }
 
 /// How edges before 1.10 register (an insert with the node) and report (an update with `{UID, Status, ExtendResources}`). The status
@@ -176,7 +176,7 @@ pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> 
     } else {
         report(&upstream, &request, name).await?
     };
-    let mut answer = ok_or_failure(&request, &response);
+    let mut answer = ok_or_failure(&request, &response)?;
     if let Reply::Answer(message, _) = &mut answer {
         message.route.resource = hub_core::message::Resource::object(parts.namespace, "node", name);
     }
@@ -241,7 +241,7 @@ async fn report(upstream: &Upstream, request: &Request, name: &str) -> Result<Ap
     Ok(response)
 }
 
-pub(super) fn ok_or_failure(request: &Request, response: &ApiResponse) -> Reply {
+pub(super) fn ok_or_failure(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
     let content = if response.is_success() {
         Content::ok()
     } else {

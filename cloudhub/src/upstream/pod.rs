@@ -30,12 +30,12 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
         // The node runs a pod that the cluster does not have: nobody would ever tell it otherwise.
         gone(&upstream, &request, key, &uid).await;
     }
-    Ok(outcome(
+    outcome(
         &request,
         &response,
         object_response(&response, Absent::Pod),
         version(&response),
-    ))
+    )
 }
 
 /// `{UID, Name, Status}` or a list of them, of edges before v1.10.
@@ -89,7 +89,7 @@ pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> 
             gone(&upstream, &request, key, &report.uid).await;
         } else if !response.is_success() {
             let content = Content::encode(&failure(&response));
-            return Ok(outcome(&request, &response, content, None));
+            return outcome(&request, &response, content, None);
         } else if has_ended(&response, &report.status) {
             // These edges leave the end of a pod to the cloud.
             end(&upstream, &request, parts.namespace, name, &report.uid).await;
@@ -104,12 +104,12 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
     let create = ApiRequest::resource(Verb::Create, pods(), parts.namespace, None)
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
-    Ok(outcome(
+    outcome(
         &request,
         &response,
         object_response(&response, Absent::Pod),
         version(&response),
-    ))
+    )
 }
 
 /// The pod has ended on the node. With DeleteOptions or, of older edges, the uid.
@@ -132,7 +132,7 @@ pub(super) async fn delete(upstream: Arc<Upstream>, request: Request) -> Result<
         return Ok(reply(&request, Content::ok(), None));
     }
     let content = Content::encode(&failure(&response));
-    Ok(outcome(&request, &response, content, None))
+    outcome(&request, &response, content, None)
 }
 
 /// Whether the pod is not there, or is another one of the same name. A refusal alone does not say that.

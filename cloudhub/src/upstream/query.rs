@@ -29,17 +29,14 @@ pub(super) async fn object(upstream: Arc<Upstream>, request: Request) -> Result<
     let get = ApiRequest::resource(Verb::Get, kind.resource.clone(), namespace, Some(name));
     let response = upstream.execute(&request.node, get).await;
     if !response.is_success() {
-        return Ok(refusal(&request, &response));
+        return refusal(&request, &response);
     }
     if !is_own(&upstream, &request.node, &kind.kind, &response).await? {
         let text = format!(
             "node {} may not read {}",
             request.node, request.message.route.resource
         );
-        return Ok(refusal(
-            &request,
-            &Status::failure(Reason::Forbidden, text).into(),
-        ));
+        return refusal(&request, &Status::failure(Reason::Forbidden, text).into());
     }
     // What its pods reference it is told of, and that is on record.
     let is_told = matches!(
@@ -142,7 +139,7 @@ pub(super) async fn attach(upstream: Arc<Upstream>, request: Request) -> Result<
     if response.is_success() {
         Ok(reply(&request, Content::ok(), None))
     } else {
-        Ok(refusal(&request, &response))
+        refusal(&request, &response)
     }
 }
 
@@ -155,7 +152,7 @@ pub(super) async fn token(upstream: Arc<Upstream>, request: Request) -> Result<R
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
     if !response.is_success() {
-        return Ok(refusal(&request, &response));
+        return refusal(&request, &response);
     }
     Ok(reply(&request, Content::from_json(response.body), None))
 }
@@ -169,12 +166,12 @@ pub(super) async fn request_certificate(
     let create = ApiRequest::resource(Verb::Create, requests, None, None)
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
-    Ok(outcome(
+    outcome(
         &request,
         &response,
         object_response(&response, Absent::CertificateSigningRequest),
         None,
-    ))
+    )
 }
 
 /// The certificate of the cluster's authority, PEM.

@@ -38,6 +38,10 @@ async fn while_the_api_server_is_away_nodes_stay_and_move_and_no_report_is_lost(
                 .await
                 .unwrap();
         }
+        for word in ["first", "last"] {
+            let report = status(&format!("{mood:?} {word}"));
+            ours.handle.report(report).await.unwrap();
+        }
         // Long enough for some attempts to fail.
         fleet.attempts("events", 3).await;
         assert_eq!(*ours.handle.link().borrow(), link, "the link is as it was");
@@ -68,6 +72,14 @@ async fn while_the_api_server_is_away_nodes_stay_and_move_and_no_report_is_lost(
         })
         .await;
         assert_eq!(told.len() as u64, REPORTS);
+        // What a report said first is never told after what it said last.
+        let last = format!("{mood:?} last");
+        until("the pod's status", async || {
+            let pods = fleet.list(GroupVersionResource::core("pods")).await;
+            let mut messages = pods.iter().map(|pod| &pod["status"]["message"]);
+            messages.any(|message| *message == *last).then_some(())
+        })
+        .await;
         settled(&fleet, OURS, || ours.held()).await;
         settled(&fleet, STOCK, || stock.held()).await;
     }
@@ -75,6 +87,21 @@ async fn while_the_api_server_is_away_nodes_stay_and_move_and_no_report_is_lost(
     tokio::time::timeout(Duration::from_secs(30), ours.end())
         .await
         .unwrap();
+}
+
+fn status(message: &str) -> Report {
+    let patch = json!({ "status": { "phase": "Running", "message": message } });
+    let route = Route::new(
+        "edged",
+        "meta",
+        Operation::Patch,
+        format!("default/podpatch/{OURS}-p").as_str(),
+    );
+    Report {
+        key: "status".into(),
+        lane: Lane::Own,
+        message: Message::new(route, Content::string(&patch.to_string())),
+    }
 }
 
 fn event(prefix: &str, number: u64) -> Report {
