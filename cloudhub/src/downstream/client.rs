@@ -71,6 +71,10 @@ pub(crate) enum Command {
         node: NodeId,
         object: Object,
     },
+    Registered {
+        nodes: Vec<NodeId>,
+        answer: oneshot::Sender<Vec<Option<Arc<Object>>>>,
+    },
     Ask {
         node: NodeId,
         question: Question,
@@ -216,6 +220,11 @@ impl Client {
             answer,
         })
         .await
+    }
+
+    /// The Node objects of these nodes, in their order, as far as they are known.
+    pub(crate) async fn registered(&self, nodes: Vec<NodeId>) -> Result<Vec<Option<Arc<Object>>>, Stopping> {
+        self.ask(|answer| Command::Registered { nodes, answer }).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopping> {

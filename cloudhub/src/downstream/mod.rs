@@ -41,7 +41,7 @@ use futures::stream::{BoxStream, FuturesUnordered};
 use tokio::sync::{mpsc, watch};
 
 use hub_core::node::NodeId;
-use hub_core::object::GroupVersionResource;
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::scope::Scope;
 
 pub(crate) use account::{Account, Acked};
@@ -276,6 +276,13 @@ impl Downstream {
                     known.queue.surplus(object);
                     self.ready.insert(node);
                 }
+            }
+            Command::Registered { nodes, answer } => {
+                let object = |node: &NodeId| {
+                    let key = ObjectKey::new(changes::nodes(), None, node.as_str());
+                    self.index.get(&key).cloned()
+                };
+                let _ = answer.send(nodes.iter().map(object).collect());
             }
             Command::Ask { .. } if !self.is_base_known() => {
                 if self.questions.len() < self.config.commands_max {

@@ -246,6 +246,18 @@ impl Sessions {
 
     /// What is known of all nodes that have a session, or of one; each session is asked how it is doing.
     pub(crate) async fn report(&self, only: Option<&NodeId>) -> Vec<NodeReport> {
+        let mut reports = self.conditions(only).await;
+        let nodes = reports.iter().map(|report| report.node.clone()).collect();
+        let registered = tokio::time::timeout(ANSWERS_WITHIN, self.downstream.registered(nodes)).await;
+        if let Ok(Ok(registered)) = registered {
+            for (report, node) in reports.iter_mut().zip(registered) {
+                report.version = node.and_then(|node| report::version(&node));
+            }
+        }
+        reports
+    }
+
+    async fn conditions(&self, only: Option<&NodeId>) -> Vec<NodeReport> {
         let known = self.table().report(only, Instant::now());
         let asked = known.into_iter().map(|(mut report, handle)| async move {
             let condition = tokio::time::timeout(ANSWERS_WITHIN, handle.condition()).await;
@@ -257,7 +269,7 @@ impl Sessions {
 
     /// Brings the numbers up to date that are only known to those who ask.
     pub(crate) async fn sample(&self) {
-        let report = self.report(None).await;
+        let report = self.conditions(None).await;
         let conditions: Vec<_> = report.into_iter().filter_map(|node| node.condition).collect();
         self.metrics.sampled(&conditions);
     }

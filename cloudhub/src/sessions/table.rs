@@ -322,6 +322,7 @@ impl<H: Clone> Table<H> {
                 address: known.and_then(|connected| connected.address),
                 transport: known.map(|connected| connected.transport),
                 capabilities: known.map(|connected| connected.capabilities),
+                version: None,
                 trouble: entry.trouble.as_deref().cloned(),
                 condition: None,
             };

@@ -38,6 +38,8 @@ pub struct Node {
     pub transport: Option<String>,
     /// `kubeedge` for a stock edge; else what both ends can do.
     pub peer: Option<String>,
+    /// The version of its software, as its Node says it.
+    pub version: Option<String>,
     /// Nothing was heard for so long.
     pub silence_ms: Option<u64>,
     /// The last time from a send to its acknowledgement, in microseconds.
@@ -139,6 +141,7 @@ impl From<NodeReport> for Node {
                     none if none.is_empty() => "kubeedge".into(),
                     some => some,
                 }),
+            version: report.version,
             silence_ms: condition.silence.map(ms),
             round_trip_us: condition
                 .round_trip

@@ -57,9 +57,11 @@ fn row(node: &Node, now_ms: u64) -> Vec<String> {
         state,
         span(now_ms.saturating_sub(node.since_ms)),
         or(node.transport.clone()),
-        or(node.peer.clone().map(|peer| match &*peer {
-            "kubeedge" => peer,
-            _ => "edgecore".into(),
+        or(node.version.clone().or_else(|| {
+            node.peer.clone().map(|peer| match &*peer {
+                "kubeedge" => peer,
+                _ => "edgecore".into(),
+            })
         })),
         or(node.silence_ms.map(span)),
         or(node.round_trip_us.map(trip)),

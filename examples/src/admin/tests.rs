@@ -16,6 +16,7 @@ fn the_table_says_which_node_hangs_and_why() {
         since_ms: NOW - 90_061_000,
         transport: Some("websocket".into()),
         peer: Some("ack, resume".into()),
+        version: Some("edgehub-v0.1.0".into()),
         silence_ms: Some(3_200),
         round_trip_us: Some(4_250),
         ..Node::default()
@@ -32,6 +33,7 @@ fn the_table_says_which_node_hangs_and_why() {
         queued: 412,
         unacknowledged: 64,
         resent: 7,
+        version: None,
         ..ok.clone()
     };
     let away = Node {
@@ -49,10 +51,10 @@ fn the_table_says_which_node_hangs_and_why() {
         nodes: vec![stuck, away, ok],
     };
     let wanted = "\
-NODE                    STATE                  SINCE   TRANSPORT  PEER      HEARD  ROUND-TRIP  LAG    QUEUED  UNACKED  RESENT  LAST ERROR
-kiosk-with-a-long-name  takes nothing for 12s  12m34s  quic       edgecore  13s    812ms       2m11s  412     64       7       -
-lorry-9                 away                   41s     -          -         -      -           -      0       0        0       nothing heard for too long (41s ago)
-edge-1                  ok                     25h01m  websocket  edgecore  3.2s   4.2ms       -      0       0        0       -
+NODE                    STATE                  SINCE   TRANSPORT  PEER            HEARD  ROUND-TRIP  LAG    QUEUED  UNACKED  RESENT  LAST ERROR
+kiosk-with-a-long-name  takes nothing for 12s  12m34s  quic       edgecore        13s    812ms       2m11s  412     64       7       -
+lorry-9                 away                   41s     -          -               -      -           -      0       0        0       nothing heard for too long (41s ago)
+edge-1                  ok                     25h01m  websocket  edgehub-v0.1.0  3.2s   4.2ms       -      0       0        0       -
 2 connected, 1 away; 2 of 3 want a look
 ";
     assert_eq!(table(&nodes), wanted, "\n{}", table(&nodes));
