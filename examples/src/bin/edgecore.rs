@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         print!("{example}");
         return ExitCode::SUCCESS;
     }
-    logging::init(arguments.log.filter());
+    logging::init(arguments.log.filter(), arguments.log.format());
     arguments.log.tell();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,7 +30,7 @@ struct Options {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    examples::logging::init("info");
+    examples::logging::init("info", examples::logging::LogFormat::Text);
     let options = Options::parse();
     let config = ThermometerConfig {
         node: options.node,

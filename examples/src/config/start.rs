@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 
 use super::catalogue::Catalogue;
 use super::load::{Configuration, Loaded, load};
+use crate::logging::LogFormat;
 
 /// An example of a configuration in place of a start.
 #[derive(Debug, Args)]
@@ -32,6 +33,15 @@ pub struct LogArguments {
         global = true
     )]
     verbosity: i32,
+    /// How a line of the log looks.
+    #[arg(
+        long = "logging-format",
+        alias = "log-format",
+        value_enum,
+        default_value_t,
+        global = true
+    )]
+    format: LogFormat,
     /// Flags without effect here: the log goes to standard error.
     #[command(flatten)]
     klog: KlogArguments,
@@ -86,6 +96,11 @@ impl LogArguments {
             ..=3 => "info",
             _ => "debug",
         }
+    }
+
+    /// How a line of the log looks.
+    pub fn format(&self) -> LogFormat {
+        self.format
     }
 
     /// Says once which flags have no effect.
