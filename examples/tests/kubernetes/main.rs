@@ -5,6 +5,7 @@
 mod applying;
 mod real;
 mod requests;
+mod role;
 mod server;
 mod several;
 mod storms;

@@ -57,12 +57,17 @@ impl Admin {
                 json!({ "automountServiceAccountToken": false }),
             )
             .await;
-        until("the namespace that every server makes for itself", async || {
+        admin.settled().await;
+        admin
+    }
+
+    /// Waits for the namespace that every server makes for itself, a moment after it says that it is ready.
+    async fn settled(&self) {
+        until("the default namespace", async || {
             let key = ObjectKey::new(GroupVersionResource::core("namespaces"), None, "default");
-            admin.cluster.get(key).await.unwrap().map(drop)
+            self.cluster.get(key).await.unwrap().map(drop)
         })
         .await;
-        admin
     }
 
     pub(crate) fn key(&self, resource: &str, name: &str) -> ObjectKey {
@@ -306,6 +311,7 @@ async fn a_restart_of_the_server_deletes_nothing() {
         cluster,
         namespace: "default".into(),
     };
+    admin.settled().await;
     for at in 0..20 {
         admin
             .create("configmaps", admin.config_map(&format!("m{at:02}"), "x", "1"))
