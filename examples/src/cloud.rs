@@ -12,7 +12,7 @@ use cloudhub::cluster::{
 };
 use cloudhub::pki::{
     self, Authority, AuthorityConfig, CertificateRequests, ClusterNodes, PkiConfig, PkiServer, ServeConfig,
-    SharedSecrets, TokenKey,
+    SharedSecrets, Silence, TokenKey,
 };
 use cloudhub::records::{FileRecords, ObjectSyncRecords, RecordsConfig};
 use cloudhub::{CloudHub, CloudHubConfig};
@@ -49,6 +49,7 @@ pub struct Cloud {
     api: Option<ClusterApi>,
     metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
     admin: Option<AdminSocket>,
+    silence: Option<Silence>,
 }
 
 /// The addresses of a cloud half.
@@ -170,15 +171,18 @@ impl Cloud {
             tracing::warn!("modules.cloudHub.enable is false: no node can connect");
         }
         let mut registry = prometheus_client::registry::Registry::default();
+        let mut silence: Option<Silence> = None;
         let (cluster, embedded): (Arc<dyn Cluster>, _) = if standalone.enable {
             let cluster = embedded(&standalone.data_dir)?;
             kinds::define(&cluster).await?;
             (Arc::new(cluster.clone()), Some(cluster))
         } else {
-            let cluster = KubeCluster::connect(credentials(config), KubeClusterConfig::default())
+            let cluster = KubeCluster::connect(credentials(config), kube_config(config))
                 .await
                 .map_err(|error| error.to_string())?;
             cluster.register_metrics(&mut registry);
+            let asked = cluster.clone();
+            silence = Some(Arc::new(move || asked.silence()));
             (Arc::new(cluster), None)
         };
         let authority = Arc::new(authority(config, cluster.clone()).await?);
@@ -272,6 +276,7 @@ impl Cloud {
             api,
             metrics,
             admin,
+            silence,
         })
     }
 
@@ -303,6 +308,7 @@ impl Cloud {
             let pki = PkiConfig {
                 nodes: Some(Arc::new(ClusterNodes::new(self.cluster))),
                 readiness: Some(readiness),
+                silence: self.silence,
                 ..PkiConfig::default()
             };
             async move {
@@ -390,6 +396,14 @@ fn embedded(folder: &Path) -> Result<EmbeddedCluster, String> {
     std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default())
         .map_err(|error| error.to_string())
+}
+
+fn kube_config(config: &CloudCore) -> KubeClusterConfig {
+    KubeClusterConfig {
+        queries_per_second: config.kube_api_config.qps,
+        burst: config.kube_api_config.burst,
+        ..KubeClusterConfig::default()
+    }
 }
 
 /// As KubeEdge reads its `kubeAPIConfig`: the file, the address in its place or alone, or else the pod's own account. Without a

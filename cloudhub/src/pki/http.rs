@@ -5,7 +5,7 @@
 //! take anybody's word.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -27,6 +27,12 @@ pub trait NodeLookup: Send + Sync {
     fn exists(&self, node: NodeId) -> BoxFuture<'_, Result<bool, String>>;
 }
 
+/// How long the cluster has given no answer; None while it does.
+pub type Silence = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// For so long the cluster may be silent before `/readyz/cluster` fails: an API server that is restarted is back by then.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
 /// What is answered.
 #[derive(Clone, Default)]
 pub struct PkiConfig {
@@ -34,6 +40,10 @@ pub struct PkiConfig {
     pub nodes: Option<Arc<dyn NodeLookup>>,
     /// Answers `GET /readyz`: 200 while nodes should come here, 503 and why otherwise. Always 200 without it.
     pub readiness: Option<watch::Receiver<Readiness>>,
+    /// Tells how long the cluster behind has given no answer, for `GET /readyz`. `/readyz` itself stays 200: nodes are served from what is
+    /// held, and would have nowhere to go if all instances called themselves unready at once. `/readyz/cluster` is 503 after
+    /// [`SILENCE_MAX`].
+    pub silence: Option<Silence>,
     /// Lets certificates of KubeEdge up to v1.17 (O `KubeEdge`, CN `kubeedge.io`) renew. They name no node, so whoever has one
     /// gets the certificate of any node: for the time of a migration only.
     pub legacy_certificates: bool,
@@ -75,7 +85,9 @@ impl PkiService {
     /// The answer to a request. `body` matters to `/edge.crt` only.
     pub async fn respond(&self, request: PkiRequest<'_>, body: &[u8]) -> Response<Bytes> {
         match request.path {
-            "/ca.crt" | "/edge.crt" | "/healthz" | "/readyz" if request.method != Method::GET => {
+            "/ca.crt" | "/edge.crt" | "/healthz" | "/readyz" | "/readyz/cluster"
+                if request.method != Method::GET =>
+            {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
                 response
                     .headers_mut()
@@ -91,10 +103,22 @@ impl PkiService {
             "/readyz" => {
                 let readiness = self.config.readiness.as_ref();
                 match readiness.map_or(Readiness::Ready, |readiness| *readiness.borrow()) {
-                    Readiness::Ready => text(StatusCode::OK, "ok"),
+                    Readiness::Ready => match self.silence() {
+                        None => text(StatusCode::OK, "ok"),
+                        Some(silence) => text(
+                            StatusCode::OK,
+                            format!("ok, but {}: nodes are served from what is held", silent(silence)),
+                        ),
+                    },
                     not_yet => text(StatusCode::SERVICE_UNAVAILABLE, not_yet.to_string()),
                 }
             }
+            "/readyz/cluster" => match self.silence() {
+                Some(silence) if silence > SILENCE_MAX => {
+                    text(StatusCode::SERVICE_UNAVAILABLE, silent(silence))
+                }
+                _ => text(StatusCode::OK, "ok"),
+            },
             path => match path
                 .strip_prefix("/node/")
                 .filter(|_| request.method == Method::GET)
@@ -103,6 +127,10 @@ impl PkiService {
                 None => not_found(),
             },
         }
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        self.config.silence.as_ref().and_then(|silence| silence())
     }
 
     /// Whether the request needs a body: asked before one is read.
@@ -205,6 +233,10 @@ impl PkiService {
     }
 }
 
+fn silent(silence: Duration) -> String {
+    format!("the cluster has given no answer for {} s", silence.as_secs())
+}
+
 impl std::fmt::Debug for PkiConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PkiConfig")
@@ -213,6 +245,7 @@ impl std::fmt::Debug for PkiConfig {
                 "readiness",
                 &self.readiness.as_ref().map(|readiness| *readiness.borrow()),
             )
+            .field("silence", &self.silence.as_ref().map(|silence| silence()))
             .field("legacy_certificates", &self.legacy_certificates)
             .finish()
     }

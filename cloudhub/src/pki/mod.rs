@@ -26,7 +26,7 @@ mod sign;
 mod token;
 
 pub use authority::{Authority, AuthorityConfig, AuthorityError};
-pub use http::{NodeLookup, PkiConfig, PkiRequest, PkiService};
+pub use http::{NodeLookup, PkiConfig, PkiRequest, PkiService, SILENCE_MAX, Silence};
 pub use issue::{IssueError, LocalSigner, Signer};
 pub use nodes::ClusterNodes;
 pub use requests::CertificateRequests;

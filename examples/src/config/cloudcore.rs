@@ -52,6 +52,10 @@ pub struct KubeApiConfig {
     pub master: String,
     /// The kubeconfig. Empty: the service account of the pod.
     pub kube_config: String,
+    /// Requests a second; 0 for no limit.
+    pub qps: u32,
+    /// Requests that may go at once after a quiet time.
+    pub burst: u32,
 }
 
 /// Where metrics are served.

@@ -115,6 +115,69 @@ async fn where_there_is_no_answer_the_error_says_what_may_have_happened() {
 }
 
 #[tokio::test]
+async fn a_server_that_fails_is_asked_again_only_where_it_says_when() {
+    let server = Server::new();
+    let cluster = server.cluster();
+    let attempts = || {
+        let created = |line: &str| line.starts_with("POST") && line.ends_with("configmaps");
+        server.seen(created).len()
+    };
+    server.mood(Mood::Later);
+    assert_eq!(cluster.execute(create("a")).await.unwrap().code, 503);
+    assert_eq!(attempts(), 4);
+    server.mood(Mood::Proxy);
+    assert_eq!(
+        cluster.execute(create("a")).await,
+        Err(UpstreamError::Unreachable)
+    );
+    assert_eq!(attempts(), 5);
+    assert!(cluster.silence().is_some());
+    server.mood(Mood::Good);
+    assert_eq!(cluster.execute(create("a")).await.unwrap().code, 201);
+    assert_eq!(cluster.silence(), None);
+}
+
+#[tokio::test]
+async fn a_page_of_a_proxy_is_no_answer_whatever_its_code() {
+    let server = Server::new();
+    let cluster = server.cluster();
+    for page in ["<html>welcome</html>", "{}", "[]", "\"OK\"", ""] {
+        server.mood(Mood::Garbage(page));
+        assert_eq!(
+            cluster.execute(create("a")).await,
+            Err(UpstreamError::Timeout),
+            "{page}"
+        );
+        let mut read = create("a");
+        read.verb = Verb::List;
+        assert_eq!(
+            cluster.execute(read).await,
+            Err(UpstreamError::Unreachable),
+            "{page}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn however_many_ask_at_once_few_are_under_way() {
+    let server = Server::new();
+    let cluster = server.cluster_with(|config| {
+        config.concurrency = 8;
+        config.queries_per_second = 0;
+    });
+    // What discovery and the review of rights ask comes beside it.
+    let beside = 8;
+    server.mood(Mood::Slow(Duration::from_millis(5)));
+    server.most_under_way();
+    let asked = (0..200).map(|n| cluster.execute(create(&format!("c{n}"))));
+    for answer in futures::future::join_all(asked).await {
+        assert_eq!(answer.unwrap().code, 201);
+    }
+    let most = server.most_under_way();
+    assert!((2..=8 + beside).contains(&most), "{most} at once");
+}
+
+#[tokio::test]
 async fn a_busy_server_is_asked_again_and_its_last_word_is_passed_on() {
     let server = Server::new();
     let cluster = server.cluster();

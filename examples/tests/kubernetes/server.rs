@@ -31,6 +31,8 @@ pub(crate) enum Mood {
     Slow(Duration),
     /// 429, and when to come back.
     Busy,
+    /// 503, and when to come back: now.
+    Later,
     /// This, with a good code, to whatever is asked.
     Garbage(&'static str),
     /// Half of each answer.
@@ -61,6 +63,8 @@ pub(crate) struct Spoiled {
     /// Counts up: all answers under way end.
     cut: tokio::sync::watch::Sender<u64>,
     seen: Mutex<VecDeque<Seen>>,
+    /// Requests under way that are no watches, and the most of them there were.
+    under_way: Mutex<(usize, usize)>,
 }
 
 /// A request as it came.
@@ -84,6 +88,7 @@ impl Server {
             mood: Mutex::new(Mood::Good),
             cut: tokio::sync::watch::Sender::new(0),
             seen: Mutex::default(),
+            under_way: Mutex::default(),
         });
         let (service, layer) = (api.service(), spoiled.clone());
         let client = kube::Client::new(
@@ -119,6 +124,14 @@ impl Server {
 
     pub(crate) fn mood(&self, mood: Mood) {
         *self.spoiled.mood.lock().unwrap() = mood;
+    }
+
+    /// The most requests that were under way at once since this was asked last.
+    pub(crate) fn most_under_way(&self) -> usize {
+        let mut under_way = self.spoiled.under_way.lock().unwrap();
+        let (now, most) = *under_way;
+        under_way.1 = now;
+        most
     }
 
     /// All connections break.
@@ -176,15 +189,21 @@ impl Spoiled {
         let body = body.collect_bytes().await.unwrap();
         let line = format!("{} {}", parts.method, parts.uri);
         self.see(&line, &parts.headers);
+        let is_watch = line.contains("watch=true");
+        let _under_way = (!is_watch).then(|| UnderWay::new(&self));
         let cut = self.cut.subscribe();
         let mood = self.mood.lock().unwrap().clone();
-        let is_watch = line.contains("watch=true");
         let resumes = is_watch && line.contains("resourceVersion=");
         match &mood {
             Mood::Good | Mood::Cut => {}
             Mood::Away => return Err(io::ErrorKind::ConnectionRefused.into()),
             Mood::Slow(pause) => tokio::time::sleep(*pause).await,
             Mood::Busy => return Ok(status(429, "TooManyRequests")),
+            Mood::Later => {
+                let mut answer = status(503, "ServiceUnavailable");
+                answer.headers_mut().insert("retry-after", "0".parse().unwrap());
+                return Ok(answer);
+            }
             Mood::Garbage(text) => return Ok(plain(200, "application/json", text)),
             Mood::Expired if resumes => return Ok(status(410, "Expired")),
             Mood::Expired => {}
@@ -226,6 +245,24 @@ impl Spoiled {
         if seen.len() > 10_000 {
             seen.pop_front();
         }
+    }
+}
+
+/// Counts a request until it is answered.
+struct UnderWay(Arc<Spoiled>);
+
+impl UnderWay {
+    fn new(spoiled: &Arc<Spoiled>) -> Self {
+        let mut under_way = spoiled.under_way.lock().unwrap();
+        under_way.0 += 1;
+        under_way.1 = under_way.1.max(under_way.0);
+        Self(spoiled.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.lock().unwrap().0 -= 1;
     }
 }
 

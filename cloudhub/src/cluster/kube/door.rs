@@ -1,6 +1,7 @@
 //! The one door to the API server: how fast, how many at once, how long, how large.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(super) struct Door {
     slots: Semaphore,
     /// Who is under way or waits for it.
     places: Semaphore,
+    /// Since when nobody answers.
+    silent_since: Mutex<Option<Instant>>,
     random: AtomicU64,
 }
 
@@ -75,12 +78,14 @@ impl Door {
             places: Semaphore::new(config.concurrency.max(1).saturating_add(config.waiting_max)),
             metrics: KubeMetrics::default(),
             rights: Rights::default(),
+            silent_since: Mutex::default(),
             random: AtomicU64::new(seed()),
             config,
         }
     }
 
-    /// Puts a request, in its turn, and waits for the whole answer. A server that is too busy is asked again when it says so.
+    /// Puts a request, in its turn, and waits for the whole answer. A server that is too busy, or says when to come
+    /// back, is asked again then.
     pub(super) async fn call(&self, request: Request<Bytes>) -> Result<Answer, Fault> {
         let _place = self.places.try_acquire().map_err(|error| match error {
             TryAcquireError::NoPermits | TryAcquireError::Closed => Fault::Overloaded,
@@ -95,10 +100,16 @@ impl Door {
                 sent.store(true, Ordering::Relaxed);
                 let answer = self.whole(copy(&request), self.config.answer_bytes_max).await?;
                 drop(slot);
-                if answer.code != 429 || attempt >= self.config.busy_retries_max {
+                let is_busy = answer.code == 429 || (500..600).contains(&answer.code);
+                if !is_busy || attempt >= self.config.busy_retries_max {
                     return Ok(answer);
                 }
-                let pause = self.pause(attempt, answer.refusal().retry_after);
+                // A server that fails and names a time has not begun (client-go `rest/with_retry.go` takes it so).
+                let retry_after = answer.refusal().retry_after;
+                if answer.code != 429 && retry_after.is_none() {
+                    return Ok(answer);
+                }
+                let pause = self.pause(attempt, retry_after);
                 if tokio::time::Instant::now() + pause >= deadline {
                     return Ok(answer);
                 }
@@ -131,6 +142,21 @@ impl Door {
         tokio::time::timeout(self.config.request_deadline, self.send(request))
             .await
             .unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// How long the API server has answered nothing but that something is wrong with it.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
+    }
+
+    fn hear(&self, code: Option<u16>, asked: Instant) {
+        let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if code.is_some_and(|code| code < 500) {
+            *since = None;
+        } else {
+            since.get_or_insert(asked);
+        }
     }
 
     /// The pause before another attempt; never shorter than what the server asked for, and not the same for all.
@@ -178,6 +204,7 @@ impl Door {
             sent.as_ref().ok().map(|response| response.status().as_u16()),
             began.elapsed(),
         );
+        self.hear(code, began);
         self.metrics.request(&method, code, took);
         tracing::debug!(target: "way", %method, resource, code, ?took, "asked the API server");
         let response = sent.map_err(fault)?;

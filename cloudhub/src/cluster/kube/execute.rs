@@ -92,7 +92,14 @@ fn is_senseless(request: &ApiRequest, answer: &Answer) -> bool {
     let content_type = content_type
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let is_resource = matches!(request.target, Target::Resource { .. });
+    // What stands behind a proxy says what it likes.
+    let is_resource = match &request.target {
+        Target::Resource { subresource, .. } => {
+            let first = subresource.as_deref().and_then(|path| path.split('/').next());
+            first != Some("proxy")
+        }
+        Target::Path(_) => false,
+    };
     let is_json = content_type.is_empty() || content_type.contains("json");
     let is_page = content_type.contains("html") && !request.accept.contains("html");
     is_resource

@@ -26,6 +26,7 @@ mod share;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -103,6 +104,12 @@ impl KubeCluster {
     /// What this account may not do, but should: rules to add to its ClusterRole. Known once something needed it, or was reviewed.
     pub fn missing_rights(&self) -> Vec<Right> {
         self.door.rights.missing()
+    }
+
+    /// How long the API server has answered nothing, or only that something is wrong with it (5xx). None while it answers. Watches are
+    /// taken up again and again, so this is known even where no node asks anything.
+    pub fn silence(&self) -> Option<Duration> {
+        self.door.silence()
     }
 
     /// Makes the numbers of this connection visible.

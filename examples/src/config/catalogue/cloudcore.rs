@@ -127,10 +127,19 @@ const CLUSTER: &[Run] = &[
         "the Kubernetes API server, where the embedded cluster is not used; both empty: the one of the pod's service account",
         &[("master", Kind::Text), ("kubeConfig", Kind::FileThatIs)],
     ),
+    Run::honoured(
+        "kubeAPIConfig",
+        "requests a second to that API server, over all nodes, and how many may go at once after a quiet time; 0 requests a second: as \
+         many as 128 at once allow. Watches and lists are not counted",
+        &[
+            ("qps", Kind::Whole(0, i32::MAX, "a number of requests")),
+            ("burst", Kind::Whole(0, i32::MAX, "a number of requests")),
+        ],
+    ),
     Run::named(
         "kubeAPIConfig",
-        Ignored("objects are taken as JSON, and requests are limited by how many are under way"),
-        "contentType qps burst",
+        Ignored("objects are taken as JSON"),
+        "contentType",
     ),
     Run::honoured(
         "commonConfig.monitorServer",
