@@ -248,3 +248,55 @@ async fn the_embedded_cluster_is_changed_with_kubectl_as_any_other() {
     );
     cloud.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_applies_on_the_server_and_is_told_who_else_wants_what() {
+    let cloud = CloudHalf::start(Tunnel::WebSocket).await;
+    let kubectl = Kubectl::at(cloud.api).await;
+    let apply = async |text: &str, more: &str| {
+        let file = kubectl.file(&config_map("a", text));
+        kubectl.run(&format!("apply --server-side -f {file}{more}")).await
+    };
+    let said = apply("first", "").await;
+    assert!(said.contains("serverside-applied"), "{said}");
+    let owners = async || {
+        kubectl
+            .run("get configmap a -n shop -o jsonpath={range.metadata.managedFields[*]}{.manager}:{.operation},{end}")
+            .await
+    };
+    assert_eq!(owners().await, "kubectl:Apply,");
+    // Somebody else changes it in another way, and owns what it changed.
+    kubectl
+        .run(r#"patch configmap a -n shop --type merge -p {"data":{"text":"other"}} --field-manager other"#)
+        .await;
+    assert_eq!(owners().await, "other:Update,");
+    let file = kubectl.file(&config_map("a", "second"));
+    let refused = kubectl.refused(&format!("apply --server-side -f {file}")).await;
+    assert!(
+        refused.contains("Apply failed with 1 conflict")
+            && refused.contains(r#"conflict with "other" using v1: .data.text"#),
+        "{refused}"
+    );
+    apply("second", " --force-conflicts").await;
+    assert_eq!(owners().await, "kubectl:Apply,");
+    let shown = kubectl.run("get configmap a -n shop -o yaml").await;
+    assert!(shown.contains("text: second"), "{shown}");
+    // Older ones show it always.
+    if kubectl.run("get --help").await.contains("--show-managed-fields") {
+        assert!(!shown.contains("managedFields"), "{shown}");
+        let shown = kubectl
+            .run("get configmap a -n shop -o yaml --show-managed-fields")
+            .await;
+        assert!(shown.contains("f:text: {}"), "{shown}");
+    }
+    // What was applied in the older way is taken over as one's own.
+    let file = kubectl.file(&config_map("b", "older"));
+    kubectl.run(&format!("apply -f {file}")).await;
+    let last = kubectl.run("apply view-last-applied configmap/b -n shop").await;
+    assert!(last.contains("text: older"), "{last}");
+    let file = kubectl.file(&config_map("b", "newer"));
+    kubectl.run(&format!("apply --server-side -f {file}")).await;
+    let last = kubectl.run("apply view-last-applied configmap/b -n shop").await;
+    assert!(last.contains("text: newer"), "{last}");
+    cloud.end().await;
+}

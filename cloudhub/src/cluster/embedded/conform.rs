@@ -103,7 +103,10 @@ impl Walk {
                     self.path.push(name.name.to_owned());
                     self.field(field, within, value)?;
                     self.path.pop();
-                    let shown = field.keeps_zero || NULL_LISTS.contains(&(within, name.name));
+                    let shown = field.keeps_zero
+                        || NULL_LISTS.contains(&(within, name.name))
+                        // No owners at all is something to say: that they be forgotten.
+                        || (within, name.name) == ("ObjectMeta", "managedFields");
                     if !shown && is_zero(field, value) {
                         fields.remove(name.name);
                     }
@@ -243,10 +246,12 @@ impl Walk {
 
 /// Lists that are shown even where there is none.
 const NULL_LISTS: &[(&str, &str)] = &[
+    ("CSINodeSpec", "drivers"),
     ("ClusterRole", "rules"),
     ("EndpointSlice", "endpoints"),
     ("EndpointSlice", "ports"),
     ("HorizontalPodAutoscalerStatus", "currentMetrics"),
+    ("PodSpec", "containers"),
     ("Role", "rules"),
 ];
 
