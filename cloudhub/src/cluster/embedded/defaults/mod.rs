@@ -71,6 +71,7 @@ pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Re
         }
     } else if is(kind, "", "services") {
         service::keep_address(kind, old, new)?;
+        service::of_version(&mut new["spec"]);
     } else if is(kind, "", "secrets") {
         default(new, "type", old["type"].clone());
         if new["type"] != old["type"] {
