@@ -1,8 +1,8 @@
 //! Who owns which fields of an object: kept with every write, as [`hub_core::apply`] has it.
 //!
 //! An object is watched from its creation on when whoever made it has a name (`fieldManager`, which a metaServer puts in for its
-//! clients), and otherwise from its first apply on. What the hub writes for its nodes names nobody: leases, events and nodes' status
-//! cost what they cost without owners.
+//! clients), and otherwise from its first apply on. What the hub writes for its nodes names nobody: leases, events and the status of
+//! nodes and pods own nothing, and cost nearly what they cost without owners.
 
 use hub_core::api::Status;
 use hub_core::apply::{Applied, ApplyError, FieldSet, Managed, Owners, Reset, Type};
@@ -72,22 +72,15 @@ pub(super) fn of_changed(
     self::given(new);
     let managed = match written {
         Written::Owned(managed) => managed,
-        Written::Directly => {
-            let before = before(call, held, given);
-            if before.is_empty() {
+        Written::Directly => match changed(state, call, old, new, given) {
+            Some(managed) => managed,
+            None => {
+                if !held.is_null() {
+                    new["metadata"][FIELD] = held.clone();
+                }
                 return;
             }
-            match with(state, call, |owners| {
-                owners.update(old, new, before, manager(call))
-            }) {
-                Ok(managed) => managed,
-                Err(error) => {
-                    tracing::debug!(%error, kind = %call.kind.kind, "who owns the fields of an object stays as it was");
-                    new["metadata"][FIELD] = held.clone();
-                    return;
-                }
-            }
-        }
+        },
     };
     keep(new, managed);
     // A change of nothing but times is none.
@@ -97,6 +90,17 @@ pub(super) fn of_changed(
             new["metadata"][FIELD] = changed;
         }
     }
+}
+
+/// Who owns what after a write that is no apply. None where that stays as it was.
+fn changed(state: &State, call: &Call<'_>, old: &Value, new: &Value, given: &Value) -> Option<Managed> {
+    // Who has no name owns nothing, and takes nothing from others.
+    let name = call.parameter("fieldManager")?;
+    let before = before(call, &old["metadata"][FIELD], given);
+    let managed = with(state, call, |owners| owners.update(old, new, before, name));
+    managed
+        .inspect_err(|error| tracing::debug!(%error, kind = %call.kind.kind, "who owns the fields of an object stays as it was"))
+        .ok()
 }
 
 /// Writes into an object who owns what.
@@ -155,9 +159,9 @@ pub(super) fn refused(error: &ApplyError) -> Status {
     }
 }
 
-/// Who writes.
+/// Who writes; nobody applies without a name.
 pub(super) fn manager<'c>(call: &'c Call<'_>) -> &'c str {
-    call.parameter("fieldManager").unwrap_or(OWN_NAME)
+    call.parameter("fieldManager").unwrap_or_default()
 }
 
 pub(super) fn is_forced(call: &Call<'_>) -> bool {
@@ -245,5 +249,3 @@ fn same_but_for_times(held: &Value, now: &Value) -> bool {
 }
 
 const FIELD: &str = "managedFields";
-/// The hub itself, where it changes what others own.
-const OWN_NAME: &str = "cloudcore";

@@ -85,7 +85,10 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     new["metadata"]["resourceVersion"] = meta(&wanted, "resourceVersion").into();
     structural::put(&mut new, &places.spec(), replicas.into());
     // Whoever wrote a scale that is none owns nothing of it.
-    let owned = owned.or_else(|| owners.update(&held, &wanted, before, manager).ok());
+    let owned = owned.or_else(|| {
+        let named = call.parameter("fieldManager")?;
+        owners.update(&held, &wanted, before, named).ok()
+    });
     let managed = match owned {
         Some(owned) => managed.with_scale(owned, &places.spec(), &call.api_version()),
         None => managed,
