@@ -27,7 +27,7 @@ mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -210,15 +210,17 @@ impl Api {
 
     async fn follow_keys(&self) {
         let config = &self.guard.config;
+        let mut pause = config.keys_pause;
         loop {
             let now = self.guard.unix_s();
-            let fetched = self.guard.keys.refresh(&self.cloud, config, now).await;
-            let pause = if fetched {
-                config.keys_refresh
+            if self.guard.keys.refresh(&self.cloud, config, now).await {
+                pause = config.keys_pause;
+                tokio::time::sleep(config.keys_refresh).await;
             } else {
-                config.keys_pause
-            };
-            tokio::time::sleep(pause).await;
+                // A stock cloud never has them. Who shows a token makes it be tried sooner.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
         }
     }
 
@@ -227,6 +229,9 @@ impl Api {
         self.guard.keys.document(path)
     }
 }
+
+/// Between two attempts to fetch keys that nobody asked for.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The token of a request, if it has one.
 fn bearer(head: &Parts) -> Option<&str> {
