@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::call::{Call, has_generation, is, is_namespaces, meta};
 use super::fault::{self, FieldError};
 use super::garbage::Garbage;
+use super::propagation::{FOREGROUND, ORPHAN, Propagation, has_finalizer, keep_for_dependents};
 use super::state::State;
 use super::{clock, conform, create, namespace};
 
@@ -22,17 +23,6 @@ pub(super) struct DeleteOptions {
     propagation_policy: Option<String>,
     orphan_dependents: Option<bool>,
     dry_run: Option<Vec<String>>,
-}
-
-/// What becomes of dependents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Propagation {
-    /// They go after their owner.
-    Background,
-    /// They go before it.
-    Foreground,
-    /// They stay.
-    Orphan,
 }
 
 impl DeleteOptions {
@@ -150,7 +140,7 @@ pub(super) fn one(
     }
     let before = value.clone();
     let mut marked = mark_deleted(kind, &mut value, options);
-    marked |= keep_for_dependents(kind, &mut value, options);
+    marked |= keep_for_dependents(kind, &mut value, options.propagation());
     delete_content(state, kind, key)?;
     if is_held(state, key, &value) {
         if is_namespaces(kind) {
@@ -211,62 +201,6 @@ fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions)
         value["status"]["phase"] = "Terminating".into();
     }
     true
-}
-
-/// Has an object wait for its dependents, as the client wants it, or else as its finalizers or its kind have it. False when it
-/// waited so before.
-fn keep_for_dependents(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions) -> bool {
-    if is_namespaces(kind) {
-        return false;
-    }
-    let by_kind = || {
-        WITHOUT_DEPENDENTS
-            .iter()
-            .any(|(group, resource)| is(kind, group, resource))
-    };
-    let held = |finalizer| has_finalizer(value, finalizer);
-    let propagation = match options.propagation() {
-        Some(propagation) => propagation,
-        None if held(ORPHAN) => Propagation::Orphan,
-        None if held(FOREGROUND) => Propagation::Foreground,
-        None if by_kind() => Propagation::Orphan,
-        None => Propagation::Background,
-    };
-    let wanted = match propagation {
-        Propagation::Background => None,
-        Propagation::Foreground => Some(FOREGROUND),
-        Propagation::Orphan => Some(ORPHAN),
-    };
-    let before = value["metadata"]["finalizers"].clone();
-    for finalizer in [ORPHAN, FOREGROUND] {
-        if wanted != Some(finalizer) {
-            drop_finalizer(value, finalizer);
-        }
-    }
-    if let Some(wanted) = wanted.filter(|wanted| !has_finalizer(value, wanted)) {
-        match value["metadata"]["finalizers"].as_array_mut() {
-            Some(finalizers) => finalizers.push(wanted.into()),
-            None => value["metadata"]["finalizers"] = json!([wanted]),
-        }
-    }
-    before != value["metadata"]["finalizers"]
-}
-
-pub(super) fn has_finalizer(value: &Value, finalizer: &str) -> bool {
-    let finalizers = value["metadata"]["finalizers"].as_array();
-    finalizers.is_some_and(|all| all.iter().any(|held| held == finalizer))
-}
-
-pub(super) fn drop_finalizer(value: &mut Value, finalizer: &str) {
-    let Some(metadata) = value["metadata"].as_object_mut() else {
-        return;
-    };
-    if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
-        finalizers.retain(|held| held != finalizer);
-        if finalizers.is_empty() {
-            metadata.remove("finalizers");
-        }
-    }
 }
 
 /// A pod that runs somewhere is given time; its kubelet confirms the end by deleting it with no grace.
@@ -462,11 +396,6 @@ fn check_types(value: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// The finalizers of an object that waits for its dependents to be told that it is gone, or to be gone themselves.
-pub(super) const ORPHAN: &str = "orphan";
-pub(super) const FOREGROUND: &str = "foregroundDeletion";
-/// Kinds whose dependents stay unless a client says otherwise (`DefaultGarbageCollectionPolicy` of their strategies).
-const WITHOUT_DEPENDENTS: &[(&str, &str)] = &[("", "replicationcontrollers"), ("batch", "jobs")];
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];

@@ -18,7 +18,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::call::meta;
-use super::delete::{self, Propagation};
+use super::delete;
+use super::propagation::{FOREGROUND, ORPHAN, Propagation, drop_finalizer, has_finalizer};
 use super::state::State;
 
 /// Something that a step left to be looked at.
@@ -108,26 +109,26 @@ fn held(state: &mut State, key: &ObjectKey) -> Result<(), Status> {
         return Ok(());
     }
     let uid = meta(&value, "uid").to_owned();
-    if delete::has_finalizer(&value, delete::ORPHAN) {
+    if has_finalizer(&value, ORPHAN) {
         for dependent in state.dependents.of(&uid) {
             disown(state, &dependent, |owner| owner["uid"] == *uid)?;
         }
-        return let_go(state, key, value, delete::ORPHAN);
+        return let_go(state, key, value, ORPHAN);
     }
-    if !delete::has_finalizer(&value, delete::FOREGROUND) {
+    if !has_finalizer(&value, FOREGROUND) {
         return Ok(());
     }
     for dependent in blocking(state, &uid)? {
         dispose(state, &dependent)?;
     }
     if blocking(state, &uid)?.is_empty() {
-        let_go(state, key, value, delete::FOREGROUND)?;
+        let_go(state, key, value, FOREGROUND)?;
     }
     Ok(())
 }
 
 fn let_go(state: &mut State, key: &ObjectKey, mut value: Value, finalizer: &str) -> Result<(), Status> {
-    delete::drop_finalizer(&mut value, finalizer);
+    drop_finalizer(&mut value, finalizer);
     state.put(&key.resource, &mut value)?;
     delete::finish(state, key)
 }
@@ -161,9 +162,7 @@ fn dispose(state: &mut State, key: &ObjectKey) -> Result<(), Status> {
         standings.contains(&Standing::Waiting) && !state.dependents.of(meta(&value, "uid")).is_empty();
     let propagation = if blocks {
         Some(Propagation::Foreground)
-    } else if delete::has_finalizer(&value, delete::ORPHAN)
-        || delete::has_finalizer(&value, delete::FOREGROUND)
-    {
+    } else if has_finalizer(&value, ORPHAN) || has_finalizer(&value, FOREGROUND) {
         // It says itself how.
         None
     } else {
@@ -221,7 +220,7 @@ fn standing(state: &State, dependent: &ObjectKey, owner: &Value) -> Result<Stand
     Ok(match state.value(&key)? {
         Some(value) if owner["uid"] == *meta(&value, "uid") => {
             let going = !meta(&value, "deletionTimestamp").is_empty();
-            if going && delete::has_finalizer(&value, delete::FOREGROUND) {
+            if going && has_finalizer(&value, FOREGROUND) {
                 Standing::Waiting
             } else {
                 Standing::Solid

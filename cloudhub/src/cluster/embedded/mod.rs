@@ -37,6 +37,7 @@ mod managed;
 mod namespace;
 mod patch;
 mod path;
+mod propagation;
 mod quantity;
 mod read;
 mod review;
