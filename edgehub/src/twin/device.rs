@@ -154,7 +154,7 @@ impl Device {
     }
 
     /// What the Device itself asks for, all properties of it. A desired value that is another than before is the cloud's newest word, and
-    /// becomes what is expected here. What is no value at all is named in the second part of the result, and not taken.
+    /// becomes what is expected here; one that is gone leaves nothing expected. What is no value at all is named in the second part of the result, and not taken.
     pub fn desired<'a>(
         &mut self,
         desired: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
@@ -163,13 +163,22 @@ impl Device {
     ) -> (Updated, Vec<Rejected>) {
         let (mut updated, mut rejected) = (Updated::default(), Vec::new());
         self.stamp += 1;
+        let mut wishes: BTreeMap<&str, _> = BTreeMap::new();
         for (name, value, kind) in desired {
-            if self
+            wishes.insert(name, (value, kind));
+        }
+        let wished = |property: &Property| property.desired.as_deref().is_some_and(|text| !text.is_empty());
+        let known = self.properties.iter();
+        let given_up =
+            known.filter(|(name, property)| wished(property) && !wishes.contains_key(name.as_str()));
+        let given_up: Vec<_> = given_up.map(|(name, _)| name.clone()).collect();
+        wishes.extend(given_up.iter().map(|name| (name.as_str(), ("", ""))));
+        for (name, (value, kind)) in wishes {
+            let seen = self
                 .properties
                 .get(name)
-                .and_then(|known| known.desired.as_deref())
-                == Some(value)
-            {
+                .and_then(|known| known.desired.as_deref());
+            if seen == Some(value) {
                 continue;
             }
             let last = self.shown(name);
@@ -360,9 +369,7 @@ impl Device {
             cloud: version.cloud.saturating_add(1),
             ..version
         };
-        property
-            .expected
-            .sync((!value.is_empty()).then_some(value), Some(version), now_ms);
+        property.expected.sync(Some(value), Some(version), now_ms);
         // The cloud is to see that its wish has come.
         property.expected.owed = Some(stamp);
         Ok(true)

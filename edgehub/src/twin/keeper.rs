@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use hub_core::clock::Clock;
 use hub_core::object::ObjectKey;
@@ -148,49 +148,65 @@ impl Keeper {
         for device in known(&*self.store) {
             self.owing.note(&device.id, Some(&device));
         }
-        let mut batch = Vec::new();
-        loop {
-            let Ok((mut devices, mut models)) = self.look().await else {
-                // The disk refused; nothing is known before it takes this.
-                tokio::time::sleep(self.config.disk_pause).await;
-                continue;
-            };
-            loop {
-                let max = self.config.group_max;
-                let followed = tokio::select! {
-                    taken = self.commands.recv_many(&mut batch, max) => {
-                        if taken == 0 {
-                            return;
-                        }
-                        self.carry_out(std::mem::take(&mut batch)).await;
-                        Ok(())
-                    }
-                    events = devices.next_batch(max) => self.follow(events).await,
-                    events = models.next_batch(max) => self.tell_models(events),
-                };
-                if followed.is_err() {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Brings the twins in line with all Devices, and follows both collections from there.
-    async fn look(&self) -> Result<(Watch, Watch), Lost> {
-        let revision = self.store.revision();
-        let watches = (
-            self.store.watch(devices(), revision)?,
-            self.store.watch(models(), revision)?,
-        );
         for (collection, kind) in [(devices(), "device"), (models(), "devicemodel")] {
             if self.store.resources().contains(collection) {
                 kinds::learn(self.store.registry(), kind);
             }
         }
+        let mut watches = self.watches();
+        // Whether all Devices are to be looked at, and when; how often the disk refused what followed from that.
+        let (mut behind, mut refused) = (Some(Instant::now()), 0);
+        let mut batch = Vec::new();
+        let max = self.config.group_max;
+        loop {
+            let (of_devices, of_models) = &mut watches;
+            let look = behind.unwrap_or_else(Instant::now);
+            let followed = tokio::select! {
+                taken = self.commands.recv_many(&mut batch, max) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.carry_out(std::mem::take(&mut batch)).await;
+                    continue;
+                }
+                events = of_devices.next_batch(max) => self.follow(events).await,
+                events = of_models.next_batch(max) => self.tell_models(events),
+                () = tokio::time::sleep_until(look.into()), if behind.is_some() => {
+                    behind = None;
+                    self.look().await
+                }
+            };
+            match followed {
+                Ok(()) => refused = 0,
+                Err(Lost::History) => {
+                    watches = self.watches();
+                    behind = Some(Instant::now());
+                }
+                Err(Lost::Disk) => {
+                    behind = Some(Instant::now() + self.config.backoff.pause(refused, u64::MAX));
+                    refused += 1;
+                }
+            }
+        }
+    }
+
+    fn watches(&self) -> (Watch, Watch) {
+        loop {
+            let revision = self.store.revision();
+            let watch = |collection| self.store.watch(collection, revision);
+            // Only a flood of changes in this very instant makes it begin again.
+            if let (Ok(devices), Ok(models)) = (watch(devices()), watch(models())) {
+                return (devices, models);
+            }
+        }
+    }
+
+    /// Brings the twins in line with all Devices.
+    async fn look(&self) -> Result<(), Lost> {
         for keys in keys(&*self.store).chunks(self.config.group_max) {
             self.bring_in_line(keys).await?;
         }
-        Ok(watches)
+        Ok(())
     }
 
     async fn follow(&self, events: Result<Vec<Arc<Event>>, Compacted>) -> Result<(), Lost> {
@@ -208,7 +224,7 @@ impl Keeper {
         }
         let told = self.commit(stage).await.map_err(|error| {
             tracing::error!(%error, "the twins of new devices could not be written; it is tried again");
-            Lost
+            Lost::Disk
         })?;
         self.tell(told);
         Ok(())
@@ -312,14 +328,16 @@ impl Waiting {
     }
 }
 
-/// What was followed is lost: look at everything anew.
-struct Lost;
+/// Not every Device has been followed.
+enum Lost {
+    /// Some changes are not kept any more.
+    History,
+    /// The disk refused.
+    Disk,
+}
 
 impl From<Compacted> for Lost {
     fn from(_: Compacted) -> Self {
-        Self
+        Self::History
     }
 }
-
-/// How long to wait before a disk that refused is asked again.
-pub(super) const DISK_PAUSE: Duration = Duration::from_secs(1);

@@ -94,8 +94,6 @@ pub struct TwinConfig {
     pub group_max: usize,
     /// Changes that a follower may be behind before it has missed some.
     pub changes_max: usize,
-    /// How long to wait before a disk that refused is asked again.
-    pub disk_pause: Duration,
     /// Reports under way to the cloud at once.
     pub reports_max: usize,
     /// Devices in one report, where the cloud is ours.
@@ -104,7 +102,7 @@ pub struct TwinConfig {
     pub confirm_within: Duration,
     /// How often a report is sent that nobody answers. After that it waits for the device's next change, or for the next connection.
     pub attempts_max: u32,
-    /// The pauses before a report that the cloud could not take is sent again.
+    /// The pauses before a report that the cloud could not take is sent again, and before a disk that refused is asked again.
     pub backoff: hub_core::backoff::Backoff,
 }
 
@@ -118,7 +116,6 @@ impl TwinConfig {
             queue_max: 1024,
             group_max: 256,
             changes_max: 4096,
-            disk_pause: keeper::DISK_PAUSE,
             reports_max: 32,
             batch_max: 64,
             confirm_within: Duration::from_secs(10),

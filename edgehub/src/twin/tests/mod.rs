@@ -231,6 +231,9 @@ fn a_device_s_wish_is_news_once_and_a_local_one_stands_until_the_next() {
     assert_eq!(lamp.delta()["level"], "25");
     assert_eq!(wish(&mut lamp, "22"), 1);
     assert_eq!(lamp.delta()["level"], "22");
+    let (updated, _) = lamp.desired([], 3, MAX);
+    assert!(updated.delta.is_empty(), "the wish is gone");
+    assert_eq!(wish(&mut lamp, "22"), 1);
     let (_, rejected) = lamp.desired([("level", "warm", "int"), ("on", "yes", "boolean")], 3, MAX);
     assert_eq!(rejected.len(), 2);
     assert!(!lamp.properties.contains_key("on"));
