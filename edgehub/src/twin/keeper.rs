@@ -262,7 +262,7 @@ impl Keeper {
                     Err(error) => drop(reply.send(Err(error))),
                 },
                 Command::FromCloud(said, reply) => {
-                    stage.from_cloud(&said);
+                    stage.take_from_cloud(&said);
                     waiting.push(Waiting::Nothing(reply));
                 }
                 Command::Settle(settled, reply) => {
@@ -323,7 +323,7 @@ impl Waiting {
             Self::State(reply, device) => {
                 drop(reply.send(committed.as_ref().map(|()| device).map_err(failed)));
             }
-            Self::Nothing(reply) => drop(reply.send(committed.as_ref().map(|()| ()).map_err(failed))),
+            Self::Nothing(reply) => drop(reply.send(committed.as_ref().copied().map_err(failed))),
         }
     }
 }

@@ -78,7 +78,7 @@ impl<'a> Stage<'a> {
     }
 
     /// What KubeEdge's cloud says of devices beside the Devices themselves.
-    pub(super) fn from_cloud(&mut self, said: &FromCloud) {
+    pub(super) fn take_from_cloud(&mut self, said: &FromCloud) {
         match said {
             FromCloud::Twin(which, message) => self.sync(which, message),
             FromCloud::Attributes(which, attributes) => self.attributes(which, attributes),

@@ -54,12 +54,12 @@ pub(super) async fn run(twins: &Twins, edge: &EdgeHandle) {
         }
         let now = Instant::now();
         uplink.plan.handle_timeout(now);
-        if let Some((_, capabilities)) = up {
-            if retry_stalled.is_none_or(|at| at <= now) {
-                retry_stalled = None;
-                uplink.resume(capabilities);
-                uplink.send(capabilities);
-            }
+        if let Some((_, capabilities)) = up
+            && retry_stalled.is_none_or(|at| at <= now)
+        {
+            retry_stalled = None;
+            uplink.resume(capabilities);
+            uplink.send(capabilities);
         }
         let wake = [uplink.plan.deadline(), retry_stalled]
             .into_iter()

@@ -43,17 +43,14 @@ pub(super) fn parse(topic: &str, node: &NodeId) -> Result<Option<Asked>, Invalid
     let Some(rest) = topic.strip_prefix(DEVICE) else {
         return Ok(None);
     };
-    let kinds: [(&str, fn(Address) -> Asked); 3] = [
-        ("/twin/update", Asked::Update),
-        ("/twin/get", Asked::Get),
-        ("/state/update", Asked::State),
-    ];
-    for (suffix, asked) in kinds {
-        if let Some(device) = rest.strip_suffix(suffix) {
-            return Ok(Some(asked(Address::parse(device)?)));
-        }
+    let ends = |suffix: &str| rest.strip_suffix(suffix).map(Address::parse).transpose();
+    if let Some(address) = ends("/twin/update")? {
+        return Ok(Some(Asked::Update(address)));
     }
-    Ok(None)
+    if let Some(address) = ends("/twin/get")? {
+        return Ok(Some(Asked::Get(address)));
+    }
+    Ok(ends("/state/update")?.map(Asked::State))
 }
 
 impl Address {

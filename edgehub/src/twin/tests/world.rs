@@ -13,12 +13,15 @@ use super::super::record;
 use super::super::shape::Value;
 use super::{MAX, actual, device, expected, one};
 
+/// Properties with the version at which somebody wished for them, and what.
+type Wishes = BTreeMap<String, (u64, u64)>;
+
 /// A cloud that keeps what it is told, and the order in which it was.
 #[derive(Default)]
 struct Cloud {
     reported: BTreeMap<String, u64>,
     observed: BTreeMap<String, u64>,
-    desired: BTreeMap<String, (u64, u64)>,
+    desired: Wishes,
     version: u64,
 }
 
@@ -51,7 +54,7 @@ struct World {
     plan: Plan,
     cloud: Cloud,
     /// The Device's versions on their way down, any of them late or twice.
-    down: Vec<(u64, BTreeMap<String, (u64, u64)>)>,
+    down: Vec<(u64, Wishes)>,
     /// The newest version that the edge's store has.
     held: u64,
     /// The report under way: it stays as it is until it is answered.
@@ -187,7 +190,7 @@ impl World {
     }
 
     /// The store takes no version that it has passed.
-    fn apply(&mut self, version: u64, desired: &BTreeMap<String, (u64, u64)>) {
+    fn apply(&mut self, version: u64, desired: &Wishes) {
         if version <= self.held {
             return;
         }
