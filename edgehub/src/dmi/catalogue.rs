@@ -18,7 +18,7 @@ pub(crate) struct Catalogue {
     store: Arc<dyn ObjectStore>,
     node: NodeId,
     protocol: Arc<str>,
-    models: HashMap<ObjectKey, (Revision, Option<u64>)>,
+    models: HashMap<ObjectKey, Option<u64>>,
     devices: HashMap<ObjectKey, Known>,
 }
 
@@ -61,7 +61,7 @@ impl Catalogue {
                 _ => self.read(&stored),
             };
             if let (Some(hash), Some((model, _))) = (entry.hash, &entry.model)
-                && let Some((_, Some(of_model))) = self.models.get(model)
+                && let Some(Some(of_model)) = self.models.get(model)
             {
                 wanted.insert(name(Kind::Model, model), *of_model);
                 wanted.insert(name(Kind::Device, key), hash);
@@ -118,8 +118,7 @@ impl Catalogue {
         known.model = Some((key.clone(), of_model.as_ref().map(|model| model.revision)));
         if let Some(of_model) = of_model {
             let read = model(&of_model);
-            self.models
-                .insert(key, (of_model.revision, read.as_ref().map(|(_, hash)| *hash)));
+            self.models.insert(key, read.as_ref().map(|(_, hash)| *hash));
             known.hash =
                 read.map(|(model, seed)| xxh3_64_with_seed(&device.with(&model).encode_to_vec(), seed));
         }
@@ -162,7 +161,6 @@ pub(crate) fn device(stored: &Stored, node: &NodeId) -> Option<Device> {
 fn model(stored: &Stored) -> Option<(Model, u64)> {
     match Model::read(&stored.served) {
         Ok(model) => {
-            // With what devices take from it, which stands in no message of its own.
             let hash = xxh3_64(&model.wire.encode_to_vec());
             Some((model, hash))
         }

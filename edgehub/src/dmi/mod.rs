@@ -30,7 +30,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hub_core::node::NodeId;
@@ -39,12 +39,11 @@ use tokio::sync;
 use tokio_util::sync::CancellationToken;
 
 pub use config::DmiConfig;
-pub use registrations::Mapper;
 pub use socket::BindError;
 
 use limit::Rate;
 use plan::Told;
-use registrations::Registrations;
+use registrations::{Mapper, Registrations};
 use socket::Socket;
 use worker::Worker;
 
@@ -131,7 +130,7 @@ impl Dmi {
     pub async fn run(self, stop: CancellationToken) {
         let Self { shared, socket } = self;
         for mapper in shared.registrations.all() {
-            let running = shared.start(mapper.clone(), std::time::Duration::ZERO);
+            let running = shared.start(mapper.clone(), Duration::ZERO);
             shared.workers.lock().await.insert(mapper.protocol, running);
         }
         listen::serve(&socket, service::Service(shared.clone()), stop).await;
@@ -170,7 +169,7 @@ impl Shared {
         Ok(())
     }
 
-    fn start(&self, mapper: Mapper, settle: std::time::Duration) -> Running {
+    fn start(&self, mapper: Mapper, settle: Duration) -> Running {
         let stop = CancellationToken::new();
         let worker = Worker::new(
             mapper.clone(),

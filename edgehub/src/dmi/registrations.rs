@@ -10,15 +10,15 @@ use super::plan::{Key, Kind, Told};
 
 /// A mapper that registered. One a protocol: a later one takes its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mapper {
+pub(crate) struct Mapper {
     /// What it calls itself.
-    pub name: String,
+    pub(crate) name: String,
     /// Its version.
-    pub version: String,
+    pub(crate) version: String,
     /// Devices with this protocol are its own.
-    pub protocol: Arc<str>,
+    pub(crate) protocol: Arc<str>,
     /// The path of its socket.
-    pub address: String,
+    pub(crate) address: String,
 }
 
 /// The durable list of mappers.

@@ -1,6 +1,7 @@
 //! What mappers call: the node's side of the device mapper interface.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tonic::{Request, Response, Status};
@@ -11,7 +12,6 @@ use super::registrations::Mapper;
 use super::v1beta1 as wire;
 use super::v1beta1::device_manager_service_server::DeviceManagerService;
 use super::{RegisterError, ReportError, Shared, catalogue};
-use std::sync::Arc;
 
 /// The service.
 #[derive(Clone)]
