@@ -125,6 +125,7 @@ impl Apply {
         match &change {
             Change::Put(object) => self.doubts.forget(&object.key),
             change if capabilities.resume && self.doubts.collect(change) => return Ok(Reply::Done),
+            Change::Delete { key, .. } => self.doubts.forget(key),
             _ => {}
         }
         let _defining = Defining::of(&change, &self.defining);
@@ -216,6 +217,7 @@ impl Apply {
             }
         }
         self.store.apply(changes).await?;
+        self.doubts.done(&settled);
         Ok(Reply::Done)
     }
 }

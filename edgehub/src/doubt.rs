@@ -87,6 +87,8 @@ pub(crate) struct Settled {
     pub(crate) deletions: Vec<Change>,
     /// The collections of which some are held back. They are not complete.
     pub(crate) doubted: BTreeSet<GroupVersionResource>,
+    /// All that was weighed.
+    keys: Vec<ObjectKey>,
 }
 
 impl Doubts {
@@ -143,7 +145,7 @@ impl Doubts {
         }
     }
 
-    /// The cloud has the object.
+    /// The cloud has the object, or says now that it is gone.
     pub(crate) fn forget(&self, key: &ObjectKey) {
         let mut state = self.lock();
         if let Some(collected) = &mut state.collected {
@@ -161,12 +163,8 @@ impl Doubts {
 
     /// A catch-up ends: all that it deletes was collected. What was `denied` to this node goes without a doubt.
     pub(crate) fn settle(&self, store: &dyn ObjectStore, denied: &BTreeSet<GroupVersionResource>) -> Settled {
-        let collected = {
-            let mut state = self.lock();
-            // The end of one catch-up may come when the next is under way.
-            let next = state.asking.then(BTreeMap::new);
-            std::mem::replace(&mut state.collected, next).unwrap_or_default()
-        };
+        // It stays collected until it is done: a disk that refuses hears of the same end again.
+        let collected = self.lock().collected.clone().unwrap_or_default();
         let mut collections: BTreeMap<GroupVersionResource, BTreeMap<ObjectKey, Change>> = BTreeMap::new();
         for (key, change) in collected {
             let of = collections.entry(key.resource.clone()).or_default();
@@ -184,7 +182,10 @@ impl Doubts {
                 self.tell(&state);
             }
         }
-        let mut settled = Settled::default();
+        let mut settled = Settled {
+            keys: collections.values().flat_map(BTreeMap::keys).cloned().collect(),
+            ..Settled::default()
+        };
         for (resource, deletions) in collections {
             if denied.contains(&resource) {
                 settled.deletions.extend(deletions.into_values());
@@ -202,6 +203,19 @@ impl Doubts {
             }
         }
         settled
+    }
+
+    /// What was settled is on the disk.
+    pub(crate) fn done(&self, settled: &Settled) {
+        let mut state = self.lock();
+        // The end of one catch-up may come when the next is under way.
+        if !state.asking {
+            state.collected = None;
+        } else if let Some(collected) = &mut state.collected {
+            for key in &settled.keys {
+                collected.remove(key);
+            }
+        }
     }
 
     /// The deletions that may be done of those that would leave a scope without objects that it holds. None holds them back.

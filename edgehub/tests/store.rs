@@ -296,6 +296,11 @@ async fn a_truncated_file_is_set_aside_and_the_scopes_are_wanted_again() {
     let store = EdgeStore::open(file(&folder)).unwrap();
     assert!(store.held().is_empty());
     assert_eq!(damaged(&folder), 1);
+    let notice = store.notice().unwrap();
+    assert!(
+        notice.contains(".damaged-") && notice.contains("1 messages to the cloud were saved"),
+        "{notice}"
+    );
     assert!(
         store.revision() > revision,
         "old clients' revisions lie in the past"

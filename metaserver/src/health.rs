@@ -15,23 +15,28 @@ impl Api {
     pub(crate) fn health(&self, path: &str, query_text: &str) -> Reply {
         let mut parts = path.trim_start_matches('/').split('/');
         let (name, check) = (parts.next().unwrap_or_default(), parts.next());
-        let trouble = self.store.trouble().filter(|_| name == "readyz");
+        let trouble = self.store.trouble();
+        let fails = name == "readyz" && trouble.is_some();
         let is_verbose = query(query_text).any(|(key, _)| key == "verbose");
-        match (check, &trouble) {
-            (None | Some("store"), Some(_)) => reply::text(500, self.checks(name, trouble.as_deref())),
-            (None, None) if is_verbose => reply::text(200, self.checks(name, None)),
-            (None | Some("ping" | "store"), _) => reply::text(200, "ok"),
-            (Some(_), _) => reply::nowhere(),
+        match check {
+            None | Some("store") if fails => reply::text(500, self.checks(name, trouble.as_deref(), fails)),
+            None if is_verbose => reply::text(200, self.checks(name, trouble.as_deref(), fails)),
+            None | Some("ping" | "store") => reply::text(200, "ok"),
+            Some(_) => reply::nowhere(),
         }
     }
 
-    fn checks(&self, name: &str, trouble: Option<&str>) -> String {
+    fn checks(&self, name: &str, trouble: Option<&str>, fails: bool) -> String {
         let mut text = String::from("[+]ping ok\n");
         // Writing to a String does not fail.
         let _ = match trouble {
             None => writeln!(text, "[+]store ok"),
-            Some(trouble) => writeln!(text, "[-]store failed: {trouble}"),
+            Some(trouble) if fails => writeln!(text, "[-]store failed: {trouble}"),
+            Some(trouble) => writeln!(text, "[+]store takes no changes: {trouble}"),
         };
+        if let Some(notice) = self.store.notice() {
+            let _ = writeln!(text, "[+]{notice}");
+        }
         if !self.authoritative() {
             let _ = match self.cloud.away() {
                 None => writeln!(text, "[+]cloud ok"),
@@ -49,7 +54,7 @@ impl Api {
                 );
             }
         }
-        let outcome = if trouble.is_some() { "failed" } else { "passed" };
+        let outcome = if fails { "failed" } else { "passed" };
         let _ = writeln!(text, "{name} check {outcome}");
         text
     }

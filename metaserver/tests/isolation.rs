@@ -197,6 +197,11 @@ async fn with_a_full_disk_reads_go_on_writes_are_refused_with_the_cause_and_room
         "{ready}"
     );
     assert!(ready.ends_with("readyz check failed\n"), "{ready}");
+    let (_, alive) = site.ask("GET", "/livez?verbose", "").await;
+    assert!(
+        alive.as_str().unwrap().contains("[+]store takes no changes"),
+        "{alive}"
+    );
     for alive in ["/healthz", "/livez", "/livez?verbose"] {
         assert_eq!(
             site.ask("GET", alive, "").await.0,

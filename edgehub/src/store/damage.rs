@@ -22,6 +22,8 @@ pub(super) struct Saved {
     pub(super) node: Option<NodeId>,
     /// Revisions begin after this.
     pub(super) revision: Revision,
+    /// Where the damaged file is now.
+    pub(super) aside: PathBuf,
 }
 
 /// Renames the file, and what SQLite keeps beside it, to `<name>.damaged-<ms>`, and reads from it what it can.
@@ -56,6 +58,7 @@ fn save(aside: &Path, limits: JournalLimits) -> Saved {
         journal: JournalTable::new(limits),
         node: None,
         revision: Revision(0),
+        aside: aside.into(),
     };
     let Ok(connection) = Connection::open(aside) else {
         return saved;

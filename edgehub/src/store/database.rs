@@ -26,6 +26,8 @@ pub(super) struct Loaded {
     pub(super) database: Database,
     pub(super) restored: Restored,
     pub(super) journal: JournalTable,
+    /// What an operator should know of it.
+    pub(super) notice: Option<String>,
 }
 
 /// A change of the journal to be written.
@@ -59,9 +61,18 @@ pub(super) fn open(path: &Path, config: &EdgeStoreConfig) -> Result<Loaded, Open
     tracing::error!(path = %path.display(), reason, "the store is damaged");
     let saved = damage::set_aside(path, unix_ms, config.damaged_max, config.journal);
     let saved = saved.map_err(|error| disk(error.to_string()))?;
-    load(path, config, unix_ms, Some(saved)).map_err(|refused| match refused {
+    let notice = format!(
+        "the store began anew at {unix_ms}: the old one was damaged ({reason}) and is kept as {}; {} messages to the cloud were saved",
+        saved.aside.display(),
+        saved.journal.depth().entries
+    );
+    let loaded = load(path, config, unix_ms, Some(saved)).map_err(|refused| match refused {
         Refused::Open(error) => error,
         Refused::Damaged(reason) => disk(reason),
+    })?;
+    Ok(Loaded {
+        notice: Some(notice),
+        ..loaded
     })
 }
 
@@ -110,6 +121,7 @@ fn load(
         database,
         restored,
         journal: table,
+        notice: None,
     })
 }
 

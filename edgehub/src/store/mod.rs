@@ -119,6 +119,7 @@ struct Inner {
     journal: MemoryJournal,
     instance: Arc<str>,
     trouble: Trouble,
+    notice: Option<String>,
     /// None only while the store closes.
     commands: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
@@ -137,6 +138,7 @@ impl EdgeStore {
             database,
             restored,
             journal,
+            notice,
         } = database::open(path, &config)?;
         let instance = database.identity.instance.clone();
         let source = hub_core::store::RevisionSource::Own;
@@ -164,6 +166,7 @@ impl EdgeStore {
                 journal,
                 instance,
                 trouble,
+                notice,
                 commands: Some(commands),
                 writer: Some(writer),
             }),
@@ -255,6 +258,10 @@ impl ObjectStore for EdgeStore {
             let _ = commands.try_send(Command::Probe);
         }
         Some(trouble)
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.inner.notice.clone()
     }
 
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>> {

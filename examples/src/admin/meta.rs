@@ -7,7 +7,7 @@ use edgehub::EdgeHandle;
 use edgehub::store::EdgeStore;
 use http_body_util::Full;
 use hub_core::clock::{Clock, SystemClock};
-use hub_core::store::Journal as _;
+use hub_core::store::{Journal as _, ObjectStore as _};
 use hyper::{Method, Response, StatusCode};
 use metaserver::{MetaServer, Scopes, WatchReport, WriteConflict};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,8 @@ pub struct MetaScopes {
     pub api_trouble: Option<String>,
     /// Why changes are refused; none while the disk takes them.
     pub store_trouble: Option<String>,
+    /// What should be known of the store though it works.
+    pub store_notice: Option<String>,
 }
 
 /// `/watchers`.
@@ -104,7 +106,8 @@ pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<F
         (Method::GET, "/scopes") => json(&MetaScopes {
             held: meta.server.scopes(),
             api_trouble: meta.api_trouble.get(),
-            store_trouble: hub_core::store::ObjectStore::trouble(&meta.store),
+            store_trouble: meta.store.trouble(),
+            store_notice: meta.store.notice(),
         }),
         (Method::GET, "/watchers") => json(&Watchers {
             at_ms: SystemClock.unix_ms(),

@@ -41,6 +41,9 @@ pub fn scopes(report: &MetaScopes) -> String {
     if let Some(trouble) = &report.store_trouble {
         text += &format!("changes are refused: {trouble}\n");
     }
+    if let Some(notice) = &report.store_notice {
+        text += &format!("{notice}\n");
+    }
     if let Some(trouble) = &report.api_trouble {
         text += &format!("the node's API does not listen: {trouble}\n");
     }

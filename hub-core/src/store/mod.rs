@@ -139,6 +139,11 @@ pub trait ObjectStore: Send + Sync + 'static {
         None
     }
 
+    /// What an operator should know of a store that works, such as that it had to begin anew.
+    fn notice(&self) -> Option<String> {
+        None
+    }
+
     /// Applies changes in order, all or none, and resolves once they are durable. Readers and watches see them no later.
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>>;
 }

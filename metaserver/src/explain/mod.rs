@@ -5,8 +5,10 @@
 mod watchers;
 mod why;
 
+use std::sync::Arc;
+
 use hub_core::clock::{Clock as _, SystemClock};
-use hub_core::object::Metadata;
+use hub_core::object::{Metadata, ObjectKey};
 use hub_core::scope::{HeldBack, Scope};
 use hub_core::selector::{FieldSelector, LabelSelector};
 use hub_core::store::{Coverage, Stored};
@@ -115,12 +117,7 @@ impl Api {
         let local = self.local_journal();
         let oldest = local.pending.iter().map(|pending| pending.since_ms).min();
         let mut sample = Sample {
-            states: self
-                .scopes()
-                .scopes
-                .into_iter()
-                .map(|scope| scope.state)
-                .collect(),
+            states: self.states(),
             away_seconds: self.cloud.away().map_or(0, |away| away.as_secs()),
             local_oldest_seconds: oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(0) / 1000),
             ..Sample::default()
@@ -134,12 +131,51 @@ impl Api {
         self.metrics.sample(&sample);
     }
 
+    fn states(&self) -> Vec<String> {
+        let (cloud, doubts) = (self.cloud_report(), self.cloud.held_back());
+        let scopes = self.store.scopes().into_iter();
+        scopes
+            .map(|(scope, coverage)| {
+                let doubted = doubts.iter().any(|doubt| doubt.scope == scope);
+                state(coverage, doubted, cloud).into()
+            })
+            .collect()
+    }
+
     fn cloud_report(&self) -> CloudReport {
         let away = self.cloud.away();
         CloudReport {
             reachable: away.is_none(),
             away_ms: away.map(|away| away.as_millis().try_into().unwrap_or(u64::MAX)),
         }
+    }
+
+    /// The objects of a scope that are here.
+    fn held(&self, scope: &Scope) -> Vec<Arc<Stored>> {
+        if let (Some(name), "", "") = (&scope.name, &*scope.labels, &*scope.fields) {
+            let key = ObjectKey::new(scope.resource.clone(), scope.namespace.as_deref(), name);
+            return self.store.get(&key).into_iter().collect();
+        }
+        let (labels, fields) = (
+            LabelSelector::parse(&scope.labels),
+            FieldSelector::parse(&scope.fields),
+        );
+        let (Ok(labels), Ok(fields)) = (labels, fields) else {
+            return Vec::new();
+        };
+        let mut held = self
+            .store
+            .list(&scope.resource, scope.namespace.as_deref())
+            .objects;
+        held.retain(|stored| {
+            let object = &stored.object;
+            let labelled =
+                || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels));
+            scope.contains_key(&object.key)
+                && (scope.labels.is_empty() || labelled())
+                && (scope.fields.is_empty() || fields.matches(&object.body))
+        });
+        held
     }
 
     fn scope_report(
@@ -149,15 +185,12 @@ impl Api {
         doubt: Option<&HeldBack>,
         cloud: CloudReport,
     ) -> ScopeReport {
-        let listing = self.store.list(&scope.resource, scope.namespace.as_deref());
-        let held = listing.objects.iter().filter(|stored| is_in(scope, stored));
-        let (objects, bytes) = held.fold((0, 0), |(objects, bytes), stored| {
-            (objects + 1, bytes + stored.object.body.len())
-        });
+        let held = self.held(scope);
+        let bytes = held.iter().map(|stored| stored.object.body.len()).sum();
         ScopeReport {
             scope: scope.to_string(),
             state: state(coverage, doubt.is_some(), cloud).into(),
-            objects,
+            objects: held.len(),
             bytes,
             held_back: doubt.map(HeldBackReport::from),
         }
@@ -184,18 +217,4 @@ fn state(coverage: Coverage, doubted: bool, cloud: CloudReport) -> &'static str 
         Coverage::Complete if cloud.reachable => "live",
         Coverage::Complete => "stale",
     }
-}
-
-fn is_in(scope: &Scope, stored: &Stored) -> bool {
-    let object = &stored.object;
-    if !scope.contains_key(&object.key) {
-        return false;
-    }
-    let labels = scope.labels.is_empty()
-        || LabelSelector::parse(&scope.labels).is_ok_and(|labels| {
-            Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels))
-        });
-    labels
-        && (scope.fields.is_empty()
-            || FieldSelector::parse(&scope.fields).is_ok_and(|fields| fields.matches(&object.body)))
 }
