@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use serde::Deserialize;
+use serde_json::Value;
 use tower::{Layer, Service, ServiceExt};
 
 use hub_core::api::{ApiRequest, Reason, Status, Target, User, Verb};
@@ -272,6 +273,12 @@ fn of_request(node: &NodeId, request: &ApiRequest, config: &AuthorizationConfig)
         | ("authorization.k8s.io", "subjectaccessreviews" | "selfsubjectaccessreviews", None) => {
             allow_if(verb == Verb::Create)
         }
+        // What its mappers should do, as KubeEdge's nodes may say too; not whose the device is.
+        ("devices.kubeedge.io", "devices", None)
+            if change && &*resource.version == "v1beta1" && keeps_device(node, request) =>
+        {
+            only(key(name).map(Question::Runs))
+        }
         (group, ..) => allow_if(config.write_groups.iter().any(|known| &**known == group)),
     }
 }
@@ -290,6 +297,36 @@ fn forbidden(node: &NodeId, request: &ApiRequest) -> Status {
         Target::Path(_) => "",
     };
     rbac::denial(&user(node), &Attributes::of(request, None), why)
+}
+
+/// Whether a device that is the node's is so after a change. An apply could make a new one.
+fn keeps_device(node: &NodeId, request: &ApiRequest) -> bool {
+    if request.content_type.starts_with("application/apply-patch") {
+        return false;
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+        return false;
+    };
+    let of_object = |body: &Value| match (&body["spec"], request.verb) {
+        (Value::Object(spec), verb) => match spec.get("nodeName") {
+            Some(named) => *named == node.as_str(),
+            None => verb == Verb::Patch,
+        },
+        (_, verb) => verb == Verb::Patch && body.get("spec").is_none(),
+    };
+    match &body {
+        Value::Array(steps) => steps.iter().all(|step| {
+            let path = step["path"].as_str().unwrap_or_default();
+            let below = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
+            // A step out of a place takes it away there.
+            let from_spec = step["from"]
+                .as_str()
+                .is_some_and(|from| from.starts_with("/spec"));
+            !from_spec && (below("/metadata") || below("/spec/properties") || below("/spec/methods"))
+        }),
+        Value::Object(_) => of_object(&body),
+        _ => false,
+    }
 }
 
 fn body_name(body: &[u8]) -> Option<String> {
@@ -487,6 +524,73 @@ mod tests {
                 expected,
                 "{verb} {group} {path}"
             );
+        }
+    }
+
+    #[test]
+    fn a_node_says_what_its_devices_should_do_and_not_whose_they_are() {
+        let decided = |verb, path: &str, body: &str| {
+            let request = request(verb, "devices.kubeedge.io", path, body);
+            let version = |request: ApiRequest| match request.target {
+                Target::Resource {
+                    resource,
+                    namespace,
+                    name,
+                    subresource,
+                } => ApiRequest {
+                    target: Target::Resource {
+                        resource: GroupVersionResource::new(resource.group, "v1beta1", resource.resource),
+                        namespace,
+                        name,
+                        subresource,
+                    },
+                    ..request
+                },
+                Target::Path(_) => request,
+            };
+            of_request(&node(), &version(request), &AuthorizationConfig::default())
+        };
+        let device = ObjectKey::new(
+            GroupVersionResource::new("devices.kubeedge.io", "v1beta1", "devices"),
+            Some("d"),
+            "x",
+        );
+        let own = Decision::If(Question::Runs(device));
+        for (verb, body) in [
+            (Verb::Update, r#"{"spec":{"nodeName":"edge-1","properties":[]}}"#),
+            (Verb::Patch, r#"{"spec":{"properties":[]}}"#),
+            (Verb::Patch, r#"{"metadata":{"labels":{"a":"b"}}}"#),
+            (
+                Verb::Patch,
+                r#"[{"op":"replace","path":"/spec/properties/0/desired/value","value":"1"}]"#,
+            ),
+        ] {
+            assert_eq!(decided(verb, "d/devices/x", body), own, "{body}");
+        }
+        for (verb, body) in [
+            (Verb::Update, r#"{"spec":{"nodeName":"edge-2"}}"#),
+            (Verb::Update, r#"{"spec":{}}"#),
+            (Verb::Update, "{}"),
+            (Verb::Patch, r#"{"spec":{"nodeName":"edge-2"}}"#),
+            (Verb::Patch, r#"{"spec":{"nodeName":null}}"#),
+            (Verb::Patch, r#"{"spec":null}"#),
+            (
+                Verb::Patch,
+                r#"[{"op":"replace","path":"/spec/nodeName","value":"edge-2"}]"#,
+            ),
+            (Verb::Patch, r#"[{"op":"remove","path":"/spec"}]"#),
+            (
+                Verb::Patch,
+                r#"[{"op":"move","from":"/spec/nodeName","path":"/metadata/labels/a"}]"#,
+            ),
+            (Verb::Patch, "no json"),
+            (
+                Verb::Create,
+                r#"{"metadata":{"name":"x"},"spec":{"nodeName":"edge-1"}}"#,
+            ),
+            (Verb::Delete, ""),
+        ] {
+            assert_eq!(decided(verb, "d/devices/x", body), Decision::Deny, "{body}");
         }
     }
 
