@@ -123,7 +123,7 @@ async fn a_route_may_say_the_collection_in_place_of_the_kind() {
         .await;
     cloud.wait_delivered("shop/configmap/a").await;
     // As a Go cloud's dynamiccontroller and its repairs do.
-    let named = r#"{"metadata":{"name":"a","namespace":"shop"}}"#;
+    let named = r#"{"metadata":{"name":"a","namespace":"shop","uid":"u-a"}}"#;
     cloud.push("delete", "shop/configmaps/a", None, named).await;
     cloud.wait_delivered("shop/configmaps/a").await;
     assert_eq!(body(&edge.store, "a"), None);
