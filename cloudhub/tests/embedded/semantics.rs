@@ -290,7 +290,7 @@ async fn a_dry_run_changes_nothing() {
 #[tokio::test]
 async fn a_review_is_answered_about_who_asks() {
     let world = World::new();
-    let ask = async |user: Option<User>, kind: &str, group: &str| {
+    let ask = async |user: Option<User>, kind: &str, group: &str, spec: Value| {
         let resource = GroupVersionResource::new(group, "v1", format!("{}s", kind.to_lowercase()));
         let target = Target::Resource {
             resource,
@@ -298,7 +298,7 @@ async fn a_review_is_answered_about_who_asks() {
             name: None,
             subresource: None,
         };
-        let body = json!({"kind":kind,"apiVersion":format!("{group}/v1"),"spec":{}}).to_string();
+        let body = json!({"kind":kind,"apiVersion":format!("{group}/v1"),"spec":spec}).to_string();
         let request = ApiRequest {
             user,
             ..ApiRequest::new(Verb::Create, target).with_body("application/json", body)
@@ -312,9 +312,23 @@ async fn a_review_is_answered_about_who_asks() {
         groups: vec!["system:nodes".into()],
         ..User::default()
     };
-    let who = ask(Some(node.clone()), "SelfSubjectReview", "authentication.k8s.io").await;
+    let who = ask(
+        Some(node.clone()),
+        "SelfSubjectReview",
+        "authentication.k8s.io",
+        json!({}),
+    )
+    .await;
     assert_eq!(who["userInfo"]["username"], "system:node:edge-1");
-    let may = |user| ask(user, "SelfSubjectAccessReview", "authorization.k8s.io");
+    let all = json!({ "resourceAttributes": { "verb": "*", "group": "*", "resource": "*" } });
+    let may = |user| {
+        ask(
+            user,
+            "SelfSubjectAccessReview",
+            "authorization.k8s.io",
+            all.clone(),
+        )
+    };
     assert_eq!(may(None).await["allowed"], true);
     assert_eq!(may(Some(node)).await["allowed"], false);
 }

@@ -146,12 +146,13 @@ async fn the_key_stays_with_the_cluster_and_another_cluster_has_another() {
         format!("{head}.{}", BASE64.encode(bytes)),
         format!("{head}."),
         "a.b.c".into(),
-        String::new(),
     ] {
         let reviewed = world.ok("POST", REVIEW, review(&forged.into())).await;
         assert_ne!(reviewed["status"]["authenticated"], true);
         assert!(reviewed["status"]["error"].is_string());
     }
+    let (code, refused) = world.call("POST", REVIEW, review(&String::new().into())).await;
+    assert_eq!(code, 400, "{refused}");
 }
 
 #[tokio::test]
