@@ -32,15 +32,15 @@ async fn while_the_api_server_is_away_nodes_stay_and_move_and_no_report_is_lost(
         let (link, held) = (ours.handle.link().borrow().clone(), ours.held());
         fleet.server.mood(mood.clone());
         fleet.server.cut();
+        for word in ["first", "last"] {
+            let report = status(&format!("{mood:?} {word}"));
+            ours.handle.report(report).await.unwrap();
+        }
         for number in 0..REPORTS {
             ours.handle
                 .report(event(&format!("{mood:?}").to_lowercase(), number))
                 .await
                 .unwrap();
-        }
-        for word in ["first", "last"] {
-            let report = status(&format!("{mood:?} {word}"));
-            ours.handle.report(report).await.unwrap();
         }
         // Long enough for some attempts to fail.
         fleet.attempts("events", 3).await;
