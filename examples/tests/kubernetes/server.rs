@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) struct Spoiled {
     /// Counts up: all answers under way end.
     cut: tokio::sync::watch::Sender<u64>,
     seen: Mutex<VecDeque<Seen>>,
+    /// How many of them were forgotten.
+    forgotten: AtomicUsize,
     /// Requests under way that are no watches, and the most of them there were.
     under_way: Mutex<(usize, usize)>,
 }
@@ -88,6 +91,7 @@ impl Server {
             mood: Mutex::new(Mood::Good),
             cut: tokio::sync::watch::Sender::new(0),
             seen: Mutex::default(),
+            forgotten: AtomicUsize::new(0),
             under_way: Mutex::default(),
         });
         let (service, layer) = (api.service(), spoiled.clone());
@@ -124,6 +128,15 @@ impl Server {
 
     pub(crate) fn mood(&self, mood: Mood) {
         *self.spoiled.mood.lock().unwrap() = mood;
+    }
+
+    /// How many of the requests after the first `after` match, and how many requests there were so far.
+    pub(crate) fn counted(&self, after: usize, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+        let seen = self.spoiled.seen.lock().unwrap();
+        let forgotten = self.spoiled.forgotten.load(Ordering::Relaxed);
+        let new = seen.iter().skip(after.saturating_sub(forgotten));
+        let count = new.filter(|seen| wanted(&seen.line)).count();
+        (count, forgotten + seen.len())
     }
 
     /// The most requests that were under way at once since this was asked last.
@@ -251,6 +264,7 @@ impl Spoiled {
         });
         if seen.len() > 10_000 {
             seen.pop_front();
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -221,12 +221,17 @@ impl Fleet {
 
     /// Waits until so many more requests about this came to the API server.
     pub(super) async fn attempts(&self, what: &str, count: usize) {
-        let before = self.server.seen(|line| line.contains(what)).len();
-        crate::world::until("attempts", async || {
-            let seen = self.server.seen(|line| line.contains(what)).len();
-            (seen >= before + count).then_some(())
-        })
-        .await;
+        let (_, mut after) = self.server.counted(0, |_| false);
+        let (began, mut found) = (Instant::now(), 0);
+        while found < count {
+            assert!(
+                began.elapsed() < crate::world::PATIENCE,
+                "{found} requests about {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let (new, all) = self.server.counted(after, |line| line.contains(what));
+            (found, after) = (found + new, all);
+        }
     }
 
     /// What a node should hold: `resource/name` with uid and version.
