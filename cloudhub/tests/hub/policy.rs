@@ -27,18 +27,6 @@ fn pod(name: &str, node: &str) -> Value {
 }
 
 /// The role and binding that the recorded cluster had.
-async fn grant(world: &World, captured: &Value) {
-    let access = &captured["content"]["spec"]["accessClusterRoleBinding"][0];
-    let name = access["clusterRoleBinding"]["metadata"]["name"].clone();
-    let role = json!({ "kind": "ClusterRole", "apiVersion": "rbac.authorization.k8s.io/v1",
-        "metadata": { "name": name }, "rules": access["rules"] });
-    world.create_in(rbac("clusterroles"), role).await;
-    let mut binding = access["clusterRoleBinding"].clone();
-    binding["kind"] = "ClusterRoleBinding".into();
-    binding["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
-    world.create_in(rbac("clusterrolebindings"), binding).await;
-}
-
 async fn define(world: &World) {
     let definition = json!({ "kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1",
         "metadata": { "name": "serviceaccountaccesses.policy.kubeedge.io" },
@@ -104,7 +92,6 @@ async fn next(edge: &mut Edge, operation: &str) -> Value {
 async fn a_node_hears_what_the_accounts_of_its_pods_may_do_and_when_it_need_not_know_any_more() {
     let (world, captured) = (policed(), captured());
     define(&world).await;
-    grant(&world, &captured[0]).await;
     world.create("nodes", node("edge-1")).await;
     let mut edge = world.stock("edge-1").await;
     world.create("pods", pod("web", "edge-1")).await;

@@ -197,7 +197,7 @@ fn a_mistake_is_told_with_file_line_column_key_and_what_was_expected() {
         ),
         (
             "modules: {eventBus: {mqttMode: two}}\n",
-            "file.yaml:1:32: modules.eventBus.mqttMode: expected a number, got \"two\"",
+            "file.yaml:1:32: modules.eventBus.mqttMode: expected a mode from 0 to 2, got \"two\"",
         ),
         (
             "bananas: 1\nmodules: {metaManager: {metaServer: {server: '127.0.0.1:99999'}}}\n",
