@@ -132,7 +132,7 @@ async fn without_the_cloud_a_write_is_refused_and_changes_nothing() {
             "POST",
             "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
             JSON,
-            "{}".into(),
+            r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#.into(),
         ),
     ] {
         let refused = node.ask(method, path, headers, &body).await;

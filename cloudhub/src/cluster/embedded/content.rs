@@ -34,12 +34,7 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldEr
             job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", errors);
         }
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(spec, errors),
-        ("policy", "poddisruptionbudgets") => {
-            if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-                let detail = "minAvailable and maxUnavailable cannot be both set";
-                errors.push(FieldError::invalid("spec", spec, detail));
-            }
-        }
+        ("policy", "poddisruptionbudgets") => budget(spec, errors),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => rules(value, errors),
         _ => {}
     }
@@ -245,6 +240,13 @@ fn autoscaler(spec: &Value, errors: &mut Vec<FieldError>) {
         if text(&spec["scaleTargetRef"][field]).is_empty() {
             errors.push(FieldError::required(format!("spec.scaleTargetRef.{field}"), ""));
         }
+    }
+}
+
+fn budget(spec: &Value, errors: &mut Vec<FieldError>) {
+    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
+        let detail = "minAvailable and maxUnavailable cannot be both set";
+        errors.push(FieldError::invalid("spec", spec, detail));
     }
 }
 
