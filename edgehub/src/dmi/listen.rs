@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::authority::AnyAuthority;
 use super::service::Service;
 use super::socket::Socket;
 use super::v1beta1::device_manager_service_server::DeviceManagerServiceServer;
@@ -50,7 +51,7 @@ pub(crate) async fn serve(socket: &Socket, service: Service, stop: CancellationT
         };
         let service = TowerToHyperService::new(server.clone());
         let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(AnyAuthority::new(stream)), service)
             .into_owned();
         let connection = open.watch(connection);
         tokio::spawn(async move {

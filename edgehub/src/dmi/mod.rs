@@ -12,6 +12,7 @@
 //! with KubeEdge's `mapper-framework` find here what they find at a KubeEdge edgecore (`edge/pkg/devicetwin/{dmiserver,dmiclient}`).
 //! There, what a mapper misses while it is away is lost, as is a device that comes before its model, or before its mapper.
 
+mod authority;
 mod catalogue;
 mod client;
 mod config;
