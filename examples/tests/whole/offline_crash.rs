@@ -124,8 +124,11 @@ async fn what_a_killed_node_answered_is_there_once_and_told_once() {
     serving.abort();
 }
 
+/// The names that were asked for, those that were answered, and the last number of the count.
+type Notes = (Vec<String>, Vec<String>, u64);
+
 /// Events, and between them a count that goes up by one only from the number that the writer knows.
-async fn write(api: Api, round: usize, writer: usize, notes: Arc<Mutex<(Vec<String>, Vec<String>, u64)>>) {
+async fn write(api: Api, round: usize, writer: usize, notes: Arc<Mutex<Notes>>) {
     for n in 0.. {
         let name = format!("e{round}-{writer}-{n}");
         notes.lock().unwrap().0.push(name.clone());
