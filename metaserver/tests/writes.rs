@@ -136,11 +136,9 @@ async fn without_the_cloud_a_write_is_refused_and_changes_nothing() {
         ),
     ] {
         let refused = node.ask(method, path, headers, &body).await;
-        assert_eq!(
-            (refused.code.as_u16(), refused.header("retry-after")),
-            (503, "5"),
-            "{method} {path}"
-        );
+        assert_eq!(refused.code.as_u16(), 503, "{method} {path}");
+        let again: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=5).contains(&again), "{method} {path}: {again}");
     }
     assert_eq!(node.get(A).await.json()["data"]["v"], "1");
 }
