@@ -34,7 +34,8 @@ use super::authority::Authority;
 use super::sign::{Approved, Usage};
 use crate::cluster::{Cluster, ClusterEvent};
 
-/// See the [module](self).
+/// Approves and, where nobody else does, signs the CertificateSigningRequests of nodes: their client certificates, and the serving
+/// certificates of their metaServers. [`run`](Self::run) does the work.
 pub struct CertificateRequests {
     cluster: Arc<dyn Cluster>,
     /// Who signs; None where another does.
