@@ -52,12 +52,16 @@ enum Merge {
 impl Message {
     /// By group and version, and name.
     pub(super) fn named(api_version: &str, name: &str) -> Option<Self> {
-        Some(Self {
-            message: Table::builtin().message(api_version, name)?,
-            rules: RULES.get(api_version).and_then(|messages| messages.get(name)),
+        Some(Self::new(Table::builtin().message(api_version, name)?, name))
+    }
+
+    fn new(message: &'static fields::Message, name: &str) -> Self {
+        Self {
+            message,
+            rules: RULES.get(&std::ptr::from_ref(message).addr()),
             typed: name == "PersistentVolumeClaim",
             atomic: None,
-        })
+        }
     }
 
     /// Of a whole object.
@@ -128,14 +132,14 @@ impl Field {
             Kind::Raw => Type::Whole.atom(),
             Kind::Texts => Atom::list(Relation::Atomic, Type::Text),
             Kind::SchemaOrArray | Kind::SchemaOrBool | Kind::SchemaOrStrings => Type::Deduced.atom(),
-            Kind::Message(group_version, name) => {
-                let message = Message::named(group_version, name).map(|message| Message {
+            Kind::Message(_, name) => {
+                let message = self.field.message().map(|message| Message {
                     atomic: match self.merge {
                         Some(Merge::Atomic) => Some(true),
                         Some(Merge::Granular) => Some(false),
                         _ => None,
                     },
-                    ..message
+                    ..Message::new(message, name)
                 });
                 message.map_or(Type::Deduced, Type::Message).atom()
             }
@@ -143,9 +147,9 @@ impl Field {
     }
 }
 
-/// The rules by group and version, and name of the message.
-static RULES: LazyLock<HashMap<&'static str, HashMap<&'static str, Rules>>> = LazyLock::new(|| {
-    let (mut messages, mut group_version) = (HashMap::<_, HashMap<_, _>>::new(), "");
+/// The rules of a message by where it stands in the table of fields: they are looked up at every step into an object.
+static RULES: LazyLock<HashMap<usize, Rules>> = LazyLock::new(|| {
+    let (mut rules, mut group_version) = (HashMap::new(), "");
     for line in include_str!("list_types.txt")
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -155,12 +159,11 @@ static RULES: LazyLock<HashMap<&'static str, HashMap<&'static str, Rules>>> = La
             continue;
         }
         let (name, fields) = line.split_once(' ').unwrap_or((line, ""));
-        messages
-            .entry(group_version)
-            .or_default()
-            .insert(name, Rules::parse(fields));
+        if let Some(message) = Table::builtin().message(group_version, name) {
+            rules.insert(std::ptr::from_ref(message).addr(), Rules::parse(fields));
+        }
     }
-    messages
+    rules
 });
 
 impl Rules {

@@ -21,17 +21,22 @@ pub struct Comparison {
 
 impl Comparison {
     /// What the second value has that the first had not, or had otherwise.
-    pub fn changed(&self) -> FieldSet {
-        self.modified.clone().union(&self.added)
+    pub fn changed(self) -> FieldSet {
+        self.split().0
+    }
+
+    /// What changed, and what the second value has no more.
+    pub(super) fn split(self) -> (FieldSet, FieldSet) {
+        (self.modified.union(self.added), self.removed)
     }
 
     /// The same about some of the fields.
     #[must_use]
-    pub(super) fn filtered(self, filter: impl Fn(&FieldSet) -> FieldSet) -> Self {
+    pub(super) fn filtered(self, filter: impl Fn(FieldSet) -> FieldSet) -> Self {
         Self {
-            removed: filter(&self.removed),
-            modified: filter(&self.modified),
-            added: filter(&self.added),
+            removed: filter(self.removed),
+            modified: filter(self.modified),
+            added: filter(self.added),
         }
     }
 }
@@ -53,11 +58,6 @@ struct Walk {
 
 impl Walk {
     fn value(&mut self, of: Type<'_>, one: Option<&Value>, other: Option<&Value>) {
-        if let (Some(one), Some(other)) = (one, other)
-            && one == other
-        {
-            return;
-        }
         let atom = of.atom();
         let leaf = match (one, other) {
             (_, None) => self.shape(atom.shape(one), one, other),
@@ -121,7 +121,10 @@ impl Walk {
     ) {
         let in_other = |name: &str| others.and_then(|others| others.get(name));
         for (name, value) in ones.into_iter().flatten() {
-            self.below(Element::field(name), map.field(name), Some(value), in_other(name));
+            let other = in_other(name);
+            if other != Some(value) {
+                self.below(Element::field(name), map.field(name), Some(value), other);
+            }
         }
         for (name, value) in others.into_iter().flatten() {
             if ones.is_none_or(|ones| !ones.contains_key(name)) {
@@ -145,6 +148,7 @@ impl Walk {
         let of = Some(list.element);
         for (element, (ones, others)) in elements {
             match (&ones[..], &others[..]) {
+                ([one], [other]) if one == other => {}
                 ([], [_]) | ([_], [] | [_]) => {
                     self.below(element, of, ones.first().copied(), others.first().copied());
                 }

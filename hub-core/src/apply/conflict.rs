@@ -15,7 +15,10 @@ pub struct Conflicts(pub(super) BTreeMap<Manager, FieldSet>);
 impl Conflicts {
     /// All fields in question.
     pub fn fields(&self) -> FieldSet {
-        self.0.values().fold(FieldSet::default(), FieldSet::union)
+        self.0
+            .values()
+            .cloned()
+            .fold(FieldSet::default(), FieldSet::union)
     }
 
     /// Those that are not about these fields. None when no conflict is left.
@@ -23,7 +26,7 @@ impl Conflicts {
         let left = self
             .0
             .iter()
-            .map(|(manager, set)| (manager.clone(), set.difference(fields)));
+            .map(|(manager, set)| (manager.clone(), set.clone().difference(fields)));
         let left: BTreeMap<_, _> = left.filter(|(_, set)| !set.is_empty()).collect();
         (!left.is_empty()).then_some(Self(left))
     }

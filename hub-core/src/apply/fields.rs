@@ -1,6 +1,7 @@
 //! What stands in a value: the set of its fields, and whether it is of its type at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::{Map as Object, Value};
 
@@ -140,7 +141,7 @@ pub fn check(of: Type<'_>, value: &Value, duplicates: bool) -> Result<(), TypeEr
         duplicates,
         errors: Vec::new(),
     };
-    check.value(of, value, "");
+    check.value(of, value, &Path::Top);
     if check.errors.is_empty() {
         Ok(())
     } else {
@@ -153,8 +154,15 @@ struct Check {
     errors: Vec<(String, String)>,
 }
 
+/// Where in an object something stands: written out only for who is told of an error.
+enum Path<'a> {
+    Top,
+    Field(&'a Path<'a>, &'a str),
+    Element(&'a Path<'a>, &'a Element),
+}
+
 impl Check {
-    fn value(&mut self, of: Type<'_>, value: &Value, path: &str) {
+    fn value(&mut self, of: Type<'_>, value: &Value, path: &Path<'_>) {
         if value.is_null() {
             return;
         }
@@ -170,21 +178,22 @@ impl Check {
         }
     }
 
-    fn list(&mut self, list: &List<'_>, value: &Value, path: &str) {
+    fn list(&mut self, list: &List<'_>, value: &Value, path: &Path<'_>) {
         let Value::Array(elements) = value else {
             return self.wrong(path, format!("expected list, got &{{{}}}", go(value)));
         };
         let mut seen = BTreeSet::new();
         for (index, value) in elements.iter().enumerate() {
-            let element = if matches!(list.relation, Relation::Atomic) {
-                Element::Index(i64::try_from(index).unwrap_or(i64::MAX))
-            } else {
-                match list.element_of(value) {
-                    Ok(element) => element,
-                    Err(why) => return self.wrong(path, format!("element {index}: {why}")),
-                }
+            if matches!(list.relation, Relation::Atomic) {
+                let element = Element::Index(i64::try_from(index).unwrap_or(i64::MAX));
+                self.value(list.element, value, &Path::Element(path, &element));
+                continue;
+            }
+            let element = match list.element_of(value) {
+                Ok(element) => element,
+                Err(why) => return self.wrong(path, format!("element {index}: {why}")),
             };
-            self.value(list.element, value, &format!("{path}{element}"));
+            self.value(list.element, value, &Path::Element(path, &element));
             if seen.contains(&element) && !self.duplicates {
                 self.wrong(path, format!("duplicate entries for key {element}"));
             }
@@ -192,12 +201,12 @@ impl Check {
         }
     }
 
-    fn map(&mut self, map: &Map<'_>, value: &Value, path: &str) {
+    fn map(&mut self, map: &Map<'_>, value: &Value, path: &Path<'_>) {
         let Value::Object(fields) = value else {
             return self.wrong(path, format!("expected map, got &{{{}}}", go(value)));
         };
         for (name, value) in fields {
-            let path = format!("{path}.{name}");
+            let path = Path::Field(path, name);
             match map.field(name) {
                 Some(of) => self.value(of, value, &path),
                 None => return self.wrong(&path, "field not declared in schema".into()),
@@ -205,8 +214,18 @@ impl Check {
         }
     }
 
-    fn wrong(&mut self, path: &str, error: String) {
-        self.errors.push((path.to_owned(), error));
+    fn wrong(&mut self, path: &Path<'_>, error: String) {
+        self.errors.push((path.to_string(), error));
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Field(above, name) => write!(f, "{above}.{name}"),
+            Self::Element(above, element) => write!(f, "{above}{element}"),
+        }
     }
 }
 

@@ -112,16 +112,14 @@ impl Owners<'_> {
         check(self.of, live, true)?;
         self.reconcile(&mut managed);
         let difference = self.difference(live, new);
-        let changed = difference.changed();
-        for entry in managed.entries.values_mut() {
-            entry.fields = entry.fields.difference(&changed).difference(&difference.removed);
-        }
+        let (changed, removed) = difference.split();
+        managed.lose(None, &changed, &removed);
         managed.keep_owners();
         let own = changed.difference(&BOOKKEEPING);
         if !own.is_empty() {
             let manager = Manager::new(name, Operation::Update, self.api_version, self.subresource);
             let before = managed.entries.remove(&manager).map(|entry| entry.fields);
-            let entry = self.entry(before.unwrap_or_default().union(&own), Some(self.now.to_owned()));
+            let entry = self.entry(before.unwrap_or_default().union(own), Some(self.now.to_owned()));
             managed.entries.insert(manager, entry);
         }
         Ok(managed)
@@ -186,7 +184,7 @@ impl Owners<'_> {
         self.reconcile(&mut managed);
         let manager = Manager::new(name, Operation::Apply, self.api_version, self.subresource);
         let merged = merge(self.of, live, applied);
-        let own = self.reset.filter(&field_set(self.of, applied));
+        let own = self.reset.filter(field_set(self.of, applied));
         let last = managed.entries.remove(&manager);
         let time = last.as_ref().and_then(|entry| entry.time.clone());
         managed.entries.insert(manager.clone(), self.entry(own, time));
@@ -195,7 +193,7 @@ impl Owners<'_> {
             _ => merged,
         };
         let difference = self.difference(live, &object);
-        let changed = difference.changed();
+        let (changed, removed) = difference.split();
         let mut conflicts = BTreeMap::new();
         for (other, entry) in managed.entries.iter().filter(|(other, _)| **other != manager) {
             let taken = entry.fields.intersection(&changed);
@@ -206,13 +204,9 @@ impl Owners<'_> {
         if !force && !conflicts.is_empty() {
             return Err(Conflicts(conflicts).into());
         }
-        for (other, entry) in &mut managed.entries {
-            if *other != manager {
-                entry.fields = entry.fields.difference(&changed).difference(&difference.removed);
-            }
-        }
+        managed.lose(Some(&manager), &changed, &removed);
         if let Some(entry) = managed.entries.get_mut(&manager) {
-            entry.fields = entry.fields.difference(&BOOKKEEPING);
+            entry.fields = std::mem::take(&mut entry.fields).difference(&BOOKKEEPING);
             if !same(live, &object) {
                 entry.time = Some(self.now.to_owned());
             }
@@ -228,10 +222,12 @@ impl Owners<'_> {
         let owned = managed
             .entries
             .values()
-            .fold(FieldSet::default(), |owned, entry| owned.union(&entry.fields));
+            .fold(FieldSet::default(), |owned, entry| {
+                owned.union(entry.fields.clone())
+            });
         let pruned = without(self.of, &merged, &named(last));
-        let kept = named(&field_set(self.of, &pruned)).union(&named(&owned));
-        let pruned = without(self.of, &merged, &all.difference(&kept));
+        let kept = named(&field_set(self.of, &pruned)).union(named(&owned));
+        let pruned = without(self.of, &merged, &all.clone().difference(&kept));
         // What stands below what was taken, and was never this one's, comes back.
         let gone = all
             .difference(&named(&field_set(self.of, &pruned)))
@@ -270,14 +266,15 @@ impl Owners<'_> {
         check(self.of, &last, false).ok()?;
         let since = compare(self.of, &last, live);
         let own = field_set(self.of, &last);
-        Some(own.difference(&since.changed()).difference(&since.removed))
+        let (changed, removed) = since.split();
+        Some(own.difference(&changed).difference(&removed))
     }
 }
 
 impl Reset {
-    fn filter(&self, fields: &FieldSet) -> FieldSet {
+    fn filter(&self, fields: FieldSet) -> FieldSet {
         match self {
-            Self::Nothing => fields.clone(),
+            Self::Nothing => fields,
             Self::Fields(reset) => fields.without_all_below(reset),
             Self::AllBut(field) => fields.only(field),
         }
@@ -285,6 +282,16 @@ impl Reset {
 }
 
 impl Managed {
+    /// All but one lose what another has changed or taken away.
+    fn lose(&mut self, but: Option<&Manager>, changed: &FieldSet, removed: &FieldSet) {
+        for (manager, entry) in &mut self.entries {
+            if Some(manager) != but {
+                let fields = std::mem::take(&mut entry.fields);
+                entry.fields = fields.difference(changed).difference(removed);
+            }
+        }
+    }
+
     /// Makes one of the oldest writers where there are too many. Who applies is never among them.
     fn cap(&mut self, api_version: &str) {
         let mut writers: Vec<(Option<String>, Manager)> = self
@@ -310,13 +317,13 @@ impl Managed {
             let held = self.entries.remove(&bucket);
             let fields = held
                 .map_or_else(FieldSet::default, |held| held.fields)
-                .union(&entry.fields);
+                .union(entry.fields);
             self.entries.insert(
                 bucket.clone(),
                 Entry {
                     fields,
                     time,
-                    ..entry
+                    api_version: entry.api_version,
                 },
             );
         }

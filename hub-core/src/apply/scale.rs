@@ -34,7 +34,7 @@ impl Managed {
         let path = fields(path);
         for (manager, entry) in &mut self.entries {
             if entry.fields.contains(&path) && scale.entries.remove(manager).is_none() {
-                entry.fields = entry.fields.difference(&number);
+                entry.fields = std::mem::take(&mut entry.fields).difference(&number);
             }
         }
         self.keep_owners();

@@ -44,6 +44,7 @@ pub struct Field {
     pub repeated: Repeated,
     /// What each is.
     pub kind: Kind,
+    message: OnceLock<Option<&'static Message>>,
 }
 
 /// How many values a field has.
@@ -164,6 +165,14 @@ impl Message {
 }
 
 impl Field {
+    /// The message that each value is, where it is one.
+    pub fn message(&self) -> Option<&'static Message> {
+        *self.message.get_or_init(|| match self.kind {
+            Kind::Message(group_version, name) => Table::builtin().message(group_version, name),
+            _ => None,
+        })
+    }
+
     fn parse(text: &'static str, group_version: &'static str) -> Option<Self> {
         let (name, rest) = text.split_once(':')?;
         let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
@@ -205,6 +214,7 @@ impl Field {
                     Kind::Message(group_version, message)
                 }
             },
+            message: OnceLock::new(),
         })
     }
 }

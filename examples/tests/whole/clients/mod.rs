@@ -33,10 +33,8 @@ impl Language {
                 command
             }
             Self::JavaScript => {
-                let mut command = Command::new("node");
-                command
-                    .env("CLIENT_FOLDER", tools::node_client(folder))
-                    .arg(scripts.join("client.mjs"));
+                let mut command = Command::from(tools::Node::find(folder).command());
+                command.arg(scripts.join("client.mjs"));
                 command
             }
         });
