@@ -78,8 +78,7 @@ impl Message {
     }
 
     pub(super) fn field(&self, name: &str) -> Option<Type<'static>> {
-        let found = self.message.names().iter().find(|field| field.name == name);
-        let Some(found) = found else {
+        let Some(found) = self.message.named(name) else {
             return (self.typed && matches!(name, "apiVersion" | "kind")).then_some(Type::Text);
         };
         Some(Type::Field(Field {

@@ -30,6 +30,26 @@ impl Comparison {
         (self.modified.union(self.added), self.removed)
     }
 
+    /// Puts what differs in a field, and below it, under its step.
+    fn put(&mut self, element: Element, difference: Difference) {
+        let Difference { here, below } = difference;
+        for (set, below, mark) in [
+            (&mut self.removed, below.removed, Here::Removed),
+            (&mut self.modified, below.modified, Here::Modified),
+            (&mut self.added, below.added, Here::Added),
+        ] {
+            set.add(&element, here == Some(mark), below);
+        }
+    }
+
+    fn union(self, other: Self) -> Self {
+        Self {
+            removed: self.removed.union(other.removed),
+            modified: self.modified.union(other.modified),
+            added: self.added.union(other.added),
+        }
+    }
+
     /// The same about some of the fields.
     #[must_use]
     pub(super) fn filtered(self, filter: impl Fn(FieldSet) -> FieldSet) -> Self {
@@ -43,151 +63,169 @@ impl Comparison {
 
 /// Compares two values of a type.
 pub fn compare(of: Type<'_>, one: &Value, other: &Value) -> Comparison {
-    let mut walk = Walk {
-        path: Vec::new(),
-        found: Comparison::default(),
+    value(of, Some(one), Some(other)).below
+}
+
+/// What differs in one field, and below it.
+#[derive(Default)]
+struct Difference {
+    here: Option<Here>,
+    below: Comparison,
+}
+
+/// What became of a field itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Here {
+    Removed,
+    Modified,
+    Added,
+}
+
+fn value(of: Type<'_>, one: Option<&Value>, other: Option<&Value>) -> Difference {
+    let atom = of.atom();
+    let (leaf, mut found) = match (one, other) {
+        (_, None) => shape(atom.shape(one), one, other),
+        (None, _) => shape(atom.shape(other), one, other),
+        (Some(_), Some(_)) => {
+            let (first, second) = (atom.shape(one), atom.shape(other));
+            let (leaf, mut found) = shape(second, one, other);
+            if !first.is_like(&second) {
+                let (_, as_first) = shape(first, one, other);
+                found.here = found.here.or(as_first.here);
+                found.below = found.below.union(as_first.below);
+            }
+            (leaf, found)
+        }
     };
-    walk.value(of, Some(one), Some(other));
-    walk.found
-}
-
-struct Walk {
-    path: Vec<Element>,
-    found: Comparison,
-}
-
-impl Walk {
-    fn value(&mut self, of: Type<'_>, one: Option<&Value>, other: Option<&Value>) {
-        let atom = of.atom();
-        let leaf = match (one, other) {
-            (_, None) => self.shape(atom.shape(one), one, other),
-            (None, _) => self.shape(atom.shape(other), one, other),
-            (Some(_), Some(_)) => {
-                let (first, second) = (atom.shape(one), atom.shape(other));
-                if !first.is_like(&second) {
-                    self.shape(first, one, other);
-                }
-                self.shape(second, one, other)
-            }
-        };
-        if !leaf {
-            match (one, other) {
-                (None, _) => self.found.added.insert(&self.path),
-                (_, None) => self.found.removed.insert(&self.path),
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether it was one thing.
-    fn shape(&mut self, shape: Shape<'_>, one: Option<&Value>, other: Option<&Value>) -> bool {
-        match shape {
-            Shape::Scalar(_) | Shape::Nothing => self.leaf(one, other),
-            Shape::List(list) => {
-                let (ones, others) = (list_of(one), list_of(other));
-                if matches!(list.relation, Relation::Atomic) || (ones.is_empty() && others.is_empty()) {
-                    return self.leaf(one, other);
-                }
-                self.list(&list, ones, others);
-                false
-            }
-            Shape::Map(map) => {
-                let (ones, others) = (map_of(one), map_of(other));
-                let empty = |fields: Option<&Object<String, Value>>| fields.is_none_or(Object::is_empty);
-                if map.atomic || (empty(ones) && empty(others)) {
-                    return self.leaf(one, other);
-                }
-                self.map(&map, ones, others);
-                false
-            }
-        }
-    }
-
-    fn leaf(&mut self, one: Option<&Value>, other: Option<&Value>) -> bool {
-        match (one, other) {
-            (None, _) => self.found.added.insert(&self.path),
-            (_, None) => self.found.removed.insert(&self.path),
-            (Some(one), Some(other)) if !same(one, other) => self.found.modified.insert(&self.path),
-            _ => {}
-        }
-        true
-    }
-
-    fn map(
-        &mut self,
-        map: &Map<'_>,
-        ones: Option<&Object<String, Value>>,
-        others: Option<&Object<String, Value>>,
-    ) {
-        let in_other = |name: &str| others.and_then(|others| others.get(name));
-        for (name, value) in ones.into_iter().flatten() {
-            let other = in_other(name);
-            if other != Some(value) {
-                self.below(Element::field(name), map.field(name), Some(value), other);
-            }
-        }
-        for (name, value) in others.into_iter().flatten() {
-            if ones.is_none_or(|ones| !ones.contains_key(name)) {
-                self.below(Element::field(name), map.field(name), None, Some(value));
-            }
-        }
-    }
-
-    fn list(&mut self, list: &List<'_>, ones: &[Value], others: &[Value]) {
-        let mut elements: BTreeMap<Element, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
-        for value in ones {
-            if let Ok(element) = list.element_of(value) {
-                elements.entry(element).or_default().0.push(value);
-            }
-        }
-        for value in others {
-            if let Ok(element) = list.element_of(value) {
-                elements.entry(element).or_default().1.push(value);
-            }
-        }
-        let of = Some(list.element);
-        for (element, (ones, others)) in elements {
-            match (&ones[..], &others[..]) {
-                ([one], [other]) if one == other => {}
-                ([], [_]) | ([_], [] | [_]) => {
-                    self.below(element, of, ones.first().copied(), others.first().copied());
-                }
-                // Elements that cannot be told apart are one thing.
-                ([_, _, ..], [_, _, ..]) => {
-                    let equal =
-                        ones.len() == others.len() && ones.iter().zip(&others).all(|(a, b)| same(a, b));
-                    if !equal {
-                        self.at(element, |walk| walk.found.modified.insert(&walk.path));
-                    }
-                }
-                ([_, _, ..], others) => {
-                    if let Some(other) = others.first() {
-                        self.below(element.clone(), of, None, Some(other));
-                    }
-                    self.at(element, |walk| walk.found.removed.insert(&walk.path));
-                }
-                (ones, [_, _, ..]) => {
-                    if let Some(one) = ones.first() {
-                        self.below(element.clone(), of, Some(one), None);
-                    }
-                    self.at(element, |walk| walk.found.added.insert(&walk.path));
-                }
-                ([], []) => {}
-            }
-        }
-    }
-
-    fn below(&mut self, element: Element, of: Option<Type<'_>>, one: Option<&Value>, other: Option<&Value>) {
-        // What a type does not declare is compared all the same.
-        self.at(element, |walk| {
-            walk.value(of.unwrap_or(Type::Deduced), one, other)
+    if !leaf {
+        found.here = found.here.or(match (one, other) {
+            (None, _) => Some(Here::Added),
+            (_, None) => Some(Here::Removed),
+            _ => None,
         });
     }
+    found
+}
 
-    fn at(&mut self, element: Element, then: impl FnOnce(&mut Self)) {
-        self.path.push(element);
-        then(self);
-        self.path.pop();
+/// What differs, and whether it was one thing.
+fn shape(shape: Shape<'_>, one: Option<&Value>, other: Option<&Value>) -> (bool, Difference) {
+    match shape {
+        Shape::Scalar(_) | Shape::Nothing => (true, leaf(one, other)),
+        Shape::List(list) => {
+            let (ones, others) = (list_of(one), list_of(other));
+            if matches!(list.relation, Relation::Atomic) || (ones.is_empty() && others.is_empty()) {
+                return (true, leaf(one, other));
+            }
+            (false, elements(&list, ones, others).into())
+        }
+        Shape::Map(map) => {
+            let (ones, others) = (map_of(one), map_of(other));
+            let empty = |fields: Option<&Object<String, Value>>| fields.is_none_or(Object::is_empty);
+            if map.atomic || (empty(ones) && empty(others)) {
+                return (true, leaf(one, other));
+            }
+            (false, fields(&map, ones, others).into())
+        }
+    }
+}
+
+fn leaf(one: Option<&Value>, other: Option<&Value>) -> Difference {
+    let here = match (one, other) {
+        (None, _) => Some(Here::Added),
+        (_, None) => Some(Here::Removed),
+        (Some(one), Some(other)) => (!same(one, other)).then_some(Here::Modified),
+    };
+    Difference {
+        here,
+        ..Difference::default()
+    }
+}
+
+fn fields(
+    map: &Map<'_>,
+    ones: Option<&Object<String, Value>>,
+    others: Option<&Object<String, Value>>,
+) -> Comparison {
+    let mut found = Comparison::default();
+    let in_other = |name: &str| others.and_then(|others| others.get(name));
+    for (name, one) in ones.into_iter().flatten() {
+        let other = in_other(name);
+        if other != Some(one) {
+            let of = map.field(name);
+            found.put(Element::field(name), below(of, Some(one), other));
+        }
+    }
+    for (name, other) in others.into_iter().flatten() {
+        if ones.is_none_or(|ones| !ones.contains_key(name)) {
+            let of = map.field(name);
+            found.put(Element::field(name), below(of, None, Some(other)));
+        }
+    }
+    found
+}
+
+fn elements(list: &List<'_>, ones: &[Value], others: &[Value]) -> Comparison {
+    let mut elements: BTreeMap<Element, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+    for value in ones {
+        if let Ok(element) = list.element_of(value) {
+            elements.entry(element).or_default().0.push(value);
+        }
+    }
+    for value in others {
+        if let Ok(element) = list.element_of(value) {
+            elements.entry(element).or_default().1.push(value);
+        }
+    }
+    let mut found = Comparison::default();
+    let below = |one, other| below(Some(list.element), one, other);
+    for (element, (ones, others)) in elements {
+        let difference = match (&ones[..], &others[..]) {
+            ([one], [other]) if one == other => continue,
+            ([], [_]) | ([_], [] | [_]) => below(ones.first().copied(), others.first().copied()),
+            // Elements that cannot be told apart are one thing.
+            ([_, _, ..], [_, _, ..]) => {
+                let equal = ones.len() == others.len() && ones.iter().zip(&others).all(|(a, b)| same(a, b));
+                Difference {
+                    here: (!equal).then_some(Here::Modified),
+                    ..Difference::default()
+                }
+            }
+            ([_, _, ..], others) => {
+                if let Some(other) = others.first() {
+                    found.put(element.clone(), below(None, Some(other)));
+                }
+                Here::Removed.into()
+            }
+            (ones, [_, _, ..]) => {
+                if let Some(one) = ones.first() {
+                    found.put(element.clone(), below(Some(one), None));
+                }
+                Here::Added.into()
+            }
+            ([], []) => continue,
+        };
+        found.put(element, difference);
+    }
+    found
+}
+
+/// What a type does not declare is compared all the same.
+fn below(of: Option<Type<'_>>, one: Option<&Value>, other: Option<&Value>) -> Difference {
+    value(of.unwrap_or(Type::Deduced), one, other)
+}
+
+impl From<Comparison> for Difference {
+    fn from(below: Comparison) -> Self {
+        Self { here: None, below }
+    }
+}
+
+impl From<Here> for Difference {
+    fn from(here: Here) -> Self {
+        Self {
+            here: Some(here),
+            ..Self::default()
+        }
     }
 }
 

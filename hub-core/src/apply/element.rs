@@ -27,7 +27,8 @@ impl Element {
     /// As a key of `FieldsV1`.
     pub fn encode(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            // Most are fields, and every object has many.
+            Self::Field(name) => ["f:", name].concat(),
             Self::Key(fields) => {
                 let fields = fields
                     .iter()

@@ -86,6 +86,15 @@ impl FieldSet {
         }
     }
 
+    /// Adds a step with all below it to what is there of it.
+    pub(super) fn add(&mut self, element: &Element, member: bool, below: Self) {
+        if member || !below.is_empty() {
+            let node = self.nodes.entry(element.clone()).or_default();
+            node.member |= member;
+            node.below = std::mem::take(&mut node.below).union(below);
+        }
+    }
+
     /// What is in either.
     #[must_use]
     pub fn union(mut self, other: Self) -> Self {

@@ -16,6 +16,8 @@ pub struct Message {
     line: &'static str,
     fields: OnceLock<Vec<Field>>,
     names: OnceLock<Vec<Name>>,
+    /// The places of the names, in the order of the names.
+    sorted: OnceLock<Vec<usize>>,
 }
 
 /// A field by the name that it has in the JSON of its message.
@@ -113,6 +115,7 @@ impl Table {
                 line,
                 fields: OnceLock::new(),
                 names: OnceLock::new(),
+                sorted: OnceLock::new(),
             };
             messages.entry(group_version).or_default().insert(name, message);
         }
@@ -161,6 +164,20 @@ impl Message {
             }
             names
         })
+    }
+
+    /// The field that its JSON has by this name.
+    pub fn named(&'static self, name: &str) -> Option<&'static Name> {
+        let names = self.names();
+        let sorted = self.sorted.get_or_init(|| {
+            let mut sorted: Vec<usize> = (0..names.len()).collect();
+            sorted.sort_by_key(|place| names[*place].name);
+            sorted
+        });
+        let found = sorted
+            .binary_search_by_key(&name, |place| names[*place].name)
+            .ok()?;
+        Some(&names[sorted[found]])
     }
 }
 
@@ -244,10 +261,22 @@ mod tests {
                 if let Kind::Message(group_version, message) = field.kind {
                     assert!(table.message(group_version, message).is_some(), "{shown}");
                 }
+                assert_eq!(
+                    field.message().is_some(),
+                    matches!(field.kind, Kind::Message(..)),
+                    "{shown}"
+                );
                 assert_eq!(field.name.is_empty(), field.inline, "{shown}");
                 assert!(!numbers.contains(&field.number), "{shown}");
                 numbers.push(field.number);
             }
+            for field in message.names() {
+                assert_eq!(
+                    message.named(field.name).map(|found| found.name),
+                    Some(field.name)
+                );
+            }
+            assert!(message.named("none of this name").is_none());
         }
     }
 

@@ -68,7 +68,7 @@ impl Walk {
         let known = |key: &str| {
             // Objects say what they are, also the one kind of them that stands within others.
             let typed = top || within == "PersistentVolumeClaim";
-            names.iter().any(|name| name.name == key) || (typed && matches!(key, "kind" | "apiVersion"))
+            message.named(key).is_some() || (typed && matches!(key, "kind" | "apiVersion"))
         };
         let mut unknown = Vec::new();
         fields.retain(|key, _| {
