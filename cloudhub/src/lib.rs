@@ -2,7 +2,6 @@
 
 mod admit;
 mod authorize;
-mod behalf;
 pub mod cluster;
 mod complaints;
 mod config;

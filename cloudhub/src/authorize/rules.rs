@@ -1,29 +1,17 @@
-//! A node touches only what is its own.
-//!
-//! Who asks is known from the connection's certificate, never from the message. The rules are those of Kubernetes' node authorizer
-//! and NodeRestriction, as far as an edge needs them. Some of them depend on which pods a node runs; the downstream task knows.
-//! What they do not allow, the cluster's own rules may: a role bound to the group `system:nodes`, or to one node's user.
+//! What a node may send and ask: the rules of Kubernetes' node authorizer and NodeRestriction, as far as an edge needs them. Some of
+//! them depend on which pods a node runs; the downstream task knows.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
-use serde::Deserialize;
-use serde_json::Value;
-use tower::{Layer, Service, ServiceExt};
-
-use hub_core::api::{ApiRequest, Reason, Status, Target, User, Verb};
+use hub_core::api::{ApiRequest, Target, Verb};
 use hub_core::message::{Kind, Message, Operation, Subject};
-use hub_core::node::{NODES_GROUP, NodeId};
-use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
-use hub_core::rbac::{self, Attributes};
-use hub_core::scope::Scope;
+use hub_core::node::NodeId;
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::selector::FieldSelector;
-use hub_core::service::{BoxError, Reply, Request};
 
-use crate::cluster::Cluster;
+use super::claims::{body_name, is_own_mirror_pod, keeps_device};
 use crate::config::AuthorizationConfig;
-use crate::downstream::{Client, Question};
+use crate::downstream::Question;
 
 /// What the rules say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,153 +22,8 @@ pub(crate) enum Decision {
     If(Question),
 }
 
-/// The node may not do this.
-#[derive(Debug, thiserror::Error)]
-#[error("node {node} may not {operation} {resource}")]
-pub(crate) struct Forbidden {
-    node: NodeId,
-    operation: Operation,
-    resource: String,
-}
-
-/// Who a node is for the cluster.
-pub(crate) fn user(node: &NodeId) -> User {
-    User {
-        name: node.user_name(),
-        groups: vec![NODES_GROUP.into(), "system:authenticated".into()],
-        ..User::default()
-    }
-}
-
-/// Decides, asking the downstream task where that is needed. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Authorizer {
-    config: Arc<AuthorizationConfig>,
-    downstream: Client,
-    cluster: Arc<dyn Cluster>,
-}
-
-impl Authorizer {
-    pub(crate) fn new(
-        config: Arc<AuthorizationConfig>,
-        downstream: Client,
-        cluster: Arc<dyn Cluster>,
-    ) -> Self {
-        Self {
-            config,
-            downstream,
-            cluster,
-        }
-    }
-
-    /// Whether a node may have a request executed. The refusal is the answer of an API server.
-    pub(crate) async fn check(&self, node: &NodeId, request: &ApiRequest) -> Result<(), Status> {
-        if self.config.unrestricted_requests {
-            return Ok(());
-        }
-        match self.resolve(node, of_request(node, request, &self.config)).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let mut request = request.clone();
-                request.user = Some(user(node));
-                if self.cluster.allows(&request).await {
-                    return Ok(());
-                }
-                Err(forbidden(node, &request))
-            }
-            Err(_) => Err(Status::failure(Reason::ServiceUnavailable, "the hub is stopping")),
-        }
-    }
-
-    /// Whether a node may subscribe to a scope.
-    pub(crate) async fn check_scope(&self, node: &NodeId, scope: &Scope) -> Result<(), Status> {
-        let mut request = ApiRequest::resource(
-            Verb::Watch,
-            scope.resource.clone(),
-            scope.namespace.as_deref(),
-            scope.name.as_deref(),
-        );
-        if !scope.fields.is_empty() {
-            request.query = form_urlencoded::Serializer::new(String::new())
-                .append_pair("fieldSelector", &scope.fields)
-                .finish();
-        }
-        self.check(node, &request).await
-    }
-
-    pub(crate) fn cluster(&self) -> &dyn Cluster {
-        &*self.cluster
-    }
-
-    pub(crate) async fn resolve(
-        &self,
-        node: &NodeId,
-        decision: Decision,
-    ) -> Result<bool, crate::downstream::Stopping> {
-        match decision {
-            Decision::Allow => Ok(true),
-            Decision::Deny => Ok(false),
-            Decision::If(question) => self.downstream.holds(node, question).await,
-        }
-    }
-}
-
-impl<S> Layer<S> for Authorizer {
-    type Service = Authorize<S>;
-
-    fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize {
-            inner,
-            authorizer: self.clone(),
-        }
-    }
-}
-
-/// Lets messages pass that their node may send.
-#[derive(Clone)]
-pub(crate) struct Authorize<S> {
-    inner: S,
-    authorizer: Authorizer,
-}
-
-impl<S> Service<Request> for Authorize<S>
-where
-    S: Service<Request, Response = Reply, Error = BoxError> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Reply;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Reply, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let (inner, authorizer) = (self.inner.clone(), self.authorizer.clone());
-        Box::pin(async move {
-            let decision = of_message(&request.node, &request.message, &authorizer.config);
-            if !authorizer.resolve(&request.node, decision).await? {
-                let route = &request.message.route;
-                let forbidden = Forbidden {
-                    node: request.node.clone(),
-                    operation: route.operation.clone(),
-                    resource: route.resource.to_string(),
-                };
-                if request.capabilities.ack {
-                    // Between our own ends a refusal has one form.
-                    return Err(forbidden.into());
-                }
-                let status = Status::failure(Reason::Forbidden, forbidden.to_string());
-                return crate::upstream::failed(&request, &status.into());
-            }
-            inner.oneshot(request).await
-        })
-    }
-}
-
 /// The rules for messages. What is not listed is not of Kubernetes, or only the object says whose it is: its handler decides.
-fn of_message(node: &NodeId, message: &Message, config: &AuthorizationConfig) -> Decision {
+pub(super) fn of_message(node: &NodeId, message: &Message, config: &AuthorizationConfig) -> Decision {
     let Subject::Object {
         namespace,
         kind,
@@ -212,7 +55,7 @@ fn of_message(node: &NodeId, message: &Message, config: &AuthorizationConfig) ->
 }
 
 /// The rules for requests to the API.
-fn of_request(node: &NodeId, request: &ApiRequest, config: &AuthorizationConfig) -> Decision {
+pub(super) fn of_request(node: &NodeId, request: &ApiRequest, config: &AuthorizationConfig) -> Decision {
     let Target::Resource {
         resource,
         namespace,
@@ -291,50 +134,6 @@ fn allow_if(condition: bool) -> Decision {
     }
 }
 
-fn forbidden(node: &NodeId, request: &ApiRequest) -> Status {
-    let why = match request.target {
-        Target::Resource { .. } => "a node may only touch what is its own",
-        Target::Path(_) => "",
-    };
-    rbac::denial(&user(node), &Attributes::of(request, None), why)
-}
-
-/// Whether a device that is the node's is so after a change. An apply could make a new one.
-fn keeps_device(node: &NodeId, request: &ApiRequest) -> bool {
-    if request.content_type.starts_with("application/apply-patch") {
-        return false;
-    }
-    let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
-        return false;
-    };
-    let of_object = |body: &Value| match (&body["spec"], request.verb) {
-        (Value::Object(spec), verb) => match spec.get("nodeName") {
-            Some(named) => *named == node.as_str(),
-            None => verb == Verb::Patch,
-        },
-        (_, verb) => verb == Verb::Patch && body.get("spec").is_none(),
-    };
-    match &body {
-        Value::Array(steps) => steps.iter().all(|step| {
-            let path = step["path"].as_str().unwrap_or_default();
-            let below = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
-            // A step out of a place takes it away there.
-            let from_spec = step["from"]
-                .as_str()
-                .is_some_and(|from| from.starts_with("/spec"));
-            !from_spec && (below("/metadata") || below("/spec/properties") || below("/spec/methods"))
-        }),
-        Value::Object(_) => of_object(&body),
-        _ => false,
-    }
-}
-
-fn body_name(body: &[u8]) -> Option<String> {
-    Metadata::parse(body)
-        .ok()
-        .map(|metadata| metadata.name.into_owned())
-}
-
 /// The one name that a field selector asks for.
 fn selected_name(query: &str) -> Option<Arc<str>> {
     let (_, text) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "fieldSelector")?;
@@ -344,39 +143,14 @@ fn selected_name(query: &str) -> Option<Arc<str>> {
         .map(Into::into)
 }
 
-/// Whether this is the image of a pod that the node runs by its own manifest (NodeRestriction).
-fn is_own_mirror_pod(node: &NodeId, body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Pod {
-        metadata: Annotated,
-        spec: Bound,
-    }
-    #[derive(Deserialize)]
-    struct Annotated {
-        #[serde(default)]
-        annotations: std::collections::BTreeMap<String, String>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Bound {
-        node_name: String,
-    }
-    serde_json::from_slice::<Pod>(body).is_ok_and(|pod| {
-        pod.spec.node_name == node.as_str()
-            && pod
-                .metadata
-                .annotations
-                .contains_key("kubernetes.io/config.mirror")
-    })
-}
-
 /// Where the leases of nodes live.
 const LEASES: &str = "kube-node-lease";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use hub_core::message::{Content, Route};
+
+    use super::*;
 
     fn node() -> NodeId {
         NodeId::new("edge-1").unwrap()
@@ -387,9 +161,13 @@ mod tests {
         let mut parts = path.split('/');
         let mut next = || parts.next().filter(|part| !part.is_empty() && *part != "-");
         let (namespace, resource, name, subresource) = (next(), next().unwrap(), next(), next());
+        let version = match group {
+            "devices.kubeedge.io" => "v1beta1",
+            _ => "v1",
+        };
         let mut request = ApiRequest::resource(
             verb,
-            GroupVersionResource::new(group, "v1", resource),
+            GroupVersionResource::new(group, version, resource),
             namespace,
             name,
         )
@@ -528,69 +306,19 @@ mod tests {
     }
 
     #[test]
-    fn a_node_says_what_its_devices_should_do_and_not_whose_they_are() {
-        let decided = |verb, path: &str, body: &str| {
-            let request = request(verb, "devices.kubeedge.io", path, body);
-            let version = |request: ApiRequest| match request.target {
-                Target::Resource {
-                    resource,
-                    namespace,
-                    name,
-                    subresource,
-                } => ApiRequest {
-                    target: Target::Resource {
-                        resource: GroupVersionResource::new(resource.group, "v1beta1", resource.resource),
-                        namespace,
-                        name,
-                        subresource,
-                    },
-                    ..request
-                },
-                Target::Path(_) => request,
-            };
-            of_request(&node(), &version(request), &AuthorizationConfig::default())
+    fn a_node_changes_its_devices_and_neither_makes_nor_deletes_them() {
+        let decided = |verb| {
+            let body = r#"{"spec":{"nodeName":"edge-1"}}"#;
+            let request = request(verb, "devices.kubeedge.io", "d/devices/x", body);
+            of_request(&node(), &request, &AuthorizationConfig::default())
         };
-        let device = ObjectKey::new(
-            GroupVersionResource::new("devices.kubeedge.io", "v1beta1", "devices"),
-            Some("d"),
-            "x",
-        );
-        let own = Decision::If(Question::Runs(device));
-        for (verb, body) in [
-            (Verb::Update, r#"{"spec":{"nodeName":"edge-1","properties":[]}}"#),
-            (Verb::Patch, r#"{"spec":{"properties":[]}}"#),
-            (Verb::Patch, r#"{"metadata":{"labels":{"a":"b"}}}"#),
-            (
-                Verb::Patch,
-                r#"[{"op":"replace","path":"/spec/properties/0/desired/value","value":"1"}]"#,
-            ),
-        ] {
-            assert_eq!(decided(verb, "d/devices/x", body), own, "{body}");
+        let devices = GroupVersionResource::new("devices.kubeedge.io", "v1beta1", "devices");
+        let device = ObjectKey::new(devices, Some("d"), "x");
+        for verb in [Verb::Update, Verb::Patch] {
+            assert_eq!(decided(verb), Decision::If(Question::Runs(device.clone())));
         }
-        for (verb, body) in [
-            (Verb::Update, r#"{"spec":{"nodeName":"edge-2"}}"#),
-            (Verb::Update, r#"{"spec":{}}"#),
-            (Verb::Update, "{}"),
-            (Verb::Patch, r#"{"spec":{"nodeName":"edge-2"}}"#),
-            (Verb::Patch, r#"{"spec":{"nodeName":null}}"#),
-            (Verb::Patch, r#"{"spec":null}"#),
-            (
-                Verb::Patch,
-                r#"[{"op":"replace","path":"/spec/nodeName","value":"edge-2"}]"#,
-            ),
-            (Verb::Patch, r#"[{"op":"remove","path":"/spec"}]"#),
-            (
-                Verb::Patch,
-                r#"[{"op":"move","from":"/spec/nodeName","path":"/metadata/labels/a"}]"#,
-            ),
-            (Verb::Patch, "no json"),
-            (
-                Verb::Create,
-                r#"{"metadata":{"name":"x"},"spec":{"nodeName":"edge-1"}}"#,
-            ),
-            (Verb::Delete, ""),
-        ] {
-            assert_eq!(decided(verb, "d/devices/x", body), Decision::Deny, "{body}");
+        for verb in [Verb::Create, Verb::Delete] {
+            assert_eq!(decided(verb), Decision::Deny);
         }
     }
 
@@ -628,14 +356,5 @@ mod tests {
                 "{operation} {resource}"
             );
         }
-    }
-
-    #[test]
-    fn a_refusal_reads_as_an_api_server_writes_it() {
-        let status = forbidden(&node(), &request(Verb::Delete, "apps", "d/deployments/web", ""));
-        assert_eq!(status.code, 403);
-        assert!(status.message.starts_with(
-            "deployments.apps \"web\" is forbidden: User \"system:node:edge-1\" cannot delete resource \"deployments\" in API group \"apps\" in the namespace \"d\""
-        ), "{}", status.message);
     }
 }

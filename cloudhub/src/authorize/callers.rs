@@ -8,7 +8,8 @@ use hub_core::node::NodeId;
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::rbac::{self, Attributes};
 
-use crate::authorize::{Authorizer, Decision, user};
+use super::rules::Decision;
+use super::{Authorizer, user};
 use crate::downstream::Question;
 
 impl Authorizer {
