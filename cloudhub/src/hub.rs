@@ -200,6 +200,7 @@ impl CloudHub {
             Arc::new(self.config.authorization.clone()),
             self.downstream.clone(),
             self.cluster.clone(),
+            self.metrics.clone(),
         );
         let upstream = Arc::new(Upstream {
             cluster: self.cluster.clone(),
@@ -207,6 +208,7 @@ impl CloudHub {
             sessions: self.sessions.clone(),
             authorizer: authorizer.clone(),
             config: self.config.clone(),
+            metrics: self.metrics.clone(),
         });
         let is_marked = self.config.instance_address.is_some() || self.config.instance.is_some();
         let _marking = is_marked.then(|| {

@@ -10,12 +10,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use hub_core::message::{Kind, Subject};
 use hub_core::service::ServiceMetrics;
 use hub_core::session::{Condition, Lane};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Denied {
+    kind: &'static str,
+    code: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +60,7 @@ pub(crate) struct HubMetrics {
     pub(crate) messages_out: Counter,
     rejected: Family<Reason, Counter>,
     detached: Family<Reason, Counter>,
+    denied: Family<Denied, Counter>,
 }
 
 impl Default for HubMetrics {
@@ -85,6 +93,7 @@ impl Default for HubMetrics {
             messages_out: Counter::default(),
             rejected: Family::default(),
             detached: Family::default(),
+            denied: Family::default(),
         }
     }
 }
@@ -96,6 +105,31 @@ impl HubMetrics {
 
     pub(crate) fn detached(&self, reason: &'static str) {
         self.detached.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A report is denied for good. Only what the catalogue knows is named, so a peer cannot make new series.
+    pub(crate) fn denied(&self, what: &Subject<'_>, code: u16) {
+        let kind = match what {
+            Subject::Object { kind, .. } => [
+                Kind::Node,
+                Kind::NodePatch,
+                Kind::NodeStatus,
+                Kind::Lease,
+                Kind::Pod,
+                Kind::PodPatch,
+                Kind::PodStatus,
+                Kind::Event,
+                Kind::VolumeAttachment,
+                Kind::ServiceAccountToken,
+                Kind::CertificateSigningRequest,
+            ]
+            .into_iter()
+            .find(|known| known == kind)
+            .map_or("other", Kind::as_str),
+            Subject::Twin | Subject::DeviceTwin { .. } | Subject::DeviceState { .. } => "device",
+            _ => "other",
+        };
+        self.denied.get_or_create(&Denied { kind, code }).inc();
     }
 
     /// So many objects of a catch-up had to be sent, or deleted.
@@ -139,6 +173,11 @@ impl HubMetrics {
             "disconnections",
             "Connections that ended, by reason",
             self.detached.clone(),
+        );
+        registry.register(
+            "denied_reports",
+            "Reports of nodes that the cluster or the rules for nodes denied, and that are lost, by kind and code",
+            self.denied.clone(),
         );
         registry.register(
             "duplicate_nodes",

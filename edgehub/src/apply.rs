@@ -130,6 +130,7 @@ impl Apply {
         }
         let _defining = Defining::of(&change, &self.defining);
         self.store.apply(vec![change]).await?;
+        tracing::debug!(target: "way", "on the disk");
         Ok(Reply::Done)
     }
 

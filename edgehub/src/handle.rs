@@ -100,7 +100,10 @@ impl EdgeHandle {
             message.header.timestamp_ms = now;
         }
         let draft = Draft::new(key, lane, &message, now)?;
-        Ok(self.shared.journal.append(draft).await?)
+        let entry = self.shared.journal.append(draft).await?;
+        let route = &message.route;
+        tracing::debug!(target: "way", node = %self.shared.config.node, id = %message.header.id, operation = route.operation.as_str(), resource = %route.resource, "in the journal");
+        Ok(entry)
     }
 
     /// Makes a new connection beside the one that stands, and drops the old one for it: for those who brought their own dialers

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hub_core::driver::{DetachReason, Notice, Observer};
-use hub_core::message::Message;
+use hub_core::message::{Content, Message};
 use hub_core::store::ObjectStore;
 use hub_core::transport::{Capabilities, CloseReason};
 use tokio::sync::{Notify, watch};
 
 use crate::apply;
 use crate::metrics::Metrics;
+use crate::{object_response, replay};
 
 /// The state of the link to the cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,6 +232,16 @@ impl Observer for Board {
                 tracing::warn!(%key, %reason, "the cloud refuses a report; it will be offered again");
             }
             Notice::Overflow(outgoing) => tracing::debug!(key = %outgoing.key, "the outbox is full"),
+        }
+    }
+
+    fn answered(&self, key: &Arc<str>, answer: &Content) {
+        let Some(key) = key.strip_prefix(replay::PREFIX) else {
+            return;
+        };
+        if let Some(denied) = object_response::denial(answer) {
+            self.metrics.journal_denied.inc();
+            tracing::warn!(key, %denied, "the cloud denies a report for good; it is lost");
         }
     }
 

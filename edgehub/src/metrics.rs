@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) journal_entries: Gauge,
     pub(crate) journal_bytes: Gauge,
     pub(crate) journal_delivered: Counter,
+    pub(crate) journal_denied: Counter,
     pub(crate) requests: Counter,
     pub(crate) requests_failed: Counter,
     pub(crate) deletions_held_back: Gauge,
@@ -55,6 +56,11 @@ impl Metrics {
             "edge_journal_delivered",
             "Reports that the cloud has",
             self.journal_delivered.clone(),
+        );
+        registry.register(
+            "edge_journal_denied",
+            "Those of them that the cloud denied for good, and that are lost",
+            self.journal_denied.clone(),
         );
         registry.register(
             "edge_api_requests",

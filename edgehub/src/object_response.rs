@@ -1,7 +1,7 @@
 //! `ObjectResp`: how EdgeController answers what a node tells of itself (tunnel specification §6.3).
 
 use bytes::Bytes;
-use hub_core::message::{Message, Operation};
+use hub_core::message::{Content, Message, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -77,6 +77,17 @@ fn undecided(answer: &Message) -> Option<Denied> {
             message: text.unwrap_or_else(|| "no reason given".into()),
         });
     };
+    Some(Denied { code, message })
+}
+
+/// What is denied for good in the answer to a report. Whatever else it says, the report is settled.
+pub(crate) fn denial(answer: &Content) -> Option<Denied> {
+    let document = answer.document();
+    let failure = match serde_json::from_slice(&document) {
+        Ok(failure @ Failure { status: Some(_) }) => failure,
+        _ => serde_json::from_slice::<ObjectResponse>(&document).ok()?.err?,
+    };
+    let ErrStatus { message, code } = failure.status.unwrap_or_default();
     Some(Denied { code, message })
 }
 

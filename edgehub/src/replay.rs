@@ -158,7 +158,7 @@ fn session_key(key: &str) -> Arc<str> {
 }
 
 /// Keeps the journal's keys apart from others in the session.
-const PREFIX: &str = "journal/";
+pub(crate) const PREFIX: &str = "journal/";
 /// A message that nobody answers is sent within this time, or was not.
 const UNANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// When to look again whether the session has room.

@@ -70,7 +70,15 @@ impl EdgeHandle {
             call.await
         };
         match answer {
-            Ok(answer) => response(&answer),
+            Ok(answer) => {
+                let answered = response(&answer);
+                let (node, code) = (
+                    &self.shared.config.node,
+                    answered.as_ref().ok().map(|answer| answer.code),
+                );
+                tracing::debug!(target: "way", %node, id = answer.header.parent_id.as_ref().map(tracing::field::display), verb = %request.verb, target = ?request.target, code, "the cloud answered a request");
+                answered
+            }
             Err(CallError::TimedOut) => Err(UpstreamError::Timeout),
             Err(CallError::NotSent) if self.link().borrow().is_up() => Err(UpstreamError::Overloaded),
             Err(CallError::NotSent | CallError::Over) => Err(UpstreamError::Unreachable),

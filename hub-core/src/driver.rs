@@ -44,6 +44,11 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (key, operation, version);
     }
 
+    /// The peer acknowledged a message under this key, and this is what it said; [`Notice::Delivered`] follows.
+    fn answered(&self, key: &Arc<str>, answer: &Content) {
+        let _ = (key, answer);
+    }
+
     /// The peer acknowledged a message of this lane, which it had lacked for this long; [`Notice::Delivered`] follows.
     fn took(&self, lane: Lane, took: Duration) {
         let _ = (lane, took);
@@ -270,7 +275,7 @@ impl Driver {
                 Poll::Ready(Ok(())) => {
                     let ids = match &frame {
                         Outbound::Message { message, base } => {
-                            tracing::debug!(target: WAY, node = %self.node, id = %message.header.id, operation = message.route.operation.as_str(), resource = %message.route.resource, difference = base.is_some(), "sent");
+                            tell_sent(&self.node, message, base.is_some());
                             Some((message.header.id.clone(), message.header.parent_id.clone()))
                         }
                         _ => None,
@@ -521,13 +526,16 @@ impl Driver {
                 Event::Delivered {
                     key,
                     version,
+                    id,
+                    answer,
                     operation,
                     resource_version,
                     lane,
                     took,
                 } => {
-                    tracing::debug!(target: WAY, node = %self.node, %key, version, ?took, "acknowledged");
+                    tracing::debug!(target: WAY, node = %self.node, %id, %key, version = resource_version.as_ref().map(tracing::field::display), ?took, "acknowledged");
                     self.observer.took(lane, took);
+                    self.observer.answered(&key, &answer);
                     self.observer
                         .acknowledged(&key, &operation, resource_version.as_ref());
                     self.observer.notice(Notice::Delivered(key, version));
@@ -569,7 +577,8 @@ impl Driver {
             .link
             .as_ref()
             .map_or(Capabilities::NONE, |link| link.capabilities);
-        let span = tracing::debug_span!(target: WAY, "message", node = %self.node, %id, operation = message.route.operation.as_str(), resource = %message.route.resource);
+        let version = message.header.resource_version.as_ref();
+        let span = tracing::debug_span!(target: WAY, "message", node = %self.node, %id, operation = message.route.operation.as_str(), resource = %message.route.resource, version = version.map(tracing::field::display));
         let request = Request {
             node: self.node.clone(),
             capabilities,
@@ -641,6 +650,17 @@ impl Link {
         self.stuck = None;
         Poll::Pending
     }
+}
+
+/// A message on its way: its id is known at both ends, and the version of its object from the cluster on.
+fn tell_sent(node: &NodeId, message: &Message, is_difference: bool) {
+    let (route, header) = (&message.route, &message.header);
+    if let Some(answers) = &header.parent_id {
+        tracing::debug!(target: WAY, %node, id = %answers, operation = route.operation.as_str(), "answered");
+        return;
+    }
+    let version = header.resource_version.as_ref().map(tracing::field::display);
+    tracing::debug!(target: WAY, %node, id = %header.id, operation = route.operation.as_str(), resource = %route.resource, version, difference = is_difference, "sent");
 }
 
 /// Tells the peer why, if it still listens, and cuts the connection.

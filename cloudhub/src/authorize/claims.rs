@@ -7,6 +7,20 @@ use hub_core::api::{ApiRequest, Verb};
 use hub_core::node::NodeId;
 use hub_core::object::Metadata;
 
+/// Whether a pod is to run on this node.
+pub(super) fn is_bound_to(node: &NodeId, pod: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Pod {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        node_name: String,
+    }
+    serde_json::from_slice::<Pod>(pod).is_ok_and(|pod| pod.spec.node_name == node.as_str())
+}
+
 pub(super) fn body_name(body: &[u8]) -> Option<String> {
     Metadata::parse(body)
         .ok()
@@ -18,25 +32,18 @@ pub(super) fn is_own_mirror_pod(node: &NodeId, body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Pod {
         metadata: Annotated,
-        spec: Bound,
     }
     #[derive(Deserialize)]
     struct Annotated {
         #[serde(default)]
         annotations: std::collections::BTreeMap<String, String>,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Bound {
-        node_name: String,
-    }
-    serde_json::from_slice::<Pod>(body).is_ok_and(|pod| {
-        pod.spec.node_name == node.as_str()
-            && pod
-                .metadata
-                .annotations
-                .contains_key("kubernetes.io/config.mirror")
-    })
+    let is_mirror = |pod: Pod| {
+        pod.metadata
+            .annotations
+            .contains_key("kubernetes.io/config.mirror")
+    };
+    is_bound_to(node, body) && serde_json::from_slice::<Pod>(body).is_ok_and(is_mirror)
 }
 
 /// Whether a device that is the node's is so after a change. An apply could make a new one.

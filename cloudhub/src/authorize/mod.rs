@@ -21,9 +21,11 @@ use hub_core::rbac::{self, Attributes};
 use hub_core::scope::Scope;
 use hub_core::service::{BoxError, Reply, Request};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::AuthorizationConfig;
-use crate::downstream::Client;
+use crate::downstream::{Client, Question};
+use crate::metrics::HubMetrics;
+use claims::is_bound_to;
 use rules::{Decision, of_message, of_request};
 
 /// The node may not do this.
@@ -50,6 +52,7 @@ pub(crate) struct Authorizer {
     config: Arc<AuthorizationConfig>,
     downstream: Client,
     cluster: Arc<dyn Cluster>,
+    metrics: Arc<HubMetrics>,
 }
 
 impl Authorizer {
@@ -57,11 +60,13 @@ impl Authorizer {
         config: Arc<AuthorizationConfig>,
         downstream: Client,
         cluster: Arc<dyn Cluster>,
+        metrics: Arc<HubMetrics>,
     ) -> Self {
         Self {
             config,
             downstream,
             cluster,
+            metrics,
         }
     }
 
@@ -98,6 +103,24 @@ impl Authorizer {
                 .finish();
         }
         self.check(node, &request).await
+    }
+
+    /// Whether a node may send a message. A denial is final, so it may not come of what this instance has not heard yet: of a pod
+    /// that another instance told the node about, the cluster itself says whose it is.
+    async fn may_send(&self, node: &NodeId, decision: Decision) -> Result<bool, BoxError> {
+        let pod = match &decision {
+            Decision::If(Question::Runs(pod)) => Some(pod.clone()),
+            _ => None,
+        };
+        if self.resolve(node, decision).await? {
+            return Ok(true);
+        }
+        let Some(pod) = pod else { return Ok(false) };
+        match self.cluster.get(pod).await {
+            Ok(found) => Ok(found.is_none_or(|pod| is_bound_to(node, &pod.body))),
+            Err(ClusterError::Refused(_)) => Ok(false),
+            Err(error @ ClusterError::Unreachable(_)) => Err(error.into()),
+        }
     }
 
     pub(crate) fn cluster(&self) -> &dyn Cluster {
@@ -152,19 +175,16 @@ where
         let (inner, authorizer) = (self.inner.clone(), self.authorizer.clone());
         Box::pin(async move {
             let decision = of_message(&request.node, &request.message, &authorizer.config);
-            if !authorizer.resolve(&request.node, decision).await? {
+            if !authorizer.may_send(&request.node, decision).await? {
                 let route = &request.message.route;
                 let forbidden = Forbidden {
                     node: request.node.clone(),
                     operation: route.operation.clone(),
                     resource: route.resource.to_string(),
                 };
-                if request.capabilities.ack {
-                    // Between our own ends a refusal has one form.
-                    return Err(forbidden.into());
-                }
+                // An answer, and no failure of the handler, which the edge would take for a reason to try again.
                 let status = Status::failure(Reason::Forbidden, forbidden.to_string());
-                return crate::upstream::failed(&request, &status.into());
+                return crate::upstream::failed(&authorizer.metrics, &request, &status.into());
             }
             inner.oneshot(request).await
         })

@@ -106,7 +106,11 @@ pub enum ClusterEvent {
     /// the two is gone.
     Restarted,
     /// All objects of the scope have been named.
-    Synced,
+    Synced {
+        /// The version of which they are, at least: what is not among them is gone since then at the latest. 0 where versions are no
+        /// numbers.
+        as_of: u64,
+    },
     /// The cluster will not have this watch: the scope makes no sense, or is forbidden. The end of the stream.
     Refused(Status),
 }

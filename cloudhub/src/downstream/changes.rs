@@ -32,7 +32,8 @@ impl Downstream {
                 self.removed(scope, &key, Some(object));
             }
             Some(ClusterEvent::Restarted) => self.scopes.restarted(scope),
-            Some(ClusterEvent::Synced) => {
+            Some(ClusterEvent::Synced { as_of: version }) => {
+                self.newest = self.newest.max(version);
                 if let Some(seen) = self.scopes.synced(scope) {
                     let gone: Vec<_> = self
                         .index
@@ -41,7 +42,8 @@ impl Downstream {
                         .cloned()
                         .collect();
                     for key in gone {
-                        // When it went is not known; surely after its last version.
+                        // When it went is not known; surely before this. A node that has a newer answer than the last that was seen
+                        // here must not take the deletion for an old one.
                         let last = self.index.get(&key).map(|last| as_of(last, self.newest));
                         self.removed(scope, &key, last);
                     }

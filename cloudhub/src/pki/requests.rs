@@ -79,7 +79,7 @@ impl CertificateRequests {
                         self.again.remove(&object.key);
                         self.ends.remove(&object.key);
                     }
-                    Some(ClusterEvent::Restarted | ClusterEvent::Synced) => {}
+                    Some(ClusterEvent::Restarted | ClusterEvent::Synced { .. }) => {}
                     Some(ClusterEvent::Refused(status)) => {
                         tracing::warn!(
                             reason = status.message,

@@ -139,7 +139,7 @@ impl Policy {
             }
             ClusterEvent::Deleted { object } => self.gone(scope, what, &object.key),
             ClusterEvent::Restarted => self.scopes.restarted(scope),
-            ClusterEvent::Synced => {
+            ClusterEvent::Synced { .. } => {
                 if let Some(seen) = self.scopes.synced(scope) {
                     let known = self.known.get(&scope).into_iter().flatten();
                     let gone: Vec<_> = known.filter(|key| !seen.contains(*key)).cloned().collect();

@@ -12,6 +12,7 @@ use hub_core::service::{BoxError, Reply, Request};
 use hub_core::session::Lane;
 
 use crate::downstream::{EDGE_CONTROLLER, RESOURCE};
+use crate::metrics::HubMetrics;
 
 /// What stands for an object where there is none: what Go writes of one without any field set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +55,20 @@ impl Absent {
 }
 
 /// The answer that says why not, in the form that whoever asked can read.
-pub(crate) fn failed(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
+pub(crate) fn failed(
+    metrics: &HubMetrics,
+    request: &Request,
+    response: &ApiResponse,
+) -> Result<Reply, BoxError> {
     match Absent::of(request) {
-        Some(absent) => outcome(request, response, object_response(response, absent), None),
-        None => refusal(request, response),
+        Some(absent) => outcome(
+            metrics,
+            request,
+            response,
+            object_response(response, absent),
+            None,
+        ),
+        None => refusal(metrics, request, response),
     }
 }
 
@@ -67,6 +78,7 @@ pub(crate) fn failed(request: &Request, response: &ApiResponse) -> Result<Reply,
 /// an error, after which the edge waits and tells it again. What the cluster denied is denied for good. Stock edges get the same answer
 /// for both; they read no other.
 pub(super) fn outcome(
+    metrics: &HubMetrics,
     request: &Request,
     response: &ApiResponse,
     content: Content,
@@ -80,6 +92,9 @@ pub(super) fn outcome(
         // A failure of the handler, and no answer: an answer would be given again to whoever tells it again.
         let failure = serde_json::to_string(&failure(response))?;
         return Err(failure.into());
+    }
+    if route.operation != Operation::Query {
+        metrics.denied(&route.resource.subject(), response.code);
     }
     // A pod that is gone, a node that is there already: that is everyday life.
     if !matches!(response.code, 404 | 409) {
@@ -106,9 +121,19 @@ pub(super) fn reply(request: &Request, content: Content, version: Option<Resourc
 /// The answer that there is no object: an edge must not take it for one, so it is no `response` (§6.3, the trap).
 ///
 /// Our own edges hear it in the form of a failed report: with the code, and as an error only where asking again may help.
-pub(super) fn refusal(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
+pub(super) fn refusal(
+    metrics: &HubMetrics,
+    request: &Request,
+    response: &ApiResponse,
+) -> Result<Reply, BoxError> {
     if request.capabilities.ack {
-        return outcome(request, response, Content::encode(&failure(response)), None);
+        return outcome(
+            metrics,
+            request,
+            response,
+            Content::encode(&failure(response)),
+            None,
+        );
     }
     let mut message = request.message.error(&reason(response));
     let resource = message.route.resource.clone();

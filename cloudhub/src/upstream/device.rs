@@ -73,7 +73,7 @@ pub(super) async fn twin(upstream: Arc<Upstream>, request: Request) -> Result<Re
         Err(error) => return Ok(refusal(&request, &error.to_string())),
     };
     let reported = report(&upstream, &request.node, namespace, name, &update.twin, None).await;
-    answered(&request, reported)
+    answered(&upstream, &request, reported)
 }
 
 /// Whether a device is there.
@@ -91,7 +91,7 @@ pub(super) async fn state(upstream: Arc<Upstream>, request: Request) -> Result<R
     };
     let none = Twins::new();
     let reported = report(&upstream, &request.node, namespace, name, &none, Some(&device)).await;
-    answered(&request, reported)
+    answered(&upstream, &request, reported)
 }
 
 /// Values and states of several devices, from our own edges. The answer names those of which not all was taken.
@@ -137,7 +137,10 @@ pub(super) async fn reports(upstream: Arc<Upstream>, request: Request) -> Result
     while let Some((id, reported)) = lines.next().await {
         match reported {
             Ok(()) => {}
-            Err(NotTaken::Ever(reason)) => drop(refused.insert(id, reason.into())),
+            Err(NotTaken::Ever(reason)) => {
+                upstream.metrics.denied(&Subject::Twin, 422);
+                refused.insert(id, reason.into());
+            }
             Err(NotTaken::Now(reason)) => drop(failed.insert(id, reason.into())),
         }
     }
@@ -153,10 +156,17 @@ pub(super) async fn reports(upstream: Arc<Upstream>, request: Request) -> Result
     ))
 }
 
-fn answered(request: &Request, reported: Result<(), NotTaken>) -> Result<Reply, BoxError> {
+fn answered(
+    upstream: &Upstream,
+    request: &Request,
+    reported: Result<(), NotTaken>,
+) -> Result<Reply, BoxError> {
     match reported {
         Ok(()) => Ok(confirmation(request)),
-        Err(NotTaken::Ever(reason)) => Ok(refusal(request, &reason)),
+        Err(NotTaken::Ever(reason)) => {
+            upstream.metrics.denied(&Subject::Twin, 422);
+            Ok(refusal(request, &reason))
+        }
         Err(NotTaken::Now(reason)) => Err(reason.into()),
     }
 }

@@ -45,6 +45,9 @@ pub(super) async fn handle(upstream: Arc<Upstream>, request: Request) -> Result<
     let response = upstream.execute(&request.node, api).await;
     if response.is_success() || !is_undecided(&response) {
         if !response.is_success() {
+            upstream
+                .metrics
+                .denied(&request.message.route.resource.subject(), response.code);
             tracing::debug!(node = %request.node, code = response.code, "the cluster does not take an event");
         }
         // A denial is final: the edge must not send it again.

@@ -39,5 +39,5 @@ async fn execute(upstream: Arc<Upstream>, request: Request, verb: Verb) -> Resul
     } else {
         object_response(&response, Absent::Null)
     };
-    outcome(&request, &response, answer, None)
+    outcome(&upstream.metrics, &request, &response, answer, None)
 }

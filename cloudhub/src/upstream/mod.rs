@@ -23,6 +23,7 @@ use crate::authorize::{self, Authorizer};
 use crate::cluster::Cluster;
 use crate::config::CloudHubConfig;
 use crate::downstream::Client;
+use crate::metrics::HubMetrics;
 use crate::sessions::Sessions;
 
 pub(crate) use answer::failed;
@@ -35,6 +36,7 @@ pub(crate) struct Upstream {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) authorizer: Authorizer,
     pub(crate) config: Arc<CloudHubConfig>,
+    pub(crate) metrics: Arc<HubMetrics>,
 }
 
 /// All handlers.

@@ -28,6 +28,7 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
         upstream.downstream.afresh(request.node.clone()).await;
     }
     outcome(
+        &upstream.metrics,
         &request,
         &response,
         object_response(&response, Absent::Node),
@@ -140,7 +141,7 @@ pub(super) async fn update(upstream: Arc<Upstream>, request: Request) -> Result<
     let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(name))
         .with_body("application/merge-patch+json", body.to_string());
     let response = upstream.execute(&request.node, patch).await;
-    ok_or_failure(&request, &response)
+    ok_or_failure(&upstream, &request, &response)
 }
 
 /// A strategic merge patch of the status, as a JSON string.
@@ -154,6 +155,7 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
         );
     let response = upstream.execute(&request.node, patch).await;
     outcome(
+        &upstream.metrics,
         &request,
         &response,
         object_response(&response, Absent::Node),
@@ -176,7 +178,7 @@ pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> 
     } else {
         report(&upstream, &request, name).await?
     };
-    let mut answer = ok_or_failure(&request, &response)?;
+    let mut answer = ok_or_failure(&upstream, &request, &response)?;
     if let Reply::Answer(message, _) = &mut answer {
         message.route.resource = hub_core::message::Resource::object(parts.namespace, "node", name);
     }
@@ -241,13 +243,13 @@ async fn report(upstream: &Upstream, request: &Request, name: &str) -> Result<Ap
     Ok(response)
 }
 
-pub(super) fn ok_or_failure(request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
+fn ok_or_failure(upstream: &Upstream, request: &Request, response: &ApiResponse) -> Result<Reply, BoxError> {
     let content = if response.is_success() {
         Content::ok()
     } else {
         Content::encode(&failure(response))
     };
-    outcome(request, response, content, version(response))
+    outcome(&upstream.metrics, request, response, content, version(response))
 }
 
 fn nodes() -> GroupVersionResource {

@@ -31,6 +31,7 @@ pub(super) async fn patch_status(upstream: Arc<Upstream>, request: Request) -> R
         gone(&upstream, &request, key, &uid).await;
     }
     outcome(
+        &upstream.metrics,
         &request,
         &response,
         object_response(&response, Absent::Pod),
@@ -89,7 +90,7 @@ pub(super) async fn legacy_status(upstream: Arc<Upstream>, request: Request) -> 
             gone(&upstream, &request, key, &report.uid).await;
         } else if !response.is_success() {
             let content = Content::encode(&failure(&response));
-            return outcome(&request, &response, content, None);
+            return outcome(&upstream.metrics, &request, &response, content, None);
         } else if has_ended(&response, &report.status) {
             // These edges leave the end of a pod to the cloud.
             end(&upstream, &request, parts.namespace, name, &report.uid).await;
@@ -105,6 +106,7 @@ pub(super) async fn insert(upstream: Arc<Upstream>, request: Request) -> Result<
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
     outcome(
+        &upstream.metrics,
         &request,
         &response,
         object_response(&response, Absent::Pod),
@@ -132,7 +134,7 @@ pub(super) async fn delete(upstream: Arc<Upstream>, request: Request) -> Result<
         return Ok(reply(&request, Content::ok(), None));
     }
     let content = Content::encode(&failure(&response));
-    outcome(&request, &response, content, None)
+    outcome(&upstream.metrics, &request, &response, content, None)
 }
 
 /// Whether the pod is not there, or is another one of the same name. A refusal alone does not say that.

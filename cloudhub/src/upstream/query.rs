@@ -29,14 +29,18 @@ pub(super) async fn object(upstream: Arc<Upstream>, request: Request) -> Result<
     let get = ApiRequest::resource(Verb::Get, kind.resource.clone(), namespace, Some(name));
     let response = upstream.execute(&request.node, get).await;
     if !response.is_success() {
-        return refusal(&request, &response);
+        return refusal(&upstream.metrics, &request, &response);
     }
     if !is_own(&upstream, &request.node, &kind.kind, &response).await? {
         let text = format!(
             "node {} may not read {}",
             request.node, request.message.route.resource
         );
-        return refusal(&request, &Status::failure(Reason::Forbidden, text).into());
+        return refusal(
+            &upstream.metrics,
+            &request,
+            &Status::failure(Reason::Forbidden, text).into(),
+        );
     }
     // What its pods reference it is told of, and that is on record.
     let is_told = matches!(
@@ -139,7 +143,7 @@ pub(super) async fn attach(upstream: Arc<Upstream>, request: Request) -> Result<
     if response.is_success() {
         Ok(reply(&request, Content::ok(), None))
     } else {
-        refusal(&request, &response)
+        refusal(&upstream.metrics, &request, &response)
     }
 }
 
@@ -152,7 +156,7 @@ pub(super) async fn token(upstream: Arc<Upstream>, request: Request) -> Result<R
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
     if !response.is_success() {
-        return refusal(&request, &response);
+        return refusal(&upstream.metrics, &request, &response);
     }
     Ok(reply(&request, Content::from_json(response.body), None))
 }
@@ -167,6 +171,7 @@ pub(super) async fn request_certificate(
         .with_body("application/json", request.message.content.document_bytes());
     let response = upstream.execute(&request.node, create).await;
     outcome(
+        &upstream.metrics,
         &request,
         &response,
         object_response(&response, Absent::CertificateSigningRequest),

@@ -27,7 +27,7 @@ async fn next(events: &mut (impl futures::Stream<Item = ClusterEvent> + Unpin)) 
             )
         }
         Some(ClusterEvent::Deleted { object }) => format!("-{}", object.key.name),
-        Some(ClusterEvent::Synced) => "synced".into(),
+        Some(ClusterEvent::Synced { .. }) => "synced".into(),
         Some(ClusterEvent::Restarted) => "restarted".into(),
         Some(ClusterEvent::Refused(status)) => format!("refused: {}", status.message),
         None => "end".into(),

@@ -5,6 +5,7 @@ use hub_core::application::Application;
 use hub_core::message::{Content, Message, Operation, Route};
 use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
+use hub_core::transport::Capabilities;
 use serde_json::{Value, json};
 
 use crate::world::{World, config, node, pod, secret, service};
@@ -129,6 +130,50 @@ async fn a_query_for_what_is_absent_is_an_error_that_no_edge_takes_for_an_object
         .await;
     assert_eq!(answer.route.operation, Operation::Error);
     assert!(answer.content.as_string().unwrap().contains("not found"));
+}
+
+/// An error would be told again for ever.
+#[tokio::test]
+async fn what_an_edge_of_ours_may_not_report_is_denied_for_good() {
+    let world = World::new();
+    world.create("pods", pod("far", "edge-2", "blue", "other")).await;
+    let mut edge = world.connect("edge-1", Capabilities::ALL).await;
+    for (operation, resource) in [
+        (Operation::Patch, "default/podpatch/far"),
+        (Operation::Patch, "null/nodepatch/edge-2"),
+        (Operation::Delete, "default/pod/far"),
+        (Operation::Update, "kube-node-lease/lease/edge-2"),
+        (Operation::Query, "default/secret/other"),
+    ] {
+        let answer = edge.edged(operation.clone(), resource, content(json!({}))).await;
+        assert_eq!(
+            answer.route.operation,
+            Operation::Response,
+            "{operation} {resource}"
+        );
+        let said = parsed(&answer);
+        let status = [&said["ErrStatus"], &said["Err"]["ErrStatus"]];
+        assert!(
+            status.iter().any(|status| status["code"] == 403),
+            "{operation} {resource}: {said}"
+        );
+    }
+    let mut registry = prometheus_client::registry::Registry::default();
+    world.hub.register_metrics(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "cloudhub_denied_reports_total{kind=\"podpatch\",code=\"403\"} 1",
+        "cloudhub_denied_reports_total{kind=\"nodepatch\",code=\"403\"} 1",
+        "cloudhub_denied_reports_total{kind=\"pod\",code=\"403\"} 1",
+        "cloudhub_denied_reports_total{kind=\"lease\",code=\"403\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert!(
+        !text.contains("kind=\"other\""),
+        "a question is no report: {text}"
+    );
 }
 
 #[tokio::test]

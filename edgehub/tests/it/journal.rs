@@ -135,6 +135,41 @@ async fn a_report_stays_until_the_cloud_has_it_and_a_newer_one_is_not_removed_wi
 }
 
 #[tokio::test]
+async fn a_report_that_the_cloud_denies_for_good_is_given_up_and_counted() {
+    let journal = journal();
+    let denying: Script = {
+        let rest = nothing_differs();
+        Arc::new(move |message| match &*message.route.source {
+            "edged" => {
+                let status = serde_json::json!({ "status": "Failure", "code": 403, "message": "no" });
+                let denial = match message.route.resource.as_str() {
+                    "shop/podpatch/a" => {
+                        serde_json::json!({ "Object": null, "Err": { "ErrStatus": status } })
+                    }
+                    "shop/pod/b" => serde_json::json!({ "ErrStatus": status }),
+                    _ => serde_json::json!({ "Object": {}, "Err": null }),
+                };
+                let answer = message.response(Content::encode(&denial));
+                Some(Reply::Answer(answer, Lane::Urgent))
+            }
+            _ => rest(message),
+        })
+    };
+    let (_cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, denying);
+    let edge = Edge::over(config(), dialer, TestStore::new(), journal.clone());
+    for resource in ["shop/podpatch/a", "shop/pod/b", "shop/podpatch/c"] {
+        edge.handle
+            .report(report(Lane::Rest, resource, "x"))
+            .await
+            .unwrap();
+    }
+    emptied(&journal).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &edge.metrics).unwrap();
+    assert!(text.contains("edge_journal_denied_total 2"), "{text}");
+}
+
+#[tokio::test]
 async fn an_entry_that_cannot_be_read_does_not_block_the_others() {
     let journal = journal();
     let broken = Draft {

@@ -45,6 +45,7 @@ pub struct Edge {
     pub handle: EdgeHandle,
     pub store: Arc<TestStore>,
     pub run: JoinHandle<Result<(), RunError>>,
+    pub metrics: prometheus_client::registry::Registry,
 }
 
 impl Edge {
@@ -61,9 +62,20 @@ impl Edge {
         let hub = EdgeHub::builder(config, store.clone(), Arc::new(journal))
             .with_dialer(dialer, Endpoint::parse("cloud:10000").unwrap())
             .build();
+        Self::of(hub, store)
+    }
+
+    pub fn of(hub: EdgeHub, store: Arc<TestStore>) -> Self {
         let handle = hub.handle();
+        let mut metrics = prometheus_client::registry::Registry::default();
+        hub.register_metrics(&mut metrics);
         let run = tokio::spawn(hub.run());
-        Self { handle, store, run }
+        Self {
+            handle,
+            store,
+            run,
+            metrics,
+        }
     }
 
     pub async fn up(&self) {

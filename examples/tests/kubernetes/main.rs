@@ -4,6 +4,7 @@
 
 mod applying;
 mod real;
+mod recent;
 mod requests;
 mod role;
 mod server;

@@ -15,23 +15,23 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Api;
-use crate::real::Admin;
+use crate::real::{Admin, token_volume};
 use crate::world::{Tunnel, cloud_config, edge_config, until, within};
 
-struct Half {
+pub(crate) struct Half {
     stop: CancellationToken,
     task: JoinHandle<Result<(), String>>,
     _folder: TempDir,
 }
 
 impl Half {
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         within("the end", self.task).await.unwrap().unwrap();
     }
 }
 
-async fn cloud(kubeconfig: &std::path::Path) -> (Half, Addresses, String) {
+pub(crate) async fn cloud(kubeconfig: &std::path::Path) -> (Half, Addresses, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut config = cloud_config(folder.path(), Tunnel::WebSocket);
     config.edge_tunnel.standalone.enable = false;
@@ -49,17 +49,18 @@ async fn cloud(kubeconfig: &std::path::Path) -> (Half, Addresses, String) {
     (half, addresses, token)
 }
 
-struct Node {
-    half: Half,
-    api: Api,
+pub(crate) struct Node {
+    pub(crate) half: Half,
+    pub(crate) api: Api,
     store: edgehub::store::EdgeStore,
-    handle: edgehub::EdgeHandle,
+    pub(crate) handle: edgehub::EdgeHandle,
 }
 
-async fn edge(name: &str, addresses: &Addresses, token: &str) -> Node {
+pub(crate) async fn edge(name: &str, addresses: &Addresses, token: &str) -> Node {
     let folder = tempfile::tempdir().unwrap();
     let tunnel = addresses.websocket.unwrap();
-    let config = edge_config(folder.path(), name, addresses, tunnel, token, &["services"]);
+    let prefetch = ["services", "endpointslices.v1.discovery.k8s.io"];
+    let config = edge_config(folder.path(), name, addresses, tunnel, token, &prefetch);
     let edge = Edge::bind(&config).await.unwrap();
     let (api, store, handle) = (
         Api(edge.api_address().unwrap()),
@@ -82,13 +83,13 @@ async fn edge(name: &str, addresses: &Addresses, token: &str) -> Node {
 }
 
 impl Node {
-    fn held(&self, key: &ObjectKey) -> Option<Value> {
+    pub(crate) fn held(&self, key: &ObjectKey) -> Option<Value> {
         let stored = self.store.get(key)?;
         Some(serde_json::from_slice(&stored.object.body).unwrap())
     }
 }
 
-fn is_ready(node: &Value) -> bool {
+pub(crate) fn is_ready(node: &Value) -> bool {
     let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     conditions
         .into_iter()
@@ -150,7 +151,7 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
         )
         .await;
     admin.create("services", json!({ "metadata": { "name": "web" }, "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } })).await;
-    let pod = json!({ "metadata": { "name": "web", "labels": { "app": "web" } }, "spec": { "nodeName": name, "terminationGracePeriodSeconds": 30,
+    let pod = json!({ "metadata": { "name": "web", "labels": { "app": "web" } }, "spec": { "nodeName": name, "terminationGracePeriodSeconds": 30, "volumes": [token_volume()],
         "containers": [{ "name": "main", "image": "example.com/main:1",
             "envFrom": [{ "configMapRef": { "name": "settings" } }, { "secretRef": { "name": "password" } }] }] } });
     let pod = admin.create("pods", pod).await;

@@ -102,7 +102,7 @@ impl View {
                 self.named = Some(BTreeSet::new());
                 self.restarts += 1;
             }
-            ClusterEvent::Synced => {
+            ClusterEvent::Synced { .. } => {
                 if let Some(named) = self.named.take() {
                     let gone: Vec<_> = self
                         .objects

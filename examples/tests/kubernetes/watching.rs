@@ -32,6 +32,39 @@ fn watches(server: &Server) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_server_that_is_back_is_heard_at_once_however_long_the_pause_was_to_be() {
+    let server = Server::new();
+    server.put("a", "x", "1").await;
+    let cluster = server.cluster_with(|config| {
+        config.backoff.first = Duration::from_secs(600);
+        config.backoff.max = Duration::from_secs(600);
+    });
+    let mut view = View::of(&cluster, all());
+    view.synced().await;
+    server.mood(Mood::Away);
+    server.cut();
+    within("a long silence", async {
+        while cluster
+            .silence()
+            .is_none_or(|silence| silence < Duration::from_secs(4))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    server.mood(Mood::Good);
+    server.put("b", "x", "1").await;
+    // Whoever is answered: a node that renews its lease, say.
+    cluster
+        .get(ObjectKey::new(config_maps(), Some("default"), "a"))
+        .await
+        .unwrap();
+    view.until("what came meanwhile", |view| view.names() == ["a", "b"])
+        .await;
+    assert_eq!((view.restarts, view.gone.len()), (0, 0));
+}
+
+#[tokio::test]
 async fn what_is_there_and_what_changes_is_told_with_what_it_was_before() {
     let server = Server::new();
     server.put("a", "x", "1").await;

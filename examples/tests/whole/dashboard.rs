@@ -91,10 +91,11 @@ async fn the_operations_page_explains_every_metric_and_no_other() {
 }
 
 /// Families by labels that show themselves only once something was counted.
-const UNSEEN: [(&str, &str); 10] = [
+const UNSEEN: [(&str, &str); 11] = [
     ("cloudhub_rejections", "counter"),
     ("cloudhub_disconnections", "counter"),
     ("cloudhub_catch_up_objects", "counter"),
+    ("cloudhub_denied_reports", "counter"),
     ("cloudhub_messages_handled", "counter"),
     ("cluster_requests", "counter"),
     ("edge_messages_handled", "counter"),

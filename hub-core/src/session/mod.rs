@@ -126,6 +126,10 @@ pub enum Event {
         key: Arc<str>,
         /// Its version.
         version: Option<u64>,
+        /// The message that was acknowledged.
+        id: MessageId,
+        /// What the peer said to it; mostly nothing.
+        answer: Content,
         /// What the acknowledged message asked for.
         operation: Operation,
         /// The version of the object that it carried, as the cloud wrote it.

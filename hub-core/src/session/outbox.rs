@@ -240,7 +240,7 @@ impl Outbox {
         if reply.route.operation == Operation::Error {
             self.refuse(slot, reply, config, events, now);
         } else {
-            self.deliver(slot, config, events, now);
+            self.deliver(slot, reply, config, events, now);
         }
         true
     }
@@ -282,6 +282,7 @@ impl Outbox {
     fn deliver(
         &mut self,
         slot: Box<Slot>,
+        reply: &Message,
         config: &SessionConfig,
         events: &mut VecDeque<Event>,
         now: Instant,
@@ -295,6 +296,8 @@ impl Outbox {
             events.push_back(Event::Delivered {
                 key: slot.key.clone(),
                 version: item.version,
+                id: item.message.header.id.clone(),
+                answer: reply.content.clone(),
                 operation: item.message.route.operation.clone(),
                 resource_version: item.message.header.resource_version.clone(),
                 lane: item.lane,

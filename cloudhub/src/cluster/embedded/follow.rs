@@ -91,7 +91,9 @@ impl Follower {
                 });
             }
         }
-        self.ready.push_back(ClusterEvent::Synced);
+        self.ready.push_back(ClusterEvent::Synced {
+            as_of: listing.revision.0,
+        });
         // Compacted in the same instant: the next round lists again.
         self.watch = self.memory.watch(&self.scope.resource, listing.revision).ok();
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use hub_core::api::Status;
-use hub_core::object::{Object, ObjectKey};
+use hub_core::object::{Object, ObjectKey, ResourceVersion};
 
 /// See the [module](self).
 pub(super) struct Collection {
@@ -23,6 +23,8 @@ struct State {
     changes: VecDeque<Change>,
     /// The position of the first change that is kept.
     first: u64,
+    /// The newest version seen; 0 where versions are no numbers.
+    newest: u64,
 }
 
 #[derive(Clone)]
@@ -48,8 +50,12 @@ pub(super) struct Change {
 pub(super) enum Reading {
     /// Nothing yet; the position at which to wait.
     Nothing,
-    /// Everything there is, and the position after it.
-    All(Vec<Object>, u64),
+    /// Everything there is, the position after it, and the newest version that the watch has shown.
+    All {
+        objects: Vec<Object>,
+        at: u64,
+        as_of: u64,
+    },
     /// What changed, and the position after it.
     Changes(Vec<Change>, u64),
     Refused(Status),
@@ -63,6 +69,7 @@ impl Collection {
                 objects: BTreeMap::new(),
                 changes: VecDeque::new(),
                 first: 0,
+                newest: 0,
             }),
             changed: watch::Sender::new(0),
             history_max: history_max.max(1),
@@ -84,6 +91,7 @@ impl Collection {
     /// These are all objects there are: what is not among them is gone since `version` at the latest.
     pub(super) fn replace(&self, objects: BTreeMap<ObjectKey, Object>, version: &str) {
         self.change(|state| {
+            state.saw(&version.into());
             let gone: Vec<_> = state
                 .objects
                 .iter()
@@ -142,7 +150,11 @@ impl Collection {
         }
         let kept = at.and_then(|at| at.checked_sub(state.first));
         let Some(skip) = kept.and_then(|skip| usize::try_from(skip).ok()) else {
-            return Reading::All(state.objects.values().cloned().collect(), state.end());
+            return Reading::All {
+                objects: state.objects.values().cloned().collect(),
+                at: state.end(),
+                as_of: state.newest,
+            };
         };
         let changes: Vec<_> = state.changes.iter().skip(skip).take(max).cloned().collect();
         if changes.is_empty() {
@@ -171,7 +183,12 @@ impl Collection {
 }
 
 impl State {
+    fn saw(&mut self, version: &ResourceVersion) {
+        self.newest = self.newest.max(version.number().unwrap_or(0));
+    }
+
     fn put(&mut self, object: Object) {
+        self.saw(&object.version);
         let before = self.objects.insert(object.key.clone(), object.clone());
         if before
             .as_ref()
@@ -187,6 +204,7 @@ impl State {
     }
 
     fn remove(&mut self, last: Object) {
+        self.saw(&last.version);
         if let Some(before) = self.objects.remove(&last.key) {
             self.changes.push_back(Change {
                 before: Some(before),
@@ -240,10 +258,15 @@ mod tests {
         let collection = Collection::new(10);
         assert!(matches!(collection.read(None, 9), Reading::Nothing));
         collection.replace(objects(&[("a", "1"), ("b", "2"), ("c", "3")]), "3");
-        let Reading::All(all, at) = collection.read(None, 9) else {
+        let Reading::All {
+            objects: all,
+            at,
+            as_of,
+        } = collection.read(None, 9)
+        else {
             panic!()
         };
-        assert_eq!(all.len(), 3);
+        assert_eq!((all.len(), as_of), (3, 3));
         assert!(matches!(collection.read(Some(at), 9), Reading::Nothing));
         collection.replace(objects(&[("a", "1"), ("c", "7"), ("d", "8")]), "9");
         let (told, at) = changes(collection.read(Some(at), 9));
@@ -263,8 +286,10 @@ mod tests {
         for version in ["2", "3", "4"] {
             collection.put(object("a", version));
         }
-        assert!(matches!(collection.read(Some(0), 9), Reading::All(all, 3) if all.len() == 1));
-        assert_eq!(changes(collection.read(Some(1), 1)), (vec!["+a@3".into()], 2));
+        collection.remove(object("a", "7"));
+        let anew = collection.read(Some(0), 9);
+        assert!(matches!(anew, Reading::All { objects, at: 4, as_of: 7 } if objects.is_empty()));
+        assert_eq!(changes(collection.read(Some(2), 1)), (vec!["+a@4".into()], 3));
     }
 
     #[test]

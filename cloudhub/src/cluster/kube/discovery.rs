@@ -129,7 +129,7 @@ impl Discovery {
     /// Names of definitions, `plural.group`. Where they are not known, a group with a dot that is not Kubernetes' own is custom.
     fn custom(&self) -> Option<HashSet<String>> {
         match self.definitions.read(None, 0) {
-            Reading::All(all, _) => Some(
+            Reading::All { objects: all, .. } => Some(
                 all.into_iter()
                     .map(|object| object.key.name.to_string())
                     .collect(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::{Semaphore, TryAcquireError, watch};
 
 use super::config::KubeClusterConfig;
 use super::metrics::KubeMetrics;
@@ -29,6 +29,8 @@ pub(super) struct Door {
     places: Semaphore,
     /// Since when nobody answers.
     silent_since: Mutex<Option<Instant>>,
+    /// Changes when somebody answers again.
+    returns: watch::Sender<()>,
     random: AtomicU64,
 }
 
@@ -79,6 +81,7 @@ impl Door {
             metrics: KubeMetrics::default(),
             rights: Rights::default(),
             silent_since: Mutex::default(),
+            returns: watch::Sender::default(),
             random: AtomicU64::new(seed()),
             config,
         }
@@ -150,10 +153,29 @@ impl Door {
         since.map(|since| since.elapsed())
     }
 
+    /// A pause before something is tried again. It ends early, and says so, where the API server was silent for a while and answers
+    /// somebody: but not at the same moment for all.
+    pub(super) async fn rest(&self, pause: Duration) -> bool {
+        let mut returns = self.returns.subscribe();
+        let until = tokio::time::Instant::now() + pause;
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => false,
+            _ = returns.changed() => {
+                let share = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
+                let soon = tokio::time::Instant::now() + RETURN.mul_f64(share);
+                tokio::time::sleep_until(soon.min(until)).await;
+                true
+            }
+        }
+    }
+
     fn hear(&self, code: Option<u16>, asked: Instant) {
         let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
         if code.is_some_and(|code| code < 500) {
-            *since = None;
+            // One that comes and goes hurries nobody.
+            if since.take().is_some_and(|since| since.elapsed() >= SILENT) {
+                self.returns.send_replace(());
+            }
         } else {
             since.get_or_insert(asked);
         }
@@ -265,6 +287,11 @@ pub(super) fn get(path_and_query: &str, accept: &'static str) -> Result<Request<
         .header(header::ACCEPT, accept)
         .body(Bytes::new())
 }
+
+/// So long must the API server have been silent for its return to end pauses.
+const SILENT: Duration = Duration::from_secs(3);
+/// Within this time of its return all who paused try again.
+const RETURN: Duration = Duration::from_secs(1);
 
 fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};

@@ -72,7 +72,7 @@ impl Follower {
                         return None;
                     }
                 }
-                Reading::All(objects, at) => {
+                Reading::All { objects, at, as_of } => {
                     source.at = Some(at);
                     if std::mem::replace(&mut self.begun, true) {
                         self.ready.push_back(ClusterEvent::Restarted);
@@ -88,7 +88,7 @@ impl Follower {
                                     previous: None,
                                 }),
                         );
-                    self.ready.push_back(ClusterEvent::Synced);
+                    self.ready.push_back(ClusterEvent::Synced { as_of });
                 }
                 Reading::Changes(changes, at) => {
                     source.at = Some(at);

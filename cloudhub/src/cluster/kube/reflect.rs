@@ -160,8 +160,13 @@ impl Reflector {
                     }
                 }
             }
-            tokio::time::sleep(self.door.pause(failures, retry_after)).await;
+            let pause = self.door.pause(failures, retry_after);
             failures = failures.saturating_add(1);
+            if retry_after.is_some() {
+                tokio::time::sleep(pause).await;
+            } else if self.door.rest(pause).await {
+                failures = 0;
+            }
         }
     }
 
@@ -333,17 +338,24 @@ impl Reflector {
                     position.move_on();
                 }
                 (Event::Put(object), None) => {
+                    self.tell(&object, "changed");
                     position.version = Some(object.version.to_string());
                     position.move_on();
                     self.changing(|| self.collection.put(object));
                 }
                 (Event::Deleted(object), None) => {
+                    self.tell(&object, "deleted");
                     position.version = Some(object.version.to_string());
                     position.move_on();
                     self.changing(|| self.collection.remove(object));
                 }
             }
         }
+    }
+
+    /// The first step of an object's way: its version is named at each further one.
+    fn tell(&self, object: &Object, what: &'static str) {
+        tracing::debug!(target: "way", object = %object.key, version = %object.version, what, "the API server tells of a change");
     }
 
     /// Counts what is held.

@@ -62,7 +62,7 @@ impl Cache {
         match event {
             ClusterEvent::Restarted => *round += 1,
             ClusterEvent::Refused(status) => *progress = Progress::Refused(status.message),
-            ClusterEvent::Synced => {
+            ClusterEvent::Synced { .. } => {
                 *progress = Progress::Ready;
                 let round = *round;
                 changed = self.retain(|written, seen| written.is_of_cluster() != of_cluster || seen == round);

@@ -303,7 +303,7 @@ impl Inner {
 
     fn event(&self, of_cluster: bool, event: ClusterEvent) {
         let mut desk = self.desk();
-        let is_news = matches!(event, ClusterEvent::Synced | ClusterEvent::Refused(_));
+        let is_news = matches!(event, ClusterEvent::Synced { .. } | ClusterEvent::Refused(_));
         if let ClusterEvent::Refused(status) = &event {
             tracing::error!(
                 reason = status.message,

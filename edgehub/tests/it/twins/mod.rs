@@ -49,10 +49,9 @@ impl Node {
             .with_routes(twins.routes())
             .build();
         let handle = hub.handle();
-        let work = tokio::spawn(devices.run(handle.clone()));
-        let run = tokio::spawn(hub.run());
+        let work = tokio::spawn(devices.run(handle));
         Self {
-            edge: Edge { handle, store, run },
+            edge: Edge::of(hub, store),
             twins,
             work,
         }
