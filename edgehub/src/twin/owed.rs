@@ -48,6 +48,15 @@ pub(super) struct Line {
 impl Device {
     /// What the cloud has not heard; None where it knows all.
     pub fn owed(&self) -> Option<Owed> {
+        self.owed_as(false)
+    }
+
+    /// The same with both values of each property in it, also the one that the cloud knows: KubeEdge's cloud may have lost it.
+    pub(super) fn owed_whole(&self) -> Option<Owed> {
+        self.owed_as(true)
+    }
+
+    fn owed_as(&self, is_whole: bool) -> Option<Owed> {
         let mut owed = Owed {
             id: self.id.clone(),
             twin: shape::Twins::new(),
@@ -67,9 +76,9 @@ impl Device {
             if expected.owed.is_none() && actual.owed.is_none() {
                 continue;
             }
-            // Of a value that the cloud knows nothing is said.
-            let value = |side: &Side| side.owed.and_then(|_| side.shape());
-            let version = |side: &Side| side.owed.map(|_| side.version.into());
+            let is_said = |side: &Side| side.owed.is_some() || (is_whole && side.value.is_some());
+            let value = |side: &Side| is_said(side).then(|| side.shape()).flatten();
+            let version = |side: &Side| is_said(side).then(|| side.version.into());
             let told = shape::Twin {
                 expected: value(expected),
                 actual: value(actual),

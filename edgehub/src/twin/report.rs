@@ -16,6 +16,8 @@ pub(super) struct Report {
     pub(super) devices: Vec<Owed>,
     /// One after the other.
     messages: Vec<Message>,
+    /// Whether the first message goes once more, under another id, when it is confirmed.
+    repeats: bool,
     /// Whether several devices are in one message.
     pub(super) batched: bool,
     /// How often nobody answered.
@@ -61,22 +63,26 @@ impl Report {
         };
         Self {
             messages: vec![message(BATCH, Content::encode(&batch), now_ms)],
+            repeats: false,
             devices,
             batched: true,
             attempts: 0,
         }
     }
 
-    /// The messages of KubeEdge's edges: one for the values of a device, one for its state.
-    pub(super) fn single(device: Owed, now_ms: i64) -> Self {
+    /// The messages of KubeEdge's edges: one for the values of a device, one for its state. `is_first`: with a property in it that this
+    /// cloud has not confirmed before. KubeEdge's cloud makes room for such a one in a copy, confirms, and forgets the value
+    /// (`findOrCreateTwinByName` in `cloud/pkg/devicecontroller/controller/upstream.go`); told again it takes it.
+    pub(super) fn single(device: Owed, is_first: bool, now_ms: i64) -> Self {
         let id = &device.id;
         let mut messages = Vec::new();
+        let repeats = is_first && !device.twin.is_empty();
         if !device.twin.is_empty() {
             let content = shape::TwinMessage {
                 base: base(now_ms),
                 twin: Some(device.twin.clone()),
             };
-            let resource = format!("device/{id}/twin/edge_updated");
+            let resource = format!("device/{id}{VALUES}");
             messages.push(message(&resource, Content::encode(&content), now_ms));
         }
         if let Some(state) = &device.state {
@@ -92,19 +98,31 @@ impl Report {
         Self {
             devices: vec![device],
             messages,
+            repeats,
             batched: false,
             attempts: 0,
         }
     }
 
-    /// The messages that were not answered yet.
-    pub(super) fn messages(&self) -> &[Message] {
-        &self.messages
+    /// What is to be sent now.
+    pub(super) fn message(&self) -> Option<&Message> {
+        self.messages.first()
     }
 
-    /// The first message is answered.
-    pub(super) fn answered(&mut self) {
-        self.messages.remove(0);
+    /// There is another connection, perhaps to a cloud that knows nothing of this.
+    pub(super) fn reconnected(&mut self) {
+        let is_of_values = |message: &Message| message.route.resource.as_str().ends_with(VALUES);
+        self.repeats = self.messages.first().is_some_and(is_of_values);
+    }
+
+    /// The cloud has taken the first message. Whether there is more to send.
+    pub(super) fn goes_on(&mut self) -> bool {
+        if !std::mem::take(&mut self.repeats) {
+            self.messages.remove(0);
+        } else if let Some(again) = self.messages.first_mut() {
+            again.header.id = MessageId::random();
+        }
+        !self.messages.is_empty()
     }
 
     /// What an answer means for a device.
@@ -173,6 +191,8 @@ fn base(now_ms: i64) -> shape::Base {
     }
 }
 
+/// What is said of the values of a device.
+const VALUES: &str = "/twin/edge_updated";
 /// Values and states of several devices.
 const BATCH: &str = "twin/reports";
 pub(super) const MEMBERSHIP_DETAIL: &str = "membership/detail";

@@ -1,5 +1,6 @@
 //! What devices say goes to the cloud, and is settled once the cloud confirms it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -29,6 +30,7 @@ pub(super) async fn run(twins: &Twins, edge: &EdgeHandle) {
         plan: Plan::new(twins.config.backoff),
         under_way: FuturesUnordered::new(),
         stalled: Vec::new(),
+        confirmed: HashMap::new(),
     };
     let mut link = edge.link();
     let mut connected: Option<Instant> = None;
@@ -86,11 +88,15 @@ struct Uplink<'a> {
     under_way: UnderWay<'a>,
     /// Those that found no link or no room. They go first, as they are: perhaps the cloud knows them.
     stalled: Vec<Report>,
+    /// The properties that a stock cloud has confirmed since it is connected.
+    confirmed: HashMap<DeviceId, BTreeSet<String>>,
 }
 
 impl<'a> Uplink<'a> {
     fn connect(&mut self, capabilities: Capabilities) {
         self.plan.connected(self.twins.owing.all());
+        self.confirmed.clear();
+        self.stalled.iter_mut().for_each(Report::reconnected);
         if capabilities.resume {
             // The Devices themselves say which are here.
             return;
@@ -140,8 +146,13 @@ impl<'a> Uplink<'a> {
             }
             let mut owed = Vec::with_capacity(ids.len());
             for id in ids {
-                match self.twins.get(&id).and_then(|device| device.owed()) {
-                    Some(device) => owed.push(device),
+                let device = self.twins.get(&id);
+                let said = match capabilities.twins {
+                    true => device.and_then(|device| device.owed()),
+                    false => device.and_then(|device| device.owed_whole()),
+                };
+                match said {
+                    Some(said) => owed.push(said),
                     None => self.plan.done(&id),
                 }
             }
@@ -152,7 +163,10 @@ impl<'a> Uplink<'a> {
                 }
             } else {
                 for device in owed {
-                    self.start(Report::single(device, now_ms));
+                    let known = self.confirmed.get(&device.id);
+                    let is_known = |name| known.is_some_and(|known| known.contains(name));
+                    let is_first = !device.twin.keys().all(is_known);
+                    self.start(Report::single(device, is_first, now_ms));
                 }
             }
         }
@@ -164,20 +178,18 @@ impl<'a> Uplink<'a> {
         self.under_way.push(Box::pin(async move {
             let mut report = report;
             loop {
-                let Some(message) = report.messages().first().cloned() else {
+                let Some(message) = report.message().cloned() else {
                     // Cannot be: a report without messages is not made.
                     return (report, Err(CallError::Over));
                 };
                 let answer = session.call(message, Lane::Own, within).await;
-                let is_last = report.messages().len() == 1;
                 let told = report
                     .devices
                     .iter()
                     .all(|device| report.end(&device.id, &answer) == End::Told);
-                if is_last || !told {
+                if !told || !report.goes_on() {
                     return (report, answer);
                 }
-                report.answered();
             }
         }));
     }
@@ -237,7 +249,17 @@ impl<'a> Uplink<'a> {
         }
         for device in &report.devices {
             match report.end(&device.id, &answer) {
-                End::Told => settled.push((device.id.clone(), device.marks.clone())),
+                End::Told => {
+                    settled.push((device.id.clone(), device.marks.clone()));
+                    if !report.batched {
+                        if self.confirmed.len() >= self.twins.config.devices_max {
+                            // Forgotten, it costs a message a device.
+                            self.confirmed.clear();
+                        }
+                        let known = self.confirmed.entry(device.id.clone()).or_default();
+                        known.extend(device.twin.keys().cloned());
+                    }
+                }
                 End::Refused(reason) => {
                     tracing::warn!(device = %device.id, reason, "the cloud refuses what the device says");
                     settled.push((device.id.clone(), device.marks.clone()));

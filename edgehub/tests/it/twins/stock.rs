@@ -1,9 +1,10 @@
 //! What KubeEdge's clouds say of devices: recorded, and older than the recording.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edgehub::twin::{DeviceId, Twins, shape};
+use edgehub::twin::{DeviceId, Twins, Value as TwinValue, shape};
 use hub_core::codec::{Codec, CodecLimits};
 use hub_core::message::{Content, Message, Route};
 use hub_core::session::Delivery;
@@ -11,8 +12,10 @@ use hub_core::store::{ObjectStore, Stored};
 use hub_core::transport::{Capabilities, Received};
 use serde_json::{Value, json};
 
-use super::{Bench, Node, lamp};
-use crate::world::{TestStore, within};
+use super::{Bench, Node, confirmation, is_report, lamp, push};
+use crate::catch_up::nothing_differs;
+use crate::cloud::{Cloud, Script};
+use crate::world::{TestStore, node, within};
 
 /// What the recorded cloud said and the recorded edge answered, in order.
 fn recorded() -> Vec<(bool, Message)> {
@@ -182,5 +185,75 @@ async fn what_older_clouds_say_of_devices_without_sending_them() {
         edge.edge.store.list(edgehub::twin::devices(), None).objects.len(),
         0
     );
+    edge.stop().await;
+}
+
+/// What KubeEdge's cloud makes of a report (`cloud/pkg/devicecontroller/controller/upstream.go`): a property that it does not know gets an
+/// empty place, and its values go into a copy of that; and it confirms.
+#[derive(Default)]
+struct Forgetful {
+    /// Property, what it is, what it should be.
+    twins: BTreeMap<String, [String; 2]>,
+    reports: Vec<(String, Value)>,
+}
+
+impl Forgetful {
+    fn hear(&mut self, message: &Message) {
+        let content: Value = serde_json::from_slice(&message.content.document()).unwrap();
+        for (name, twin) in content["twin"].as_object().into_iter().flatten() {
+            let Some(held) = self.twins.get_mut(name) else {
+                self.twins.insert(name.clone(), Default::default());
+                continue;
+            };
+            for (held, side) in held.iter_mut().zip(["actual", "expected"]) {
+                if let Some(text) = twin[side]["value"].as_str() {
+                    *held = text.into();
+                }
+            }
+        }
+        self.reports.push((message.header.id.to_string(), content));
+    }
+
+    fn shows(&self, name: &str) -> [&str; 2] {
+        self.twins[name].each_ref().map(String::as_str)
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_that_forgets_the_first_report_of_a_property_shows_every_property_all_the_same() {
+    let heard: Arc<Mutex<Forgetful>> = Arc::default();
+    let (hears, rest) = (heard.clone(), nothing_differs());
+    let script: Script = Arc::new(move |message| {
+        if !is_report(message) {
+            return rest(message);
+        }
+        hears.lock().unwrap().hear(message);
+        Some(confirmation(message))
+    });
+    let (cloud, dialer) = Cloud::start(&node(), Capabilities::NONE, script);
+    let store = TestStore::new();
+    let edge = Node::start(dialer.clone(), store.clone());
+    edge.edge.up().await;
+    // A wish, before any mapper is there.
+    push(&cloud, "insert", "edge-1", 7, "21").await;
+    edge.expects(&lamp(), "temp", "21").await;
+    edge.told().await;
+    assert_eq!(heard.lock().unwrap().shows("temp"), ["", "21"]);
+    edge.temperature("20").await;
+    edge.told().await;
+    assert_eq!(heard.lock().unwrap().shows("temp"), ["20", "21"]);
+    let reports = |heard: &Forgetful| heard.reports.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+    let ids = reports(&heard.lock().unwrap());
+    assert_eq!(ids.len(), 3, "the first report of the property goes twice, the second once");
+    assert_ne!(ids[0], ids[1], "an id is a message");
+    // The cloud begins anew and knows nothing: a report says both values of its property.
+    *heard.lock().unwrap() = Forgetful::default();
+    dialer.cut();
+    let value = [("temp", TwinValue::new("19")), ("on", TwinValue::new("yes"))];
+    edge.twins.report(&lamp(), value).await.unwrap();
+    edge.told().await;
+    let heard = heard.lock().unwrap();
+    assert_eq!((heard.shows("temp"), heard.shows("on")), (["19", "21"], ["yes", ""]));
+    drop(heard);
     edge.stop().await;
 }
