@@ -1,6 +1,7 @@
 //! What applications ask is put to the twins; what becomes of it, and what else happens to devices, is published.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -9,7 +10,7 @@ use futures::stream::FuturesOrdered;
 use hub_core::message::MessageId;
 use rumqttc::{AsyncClient, Publish, QoS, SubscribeFilter};
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use super::config::{MqttConfig, Quality};
 use super::presence;
@@ -20,7 +21,14 @@ use crate::twin::{
 };
 
 /// The end of a change that was asked for, and the message that asked.
-type Done = (Option<(String, Vec<u8>)>, Publish);
+type Done = (Option<(String, Vec<u8>)>, Heard);
+
+/// A message of an application.
+pub(super) struct Heard {
+    pub(super) message: Publish,
+    /// On which connection it came. On another one its number means another message, or none.
+    pub(super) connection: u64,
+}
 
 pub(super) struct Desk<'a> {
     twins: &'a Twins,
@@ -29,6 +37,11 @@ pub(super) struct Desk<'a> {
     changes: Changes,
     /// In the order in which they were asked for.
     under_way: FuturesOrdered<BoxFuture<'a, Done>>,
+    /// The number of the connection. Zero before the first.
+    connection: watch::Receiver<u64>,
+    /// The changes that were taken last, by packet number and content: a broker that was lost before it heard of that sends them again,
+    /// and whatever came between is newer.
+    taken: VecDeque<(u16, u64)>,
     /// Names of devices of which applications speak without a namespace.
     short: HashSet<Arc<str>>,
 }
@@ -41,19 +54,26 @@ struct Attributes<'a> {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(twins: &'a Twins, config: &'a MqttConfig, client: AsyncClient) -> Self {
+    pub(super) fn new(
+        twins: &'a Twins,
+        config: &'a MqttConfig,
+        client: AsyncClient,
+        connection: watch::Receiver<u64>,
+    ) -> Self {
         Self {
             changes: twins.changes(),
             twins,
             config,
             client,
             under_way: FuturesOrdered::new(),
+            connection,
+            taken: VecDeque::new(),
             short: HashSet::new(),
         }
     }
 
     /// Runs until the line is gone.
-    pub(super) async fn run(mut self, mut hears: mpsc::Receiver<Publish>, connected: &Notify) {
+    pub(super) async fn run(mut self, mut hears: mpsc::Receiver<Heard>) {
         loop {
             let has_room = self.under_way.len() < self.config.handlers_max.max(1);
             // First what is done, so that a result comes before the document and the delta that follow from it.
@@ -65,7 +85,7 @@ impl<'a> Desk<'a> {
                     }
                     self.confirm(&asked).await;
                 }
-                () = connected.notified() => self.greet().await,
+                Ok(()) = self.connection.changed() => self.greet().await,
                 change = self.changes.next() => match change {
                     Some(change) => self.tell(change).await,
                     None => return,
@@ -95,7 +115,8 @@ impl<'a> Desk<'a> {
         }
     }
 
-    async fn hear(&mut self, message: Publish) {
+    async fn hear(&mut self, heard: Heard) {
+        let message = &heard.message;
         let asked = match topic::parse(&message.topic, self.twins.node()) {
             Ok(asked) => asked,
             Err(error) => {
@@ -104,28 +125,49 @@ impl<'a> Desk<'a> {
             }
         };
         match asked {
-            Some(Asked::Update(address)) => self.update(address, message).await,
-            Some(Asked::State(address)) => self.state(address, message).await,
+            Some(Asked::Update(_) | Asked::State(_)) if self.is_taken(message) => {
+                // Confirmed after the first of the two.
+                self.under_way
+                    .push_back(Box::pin(std::future::ready((None, heard))));
+            }
+            Some(Asked::Update(address)) => self.update(address, heard).await,
+            Some(Asked::State(address)) => self.state(address, heard).await,
             Some(Asked::Get(address)) => {
                 self.remember(&address);
                 let payload = self.get(&address, &message.payload);
                 self.publish(address.topic(topic::GET_RESULT), payload, false)
                     .await;
-                self.confirm(&message).await;
+                self.confirm(&heard).await;
             }
             Some(Asked::Membership) => {
                 let payload = self.membership(&message.payload);
                 let topic = topic::of_node(self.twins.node(), topic::MEMBERSHIP_RESULT);
                 self.publish(topic, payload, false).await;
-                self.confirm(&message).await;
+                self.confirm(&heard).await;
             }
-            None => self.confirm(&message).await,
+            None => self.confirm(&heard).await,
         }
     }
 
-    async fn update(&mut self, address: Address, message: Publish) {
+    /// Whether the broker sends a change again that was taken. One that was not is noted.
+    fn is_taken(&mut self, message: &Publish) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (&message.topic, &message.payload).hash(&mut hasher);
+        let mark = (message.pkid, hasher.finish());
+        let newest = self.taken.iter().rev().find(|(number, _)| *number == mark.0);
+        if message.dup && newest == Some(&mark) {
+            return true;
+        }
+        if self.taken.len() >= self.config.handlers_max.max(1) {
+            self.taken.pop_front();
+        }
+        self.taken.push_back(mark);
+        false
+    }
+
+    async fn update(&mut self, address: Address, heard: Heard) {
         self.remember(&address);
-        let asked = serde_json::from_slice::<shape::TwinMessage>(&message.payload);
+        let asked = serde_json::from_slice::<shape::TwinMessage>(&heard.message.payload);
         let (base, twin) = match asked {
             Ok(shape::TwinMessage {
                 base,
@@ -143,7 +185,7 @@ impl<'a> Desk<'a> {
             Err(reason) => {
                 let answer = failure(base, now_ms, 400, reason);
                 self.under_way
-                    .push_back(Box::pin(async move { (Some((topic, answer)), message) }));
+                    .push_back(Box::pin(async move { (Some((topic, answer)), heard) }));
                 return;
             }
         };
@@ -158,13 +200,13 @@ impl<'a> Desk<'a> {
                 Ok(changed) => result(base, &changed),
                 Err(error) => failure(base, twins.clock.unix_ms(), error.code(), error.to_string()),
             };
-            (Some((topic, answer)), message)
+            (Some((topic, answer)), heard)
         }));
     }
 
-    async fn state(&mut self, address: Address, message: Publish) {
+    async fn state(&mut self, address: Address, heard: Heard) {
         self.remember(&address);
-        let asked = serde_json::from_slice::<shape::StateUpdate>(&message.payload);
+        let asked = serde_json::from_slice::<shape::StateUpdate>(&heard.message.payload);
         let (base, state) = match asked {
             Ok(asked) => (
                 asked.base,
@@ -179,7 +221,7 @@ impl<'a> Desk<'a> {
             Err(reason) => {
                 let answer = failure(base, twins.clock.unix_ms(), 400, reason);
                 self.under_way
-                    .push_back(Box::pin(async move { (Some((topic, answer)), message) }));
+                    .push_back(Box::pin(async move { (Some((topic, answer)), heard) }));
                 return;
             }
         };
@@ -192,7 +234,7 @@ impl<'a> Desk<'a> {
                     failure(base, twins.clock.unix_ms(), error.code(), error.to_string()),
                 )
             });
-            (answer, message)
+            (answer, heard)
         }));
     }
 
@@ -364,7 +406,12 @@ impl<'a> Desk<'a> {
     }
 
     /// Tells the broker that a message was dealt with.
-    async fn confirm(&mut self, message: &Publish) {
+    async fn confirm(&mut self, heard: &Heard) {
+        if heard.connection != *self.connection.borrow() {
+            // It comes again.
+            return;
+        }
+        let message = &heard.message;
         if let Err(error) = self.client.ack(message).await {
             tracing::debug!(%error, "a message is not confirmed to the MQTT broker");
         }

@@ -13,17 +13,19 @@
 
 mod config;
 mod desk;
+#[cfg(test)]
+mod tests;
 mod topic;
 
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, Publish, QoS};
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS};
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 pub use config::{InvalidBroker, MqttConfig, Quality};
 
 use super::Twins;
-use desk::Desk;
+use desk::{Desk, Heard};
 
 /// Whether this node's hub is at the broker (KubeEdge `ConnectedInfo`).
 #[derive(Serialize)]
@@ -52,8 +54,8 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
         options.set_credentials(&**name, &**password);
     }
     let (client, mut events) = AsyncClient::new(options, config.queue_max.max(1));
-    let (heard, hears) = mpsc::channel::<Publish>(config.handlers_max.max(1));
-    let connected = Notify::new();
+    let (heard, hears) = mpsc::channel::<Heard>(config.handlers_max.max(1));
+    let (connection, connected) = watch::channel(0);
     let line = async {
         let (mut attempt, mut flooded) = (0, false);
         loop {
@@ -61,16 +63,22 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     tracing::info!(broker = %config.broker, "connected to the MQTT broker");
                     attempt = 0;
-                    connected.notify_one();
+                    connection.send_modify(|number| *number += 1);
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => {
-                    // This task must not wait, or nothing is sent. The broker sends no more than a few that are not confirmed, so
-                    // this is full of such as it may lose; others come again on the next connection.
-                    let refused = heard.try_send(message).is_err();
+                    // This task must not wait, or nothing is sent. Most brokers send no more than a few that are not confirmed, so
+                    // this is full of such as may be lost.
+                    let (connection, is_owed) = (*connection.borrow(), message.qos != QoS::AtMostOnce);
+                    let refused = heard.try_send(Heard { message, connection }).is_err();
                     if refused && !flooded {
                         tracing::warn!("too many messages at once from the MQTT broker; some are not taken");
                     }
                     flooded = refused;
+                    if refused && is_owed {
+                        // It must not come after what follows it: another connection brings all that is not confirmed, in order.
+                        events.clean();
+                        sleep(config.backoff.pause(0, 0)).await;
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -88,7 +96,7 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
             }
         }
     };
-    let desk = Desk::new(&twins, &config, client).run(hears, &connected);
+    let desk = Desk::new(&twins, &config, client, connected).run(hears);
     tokio::join!(line, desk);
 }
 
