@@ -139,6 +139,11 @@ impl Cloud {
         away.map(|away| away.since.elapsed())
     }
 
+    /// Whether the link is there, where it tells of itself.
+    pub(crate) fn link(&self) -> Option<watch::Receiver<bool>> {
+        self.link.clone()
+    }
+
     fn note(&self, reached: bool) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if reached {

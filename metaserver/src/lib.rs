@@ -56,6 +56,7 @@ mod listen;
 mod metrics;
 mod openapi;
 mod options;
+mod overlay;
 mod page;
 mod read;
 mod reply;

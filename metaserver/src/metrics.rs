@@ -18,6 +18,8 @@ use crate::reply::Source;
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
     latency: Family<VerbLabel, Histogram>,
+    authentications: Family<AuthenticationLabels, Counter>,
+    authorizations: Family<DecisionLabel, Counter>,
     scopes: Family<StateLabel, Gauge>,
     objects: Gauge,
     bytes: Gauge,
@@ -56,6 +58,17 @@ struct VerbLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthenticationLabels {
+    means: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabel {
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: String,
 }
@@ -77,6 +90,8 @@ impl Metrics {
             latency: Family::new_with_constructor(|| {
                 Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 3.0])
             }),
+            authentications: Family::default(),
+            authorizations: Family::default(),
             scopes: Family::default(),
             objects: Gauge::default(),
             bytes: Gauge::default(),
@@ -105,6 +120,16 @@ impl Metrics {
             "request_duration_seconds",
             "Time from the head of a request to the head of its answer",
             self.latency.clone(),
+        );
+        registry.register(
+            "authentications",
+            "Callers who showed who they are, by what they showed; unknown: nobody could say",
+            self.authentications.clone(),
+        );
+        registry.register(
+            "authorizations",
+            "Decisions by roles; unknown: the roles are not here",
+            self.authorizations.clone(),
         );
         registry.register("watches", "Watches open", self.watches.clone());
         registry.register(
@@ -196,6 +221,20 @@ impl Metrics {
         self.latency
             .get_or_create(&VerbLabel { verb })
             .observe(took.as_secs_f64());
+    }
+
+    /// Somebody showed who they are, or did not.
+    pub(crate) fn authenticated(&self, means: &'static str, result: &'static str) {
+        self.authentications
+            .get_or_create(&AuthenticationLabels { means, result })
+            .inc();
+    }
+
+    /// The roles decided, or are not known.
+    pub(crate) fn authorized(&self, decision: &'static str) {
+        self.authorizations
+            .get_or_create(&DecisionLabel { decision })
+            .inc();
     }
 
     pub(crate) fn sample(&self, sample: &Sample) {

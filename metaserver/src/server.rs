@@ -105,7 +105,12 @@ impl MetaServer {
 
     /// What a GET of an API path with its query would be answered, from where, and why. Nobody is asked for it.
     pub fn why(&self, path: &str) -> Why {
-        self.api.why(path)
+        self.api.why(path, None)
+    }
+
+    /// The same for one asker: a user's name, such as `system:serviceaccount:kube-system:flannel`, or `group:NAME`.
+    pub fn why_for(&self, path: &str, asker: &str) -> Why {
+        self.api.why(path, Some(asker))
     }
 
     /// The server as a [`tower::Service`], for layers and for tests without a socket.
@@ -133,6 +138,7 @@ impl MetaServer {
         let graceful = GracefulShutdown::new();
         self.api.start_telling();
         self.api.start_guard();
+        self.api.start_correcting();
         tokio::pin!(until);
         loop {
             // Over the limit newcomers wait in the listener's queue: back-pressure, not refusal.

@@ -3,6 +3,8 @@
 //!
 //! The watch itself is the one that goes over HTTP: it holds a position in the store's history and is pulled by the socket.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::header::{
@@ -135,6 +137,31 @@ fn frame(mut event: Bytes, media: Media) -> Message {
         Media::Protobuf => Message::Binary(event.split_off(LENGTH_BYTES.min(event.len()))),
         Media::Cbor => Message::Binary(event),
     }
+}
+
+/// The token that a browser's client names among its subprotocols, as it cannot send headers of its own. An error where what it
+/// names is none, or where nothing else is left to agree on.
+pub(crate) fn token(headers: &HeaderMap) -> Option<Result<String, &'static str>> {
+    if !names(headers, UPGRADE, "websocket") || !names(headers, CONNECTION, "upgrade") {
+        return None;
+    }
+    let mut named = protocols(headers).filter_map(|name| name.strip_prefix(BEARER));
+    let encoded = named.next()?;
+    if named.next().is_some() {
+        return Some(Err("several tokens among the subprotocols"));
+    }
+    if protocols(headers).all(|name| name.starts_with(BEARER)) {
+        return Some(Err("a token is the only subprotocol"));
+    }
+    let token = BASE64
+        .decode(encoded)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    Some(
+        token
+            .filter(|token| !token.is_empty())
+            .ok_or("a subprotocol is no token"),
+    )
 }
 
 /// Whether a header that is a list has a word, in any case.

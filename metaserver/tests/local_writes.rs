@@ -165,7 +165,13 @@ async fn what_is_not_this_node_s_is_refused_with_a_reason_and_nothing_changes() 
             r#"{"metadata":{"labels":{"a":"b"}}}"#.into(),
             "/metadata/labels",
         ),
-        ("PATCH", NODE.into(), &apply, annotate("1"), "server-side apply"),
+        (
+            "PATCH",
+            format!("{map}/a?fieldManager=x"),
+            &apply,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"v":"2"}}"#.into(),
+            "only the cloud",
+        ),
         (
             "PATCH",
             format!("{NODE}?dryRun=All"),

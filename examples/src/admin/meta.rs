@@ -95,7 +95,7 @@ pub struct Allowed {
     pub deletions: usize,
 }
 
-/// Answers `GET /scopes`, `/watchers`, `/journal`, `/why?path=…` and `POST /allow?scope=…`, with all scopes where none is named.
+/// Answers `GET /scopes`, `/watchers`, `/journal`, `/why?path=…&as=…` and `POST /allow?scope=…`, with all scopes where none is named.
 pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<Full<Bytes>> {
     let (path, query) = path.split_once('?').unwrap_or((&path, ""));
     let value = |name: &str| {
@@ -115,8 +115,14 @@ pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<F
         }),
         (Method::GET, "/journal") => json(&journal(&meta)),
         (Method::GET, "/why") => match value("path") {
-            Some(path) if path.starts_with('/') => json(&meta.server.why(&path)),
-            _ => refuse(StatusCode::BAD_REQUEST, "the query is path=/api/…"),
+            Some(path) if path.starts_with('/') => json(&match value("as") {
+                Some(asker) => meta.server.why_for(&path, &asker),
+                None => meta.server.why(&path),
+            }),
+            _ => refuse(
+                StatusCode::BAD_REQUEST,
+                "the query is path=/api/…, and as=USER where it is about one",
+            ),
         },
         (Method::POST, "/allow") => {
             let scope = value("scope").unwrap_or(Cow::Borrowed(""));
@@ -131,7 +137,7 @@ pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<F
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "there is GET /scopes, /watchers, /journal, /why?path=… and POST /allow?scope=…",
+            "there is GET /scopes, /watchers, /journal, /why?path=…&as=… and POST /allow?scope=…",
         ),
     }
 }

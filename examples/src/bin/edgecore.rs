@@ -70,6 +70,9 @@ enum Question {
     Why {
         /// Such as /api/v1/namespaces/default/configmaps?labelSelector=app%3Dweb
         path: String,
+        /// Whether this user may have it, such as system:serviceaccount:kube-system:flannel, or group:NAME for anybody in a group
+        #[arg(long = "as", value_name = "USER")]
+        asker: Option<String>,
     },
     /// Believe the cloud that the objects are gone whose deletion is held back.
     Allow {
@@ -150,7 +153,10 @@ async fn meta(socket: &Path, question: &Question, watch: bool, output: Output) -
         Question::Scopes => "/scopes".to_owned(),
         Question::Watchers => "/watchers".to_owned(),
         Question::Journal => "/journal".to_owned(),
-        Question::Why { path } => format!("/why?{}", query("path", path)),
+        Question::Why { path, asker } => {
+            let asker = asker.as_deref().map(|asker| format!("&{}", query("as", asker)));
+            format!("/why?{}{}", query("path", path), asker.unwrap_or_default())
+        }
         Question::Allow { scope, .. } => {
             let scope = scope.as_deref().unwrap_or_default();
             let answer =

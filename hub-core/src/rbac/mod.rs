@@ -209,6 +209,25 @@ impl Rbac {
         Some(format!("RBAC: allowed by {binding} to {subject}"))
     }
 
+    /// Who may, one sentence a binding, those of the whole cluster first.
+    pub fn who_may(&self, wanted: &Attributes<'_>) -> impl Iterator<Item = String> {
+        let within = wanted.namespace();
+        let here =
+            move |binding: &&Binding| binding.namespace.is_none() || binding.namespace.as_deref() == within;
+        let bindings = self.bindings.iter().filter(here);
+        bindings
+            .filter(|binding| !binding.subjects.is_empty())
+            .filter(|binding| {
+                self.rules_of(&binding.role)
+                    .into_iter()
+                    .any(|rule| rule.covers(wanted))
+            })
+            .map(|binding| {
+                let subjects: Vec<String> = binding.subjects.iter().map(ToString::to_string).collect();
+                format!("{} by {binding}", subjects.join(", "))
+            })
+    }
+
     /// The rules that a user has in a namespace, those of the whole cluster first.
     pub fn rules(&self, user: &User, namespace: Option<&str>) -> impl Iterator<Item = &Rule> {
         self.grants(user, namespace).map(|(_, _, rule)| rule)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hub_core::api::User;
 use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::scope::Scope;
 use hub_core::service_account::{Claims, Named};
@@ -41,16 +42,10 @@ impl Api {
             );
             (self.known(&key), key)
         };
-        if let Some(pod) = &about.pod {
-            match of("pods", pod).0 {
-                Known::Held(held) if *held.object.uid == *pod.uid && self.runs_here(&held) => {
-                    if self.deleted_long_ago(&held) {
-                        return Life::Ended("its pod was deleted");
-                    }
-                }
-                // All pods of this node are here, before they run.
-                _ => return Life::Ended("its pod is not on this node"),
-            }
+        if let Some(pod) = &about.pod
+            && let Err(why) = self.pod_lives(&about.namespace, pod)
+        {
+            return Life::Ended(why);
         }
         if let Some(secret) = &about.secret {
             match of("secrets", secret).0 {
@@ -77,6 +72,33 @@ impl Api {
                     _ => Life::Unknown("the account of the token is not held here"),
                 }
             }
+        }
+    }
+
+    /// Whether the pod that a token was made for still lives here, where the cloud said whose token it is.
+    pub(super) fn pod_of_reviewed(&self, user: &User) -> Result<(), &'static str> {
+        let said = |what: &str| {
+            let key = format!("authentication.kubernetes.io/pod-{what}");
+            user.extra.get(&key).and_then(|values| values.first()).cloned()
+        };
+        let (Some((namespace, _)), Some(name)) = (user.service_account(), said("name")) else {
+            return Ok(());
+        };
+        let uid = said("uid").unwrap_or_default();
+        self.pod_lives(namespace, &Named { name, uid })
+    }
+
+    fn pod_lives(&self, namespace: &str, pod: &Named) -> Result<(), &'static str> {
+        let key = ObjectKey::new(GroupVersionResource::core("pods"), Some(namespace), &pod.name);
+        match self.store.get(&key) {
+            Some(held) if *held.object.uid == *pod.uid && self.runs_here(&held) => {
+                if self.deleted_long_ago(&held) {
+                    return Err("its pod was deleted");
+                }
+                Ok(())
+            }
+            // All pods of this node are here, before they run.
+            _ => Err("its pod is not on this node"),
         }
     }
 

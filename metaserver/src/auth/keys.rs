@@ -2,7 +2,7 @@
 //! while the cloud is there, kept on the disk for when it is not.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
@@ -49,6 +50,7 @@ pub(super) struct KeySet {
 pub(super) struct Keys {
     current: ArcSwap<KeySet>,
     own: Vec<DecodingKey>,
+    /// When the cluster was asked last. Held while it is asked: who comes meanwhile waits for that answer.
     tried: Mutex<Option<Instant>>,
     pause: Duration,
 }
@@ -92,14 +94,15 @@ impl Keys {
 
     /// Fetches the keys, unless that was tried a moment ago: then what is known must do. Says whether they are as new as that.
     pub(super) async fn refresh(&self, cloud: &Cloud, config: &AuthConfig, now: i64) -> bool {
-        {
-            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-            if tried.is_some_and(|tried| tried.elapsed() < self.pause) {
-                return cloud.away().is_none() && self.current.load().published.is_some();
-            }
-            *tried = Some(Instant::now());
+        let mut tried = self.tried.lock().await;
+        if tried.is_some_and(|tried| tried.elapsed() < self.pause) {
+            return cloud.away().is_none() && self.current.load().published.is_some();
         }
         let jwks = cloud.call(request("/openid/v1/jwks")).await;
+        // What was not sent protects nobody by waiting: the cloud is asked as soon as it is there.
+        if !matches!(jwks, Err(UpstreamError::Unreachable)) {
+            *tried = Some(Instant::now());
+        }
         let Some(jwks) = text(jwks) else {
             return false;
         };

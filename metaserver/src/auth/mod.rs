@@ -24,7 +24,9 @@ mod refusal;
 mod review;
 mod rules;
 mod token;
+mod who_may;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -124,35 +126,56 @@ impl Api {
         Ok(caller)
     }
 
+    /// Who asks; how that was found out is counted.
     async fn authenticate(&self, head: &Parts, peer: &Peer) -> Result<Caller, Status> {
+        let (means, found) = self.shown(head, peer).await;
+        let result = match &found {
+            Ok(_) => "success",
+            Err(status) if status.code == 401 => "failure",
+            Err(_) => "unknown",
+        };
+        self.metrics.authenticated(means, result);
+        found
+    }
+
+    async fn shown(&self, head: &Parts, peer: &Peer) -> (&'static str, Result<Caller, Status>) {
         let guard = &self.guard;
         let mut failed = false;
         if let (Peer::Tls(Some(shown)), Some(authorities)) = (peer, &guard.authorities) {
             match authorities.user(shown, SystemTime::now()) {
-                Ok(user) => return Ok(self.caller(user)),
+                Ok(user) => return ("certificate", Ok(self.caller(user))),
                 Err(why) => {
                     tracing::debug!(why, "a client certificate was refused");
                     failed = true;
                 }
             }
         }
-        if let Some(token) = bearer(head) {
-            return self.user_of_token(token).await.map(|user| self.caller(user));
+        match bearer(head) {
+            Some(Ok(token)) => {
+                let user = self.user_of_token(&token).await;
+                return ("token", user.map(|user| self.caller(user)));
+            }
+            Some(Err(why)) => {
+                tracing::debug!(why, "a WebSocket was refused");
+                return ("token", Err(unauthorized()));
+            }
+            None => {}
         }
         if failed {
-            return Err(unauthorized());
+            return ("certificate", Err(unauthorized()));
         }
         if let Peer::Local(uid) = peer {
             match guard.config.callers.of(*uid) {
-                CallerIs::Node => return Ok(Caller::Own),
-                CallerIs::User(user) => return Ok(self.caller(user.clone())),
+                CallerIs::Node => return ("peer", Ok(Caller::Own)),
+                CallerIs::User(user) => return ("peer", Ok(self.caller(user.clone()))),
                 CallerIs::Anonymous => {}
             }
         }
-        match guard.config.anonymous {
+        let nobody = match guard.config.anonymous {
             true => Ok(Caller::Of(Arc::new(User::anonymous()))),
             false => Err(unauthorized()),
-        }
+        };
+        ("anonymous", nobody)
     }
 
     /// Whoever shows the node's certificate is the node.
@@ -170,7 +193,13 @@ impl Api {
     }
 
     fn authorize(&self, user: &User, wanted: &Attributes<'_>) -> Result<(), Status> {
-        if self.allows(user, wanted)? {
+        let allows = self.allows(user, wanted);
+        self.metrics.authorized(match allows {
+            Ok(true) => "allowed",
+            Ok(false) => "denied",
+            Err(_) => "unknown",
+        });
+        if allows? {
             Ok(())
         } else {
             Err(rbac::denial(user, wanted, ""))
@@ -182,11 +211,19 @@ impl Api {
         if rbac::is_administrator(user) {
             return Ok(true);
         }
+        match self.roles_for(wanted) {
+            Some(roles) => Ok(roles.allows(user, wanted)),
+            None => Err(unknown("the roles of the cluster are not known on this node yet")),
+        }
+    }
+
+    /// The roles that decide about a wish.
+    fn roles_for(&self, wanted: &Attributes<'_>) -> Option<Arc<Rbac>> {
         match (self.roles(), wanted.object) {
-            (Some(roles), _) => Ok(roles.allows(user, wanted)),
+            (Some(roles), _) => Some(roles),
             // What every cluster begins with, so that health can be asked for from the first moment on.
-            (None, About::Path(_)) => Ok(Rbac::new(rbac::bootstrap()).allows(user, wanted)),
-            (None, _) => Err(unknown("the roles of the cluster are not known on this node yet")),
+            (None, About::Path(_)) => Some(Arc::new(Rbac::new(rbac::bootstrap()))),
+            (None, _) => None,
         }
     }
 
@@ -210,16 +247,30 @@ impl Api {
 
     async fn follow_keys(&self) {
         let config = &self.guard.config;
+        let mut link = self.cloud.link();
         let mut pause = config.keys_pause;
         loop {
+            if let Some(connected) = &mut link
+                && connected.wait_for(|connected| *connected).await.is_err()
+            {
+                link = None;
+            }
             let now = self.guard.unix_s();
             if self.guard.keys.refresh(&self.cloud, config, now).await {
                 pause = config.keys_pause;
                 tokio::time::sleep(config.keys_refresh).await;
-            } else {
-                // A stock cloud never has them. Who shows a token makes it be tried sooner.
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                continue;
+            }
+            // A stock cloud never has them. A new connection, and who shows a token, make it be tried sooner.
+            let again = async {
+                match &mut link {
+                    Some(link) => drop(link.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            match tokio::time::timeout(pause, again).await {
+                Ok(()) => pause = config.keys_pause,
+                Err(_) => pause = (pause * 2).min(PAUSE_MAX),
             }
         }
     }
@@ -234,11 +285,13 @@ impl Api {
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The token of a request, if it has one.
-fn bearer(head: &Parts) -> Option<&str> {
-    let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once(' ')?;
+fn bearer(head: &Parts) -> Option<Result<Cow<'_, str>, &'static str>> {
+    let Some(value) = head.headers.get(AUTHORIZATION) else {
+        return Some(crate::websocket::token(&head.headers)?.map(Cow::Owned));
+    };
+    let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(Ok(Cow::Borrowed(token)))
 }
 
 #[cfg(test)]

@@ -55,7 +55,13 @@ impl Api {
             }
             Refused::Unknown(why) => {
                 let reviewed = self.review_token(token).await;
-                reviewed.map_err(|_| unknown(why))?.ok_or_else(unauthorized)
+                let user = reviewed.map_err(|_| unknown(why))?.ok_or_else(unauthorized)?;
+                // The cloud's word may be two minutes old; that a pod ended is known here at once.
+                if let Err(why) = self.pod_of_reviewed(&user) {
+                    tracing::debug!(why, "a token that the cloud believed was refused");
+                    return Err(unauthorized());
+                }
+                Ok(user)
             }
         }
     }

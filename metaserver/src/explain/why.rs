@@ -39,7 +39,7 @@ pub struct Why {
     pub writes: Vec<LocalAnswer>,
     /// Whether a write to it is still to be told to the cloud.
     pub pending: bool,
-    /// Who is let in.
+    /// Who may have the answer, and by which roles and bindings; of one user whether, and why.
     pub authorization: String,
 }
 
@@ -54,7 +54,7 @@ pub struct LocalAnswer {
 }
 
 impl Api {
-    pub(crate) fn why(&self, path: &str) -> Why {
+    pub(crate) fn why(&self, path: &str, asker: Option<&str>) -> Why {
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
         let mut why = Why {
             path: path.into(),
@@ -69,7 +69,7 @@ impl Api {
             held_back: None,
             writes: Vec::new(),
             pending: false,
-            authorization: "everybody who can connect to this server".into(),
+            authorization: self.who_may(path, asker),
         };
         match Route::parse(bare) {
             Route::Nowhere => why.own(404, "no API server has such a path"),

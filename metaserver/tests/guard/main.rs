@@ -9,4 +9,5 @@ mod roles;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod told;
 mod world;

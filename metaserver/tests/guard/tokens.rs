@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hub_core::object::GroupVersionResource;
+use hub_core::store::ObjectStore as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use metaserver::{AuthConfig, StaticTokens};
 use serde_json::json;
@@ -135,7 +136,6 @@ async fn a_pod_that_is_gone_takes_its_token_along_though_the_cloud_is_away() {
         uid: None,
         version: None,
     };
-    use hub_core::store::ObjectStore as _;
     node.store.apply(vec![gone]).await.unwrap();
     assert_eq!(code(&node, &token, MINE).await, 401);
 
@@ -236,6 +236,30 @@ async fn tokens_that_only_the_cloud_knows_are_reviewed_by_it_and_remembered_for_
 }
 
 #[tokio::test]
+async fn a_pod_that_ends_takes_along_a_token_of_which_only_the_cloud_knew() {
+    let (node, _) = world().await;
+    node.cloud.reviews(|_| {
+        json!({ "kind": "TokenReview", "status": { "authenticated": true, "user": {
+            "username": "system:serviceaccount:shop:agent", "groups": ["system:authenticated"],
+            "extra": { "authentication.kubernetes.io/pod-name": ["agent-1"],
+                "authentication.kubernetes.io/pod-uid": ["uid-agent-1"] } } } })
+    });
+    assert_eq!(code(&node, "opaque", MINE).await, 200);
+    let gone = hub_core::store::Change::Delete {
+        key: hub_core::object::ObjectKey::new(GroupVersionResource::core("pods"), Some("shop"), "agent-1"),
+        uid: None,
+        version: None,
+    };
+    node.store.apply(vec![gone]).await.unwrap();
+    assert_eq!(
+        code(&node, "opaque", MINE).await,
+        401,
+        "whatever the cloud said a moment ago"
+    );
+    assert_eq!(code(&node, "another", MINE).await, 401, "and says now");
+}
+
+#[tokio::test]
 async fn keys_and_tokens_may_come_from_files() {
     let folder = tempfile::tempdir().unwrap();
     let issuer = Issuer::new("k1");
@@ -276,4 +300,83 @@ async fn a_token_may_outlive_its_end_where_nobody_can_renew_it_if_the_operator_s
     assert_eq!(code(&node, &token, MINE).await, 200);
     claims.exp = now() - 3700;
     assert_eq!(code(&node, &issuer.sign(&claims), MINE).await, 401);
+}
+
+#[tokio::test]
+async fn a_local_write_is_told_in_the_name_of_who_wrote_and_a_denial_is_final() {
+    let issuer = Issuer::new("k1");
+    let token = issuer.sign(&claims());
+    let tokens = StaticTokens::parse("t0k,ann,1,system:masters").unwrap();
+    let node = node(AuthConfig { tokens, ..auth() }, &issuer).await;
+    node.cloud.put(
+        "roles",
+        json!({ "kind": "Role", "apiVersion": crate::world::RBAC,
+        "metadata": { "name": "reader", "namespace": "shop" },
+        "rules": [{ "verbs": ["*"], "apiGroups": [""], "resources": ["pods/status"] }] }),
+    );
+    node.settled().await;
+    let status = "/api/v1/namespaces/shop/pods/agent-1/status";
+    let patch = async |token: &str, address: &str| {
+        let body = json!({ "status": { "podIP": address } }).to_string();
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", &*bearer),
+            ("content-type", "application/merge-patch+json"),
+        ];
+        let answer = node.ask("PATCH", status, &headers, &body).await;
+        assert_eq!(answer.code, 200, "{:?}", answer.body);
+    };
+    soon(async {
+        while code(&node, &token, status).await != 200 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    // Whom the cloud was told of, of the writes since then.
+    let told = async |since: usize| {
+        soon(async {
+            while !node.journal().pending.is_empty() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        let asked = node.cloud.asked().split_off(since);
+        let writes = asked
+            .into_iter()
+            .filter(|asked| asked.verb == hub_core::api::Verb::Patch);
+        writes
+            .map(|asked| asked.user.map(|user| user.name))
+            .collect::<Vec<_>>()
+    };
+    node.cloud.mood(Mood::Unreachable);
+    patch(&token, "10.0.0.1").await;
+    patch(&token, "10.0.0.2").await;
+    let since = node.cloud.asked().len();
+    node.cloud.mood(Mood::Up);
+    assert_eq!(
+        told(since).await,
+        [Some("system:serviceaccount:shop:agent".to_owned())]
+    );
+
+    // Several wrote: the node tells what is its own.
+    node.cloud.mood(Mood::Unreachable);
+    patch(&token, "10.0.0.3").await;
+    patch("t0k", "10.0.0.4").await;
+    let since = node.cloud.asked().len();
+    node.cloud.mood(Mood::Up);
+    assert_eq!(told(since).await, [None]);
+
+    node.cloud.mood(Mood::Unreachable);
+    patch(&token, "10.0.0.5").await;
+    node.cloud.mood(Mood::Denies);
+    assert_eq!(
+        told(0).await.len(),
+        node.cloud
+            .asked()
+            .iter()
+            .filter(|asked| asked.verb == hub_core::api::Verb::Patch)
+            .count()
+    );
+    let conflict = &node.journal().conflicts[0];
+    assert_eq!((&*conflict.reason, &*conflict.message), ("Refused", "403: no"));
 }

@@ -10,7 +10,7 @@ use hub_core::scope::Scope;
 use hub_core::service_account::{About, Claims, Named};
 use hub_core::store::{Change, ObjectStore as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use metaserver::{AuthConfig, CallerIs, Callers, MetaConfig};
+use metaserver::{AuthConfig, CallerIs, Callers, LocalWrites, MetaConfig};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
@@ -103,6 +103,10 @@ pub(crate) async fn node(auth: AuthConfig, issuer: &Issuer) -> Node {
     let node = Node::with(MetaConfig {
         cloud_pause: Duration::from_millis(50),
         auth,
+        local_writes: LocalWrites {
+            retry_pause: Duration::from_millis(10),
+            ..LocalWrites::of_node("edge-1")
+        },
         ..MetaConfig::default()
     })
     .await;

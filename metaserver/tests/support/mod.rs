@@ -228,6 +228,16 @@ impl State {
                 body["metadata"]["uid"] = current["metadata"]["uid"].clone();
                 (200, body)
             }
+            (Verb::Patch, None) if request.content_type.contains("apply-patch") => {
+                if body["metadata"]["uid"].is_string() {
+                    return Status::failure(Reason::Conflict, "uid mismatch").into();
+                }
+                body["metadata"]["uid"] = format!("uid-{named}").into();
+                if let Some(namespace) = namespace.as_deref() {
+                    body["metadata"]["namespace"] = namespace.into();
+                }
+                (201, body)
+            }
             (Verb::Patch, Some(mut current)) => {
                 if let Value::Array(operations) = &body {
                     for operation in operations {
@@ -238,6 +248,11 @@ impl State {
                 } else {
                     merge(&mut current, body);
                 }
+                (200, current)
+            }
+            (Verb::Delete, Some(mut current)) if waits(&current) => {
+                current["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+                current["metadata"]["deletionGracePeriodSeconds"] = 0.into();
                 (200, current)
             }
             (Verb::Delete, Some(current)) => {
@@ -254,9 +269,20 @@ impl State {
         object["kind"] = (&*kind.kind).into();
         object["apiVersion"] = resource.api_version().into();
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.objects.insert(key, object.clone());
+        if object["metadata"]["deletionTimestamp"].is_string() && !waits(&object) {
+            self.objects.remove(&key);
+        } else {
+            self.objects.insert(key, object.clone());
+        }
         ApiResponse::json(code, object.to_string())
     }
+}
+
+/// Whether an object has finalizers.
+fn waits(object: &Value) -> bool {
+    object["metadata"]["finalizers"]
+        .as_array()
+        .is_some_and(|all| !all.is_empty())
 }
 
 fn merge(target: &mut Value, patch: Value) {

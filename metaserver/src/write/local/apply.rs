@@ -6,7 +6,8 @@ use hub_core::strategic;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 
-use super::merge;
+use super::note::Intent;
+use super::{merge, remove};
 use crate::fault;
 
 /// A write to an object whose kind and name are known.
@@ -20,6 +21,10 @@ pub(super) struct Write<'a> {
     /// The media type, without its parameters.
     pub(super) media: &'a str,
     pub(super) body: &'a [u8],
+    /// Set where the body says what a manager wants.
+    pub(super) intent: Option<&'a Intent>,
+    /// Of a custom kind, where it is known here.
+    pub(super) schema: Option<&'a Value>,
 }
 
 /// What a new object gets from its server.
@@ -32,6 +37,9 @@ pub(super) struct Birth {
 impl Write<'_> {
     /// The object after the write; `current` is the object as clients see it, in this node's versions.
     pub(super) fn apply(&self, current: Option<&Value>, birth: Birth) -> Result<Value, Status> {
+        if let Some(intent) = self.intent {
+            return self.applied(intent, current, birth);
+        }
         match (self.verb, current) {
             (Verb::Create, None) => self.create(birth),
             (Verb::Create, Some(_)) => {
@@ -59,7 +67,11 @@ impl Write<'_> {
     }
 
     fn create(&self, birth: Birth) -> Result<Value, Status> {
-        let mut new = object(self.body)?;
+        self.born(object(self.body)?, birth)
+    }
+
+    /// A new object, with what its server gives it.
+    pub(super) fn born(&self, mut new: Value, birth: Birth) -> Result<Value, Status> {
         self.set_type(&mut new)?;
         self.check_place(&mut new)?;
         if !text(&new, "resourceVersion").is_empty() {
@@ -71,6 +83,9 @@ impl Write<'_> {
             fields(&mut new).remove("status");
         }
         let metadata = metadata(&mut new);
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            metadata.remove(field);
+        }
         metadata.insert("name".into(), self.name.into());
         metadata.insert("uid".into(), birth.uid.into());
         metadata.insert("creationTimestamp".into(), birth.now.into());
@@ -101,7 +116,7 @@ impl Write<'_> {
     }
 
     /// `new` takes the place of `current`, as far as a client decides.
-    fn replace(&self, current: &Value, mut new: Value) -> Result<Value, Status> {
+    pub(super) fn replace(&self, current: &Value, mut new: Value) -> Result<Value, Status> {
         self.set_type(&mut new)?;
         self.check_place(&mut new)?;
         let version = text(&new, "resourceVersion");
@@ -154,6 +169,13 @@ impl Write<'_> {
         }
         let mut new = Value::Object(whole);
         self.set_type(&mut new)?;
+        let late = remove::added_too_late(current, &new);
+        if !late.is_empty() {
+            let why = format!(
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {late:?}"
+            );
+            return Err(self.invalid("metadata.finalizers", &why));
+        }
         let specified =
             |pointer: &String| !pointer.starts_with("/metadata") && !pointer.starts_with("/status");
         if let Some(generation) = current["metadata"]["generation"].as_i64()
@@ -205,7 +227,7 @@ impl Write<'_> {
         (&self.kind.resource.group, &self.kind.resource.resource)
     }
 
-    fn conflict(&self, why: &str) -> Status {
+    pub(super) fn conflict(&self, why: &str) -> Status {
         let (group, resource) = self.about();
         let message = format!(
             "Operation cannot be fulfilled on {} {:?}: {why}",
@@ -334,6 +356,8 @@ mod tests {
             status,
             media,
             body: body.to_string().as_bytes(),
+            intent: None,
+            schema: None,
         }
         .apply(Some(&current), birth)
     }

@@ -134,7 +134,7 @@ fn escaped(field: &str) -> String {
 }
 
 /// A server gives these; no client changes them by writing them.
-const SERVER_WRITTEN: [&str; 7] = [
+const SERVER_WRITTEN: [&str; 8] = [
     "/metadata/resourceVersion",
     "/metadata/uid",
     "/metadata/creationTimestamp",
@@ -142,6 +142,7 @@ const SERVER_WRITTEN: [&str; 7] = [
     "/metadata/managedFields",
     "/metadata/selfLink",
     "/metadata/deletionTimestamp",
+    "/metadata/deletionGracePeriodSeconds",
 ];
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! clients see now. So writes coalesce, and telling the cloud twice does nothing the second time.
 
 mod apply;
+mod intent;
 mod merge;
 mod note;
 mod policy;
@@ -18,11 +19,11 @@ mod remove;
 mod replay;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, WARNING};
-use hub_core::api::{Reason, Status, Verb};
+use hub_core::api::{Reason, Status, User, Verb};
 use hub_core::clock::{Clock as _, SystemClock};
 use hub_core::object::ObjectKey;
 use hub_core::scope::Scope;
@@ -37,8 +38,8 @@ use crate::api::{Api, Asked};
 use crate::fault;
 use crate::reply::{self, Reply, Source};
 use apply::{Birth, Write};
+use note::{Intent, Note, Pending};
 pub use note::{LocalJournal, PendingWrite, WriteConflict};
-use note::{Note, Pending};
 pub use policy::{LocalClass, LocalRule, LocalWrites, Whose, Winner};
 
 /// What local writes share.
@@ -52,12 +53,21 @@ pub(crate) struct Local {
     written: Notify,
     /// Whether somebody tells the cloud already.
     running: AtomicBool,
+    /// Whether somebody corrects endpoints already.
+    correcting: AtomicBool,
+}
+
+impl Local {
+    /// Whether somebody corrects endpoints already; from now on somebody does.
+    pub(crate) fn corrects(&self) -> bool {
+        self.correcting.swap(true, Ordering::Relaxed)
+    }
 }
 
 impl Api {
     /// Whether the cloud still has to be told of local writes to an object.
     pub(crate) fn is_pending(&self, key: &ObjectKey) -> bool {
-        !self.authoritative() && self.store.get(&LocalCopy::key_of(key)).is_some()
+        !self.authoritative() && Pending::get(&*self.store, key).is_some()
     }
 
     /// What the cloud has not been told of yet, and what it did not take.
@@ -93,11 +103,6 @@ impl Api {
             Some(_) => return Err(refused("subresources but status are the cloud's")),
         };
         let media = super::media(&asked.content_type);
-        if media.starts_with("application/apply-patch") {
-            return Err(refused(
-                "a server-side apply needs the cloud, which keeps the owners of fields",
-            ));
-        }
         if super::dry_run(&asked.query) {
             return Err(refused("a dry run asks the cloud what it would say"));
         }
@@ -126,21 +131,44 @@ impl Api {
         let state = match &current {
             Some(current) => current.clone(),
             None if verb == Verb::Create => apply::object(body)?,
-            None if self.holds(&Scope::object(&key)) || self.is_pending(&key) => Value::Null,
+            None if self.holds(&Scope::object(&key)) || self.is_pending(&key) => match media {
+                APPLY => apply::object(body)?,
+                _ => Value::Null,
+            },
             None => return Err(refused("this node does not hold the object")),
         };
-        if current.is_none() && verb != Verb::Create {
+        let makes = verb == Verb::Create || (media == APPLY && !status);
+        if current.is_none() && !makes {
             return Err(fault::not_found(&key.resource, &key.name));
         }
         let Some(rule) = config.rule(&*self.store, &key, verb, &state) else {
             return Err(refused("only the cloud may change this"));
         };
+        let user = asked.client.caller.user();
         if verb == Verb::Delete {
             remove::check(&asked.kind, &state, body, &refused)?;
-            self.keep_deletion(&key, rule, stored.as_deref(), &refusal)
-                .await?;
-            return Ok(remove::answer(&key, &state, form));
+            let Some(marked) = remove::marked(&state, &now_text(SystemClock.unix_ms())) else {
+                let told = Noted::new(rule, user);
+                self.keep_deletion(&key, told, stored.as_deref(), &refusal)
+                    .await?;
+                return Ok(remove::answer(&key, &state, form));
+            };
+            if marked != state {
+                let told = Noted::new(rule, user);
+                let body = marked.to_string().into();
+                self.note_down(&key, told, stored.as_deref(), body, &refusal)
+                    .await?;
+            }
+            let served = self.store.get(&key).map(|stored| stored.served.clone());
+            let served = served.ok_or_else(|| refused("it is gone again"))?;
+            let answer = reply::encoded(200, view.object(&served, None), form);
+            return Ok(reply::from(answer, Source::Journal));
         }
+        let intent = match media {
+            APPLY => Some(Intent::of(&asked.query, status, body)?),
+            _ => None,
+        };
+        let schema = intent.as_ref().and_then(|_| self.schema(&asked.kind));
         let write = Write {
             kind: &asked.kind,
             namespace: key.namespace.as_deref(),
@@ -149,10 +177,14 @@ impl Api {
             status,
             media,
             body,
+            intent: intent.as_ref(),
+            schema: schema.as_ref(),
         };
         let now = SystemClock.unix_ms();
         let new = write.apply(current.as_ref(), birth(now))?;
         let changed = merge::differences(current.as_ref().unwrap_or(&Value::Null), &new);
+        let managed = |object: &Value| object["metadata"]["managedFields"].clone();
+        let owned_anew = intent.is_some() && current.as_ref().map(managed) != Some(managed(&new));
         if let Some(field) = changed.iter().find(|field| !rule.takes(field)) {
             return Err(refused(&format!("only the cloud may change {field} of this")));
         }
@@ -160,14 +192,29 @@ impl Api {
         if config.rule(&*self.store, &key, verb, &new).is_none() {
             return Err(refused("only the cloud may make this another node's"));
         }
-        if !changed.is_empty() {
+        if current
+            .as_ref()
+            .is_some_and(|current| remove::is_finished(current, &new))
+        {
+            // Whoever had to do something before it goes has done it.
+            let told = Noted::new(rule, user);
+            self.keep_deletion(&key, told, stored.as_deref(), &refusal)
+                .await?;
+            let answer = reply::encoded(200, view.object(&new.to_string().into(), None), form);
+            return Ok(reply::from(answer, Source::Journal));
+        }
+        if !changed.is_empty() || owned_anew {
             let body = new.to_string().into();
-            self.note_down(&key, rule, stored.as_deref(), body, &refusal)
+            let told = Noted {
+                intent,
+                ..Noted::new(rule, user)
+            };
+            self.note_down(&key, told, stored.as_deref(), body, &refusal)
                 .await?;
         }
         let served = self.store.get(&key).map(|stored| stored.served.clone());
         let served = served.ok_or_else(|| refused("it is gone again"))?;
-        let code = if verb == Verb::Create { 201 } else { 200 };
+        let code = if current.is_none() { 201 } else { 200 };
         let answer = reply::encoded(code, view.object(&served, None), form);
         let warning = "299 - \"kept on this node, the cloud will be told when it is back\"";
         let answer = if asked.client.person {
@@ -182,15 +229,16 @@ impl Api {
     async fn note_down(
         self: &Arc<Self>,
         key: &ObjectKey,
-        rule: &LocalRule,
+        told: Noted<'_>,
         stored: Option<&Stored>,
         body: Bytes,
         refusal: &Status,
     ) -> Result<(), Status> {
+        let Noted { rule, user, intent } = told;
         let mut changes = Vec::new();
         let pending = match Pending::get(&*self.store, key) {
             Some(mut pending) => {
-                pending.note.writes += 1;
+                pending.note.goes_on(user, intent);
                 pending.copy.body = body;
                 pending
             }
@@ -212,6 +260,8 @@ impl Api {
                         order: self.store.revision().0,
                         since_ms: SystemClock.unix_ms(),
                         writes: 1,
+                        user,
+                        intent,
                     },
                 }
             }
@@ -243,6 +293,7 @@ impl Api {
         let marks = [
             (self.is_pending(key), "pending", PENDING),
             (conflict, "conflict", CONFLICT),
+            (self.is_corrected(key), "corrected", CORRECTED),
         ];
         for (_, mark, warning) in marks.into_iter().filter(|(held, ..)| *held) {
             let headers = answer.headers_mut();
@@ -319,14 +370,37 @@ fn created_key(asked: &Asked, body: &[u8]) -> Result<ObjectKey, Status> {
     Ok(ObjectKey::new(asked.kind.resource.clone(), namespace, &name))
 }
 
-/// The uid is this node's until the cloud gives its own.
-fn birth(now_ms: i64) -> Birth {
-    let now = OffsetDateTime::from_unix_timestamp(now_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    Birth {
-        uid: uuid::Uuid::new_v4().to_string(),
-        now: now.format(&Rfc3339).unwrap_or_default(),
+/// What is noted of a write beside its outcome.
+struct Noted<'a> {
+    rule: &'a LocalRule,
+    user: Option<User>,
+    intent: Option<Intent>,
+}
+
+impl<'a> Noted<'a> {
+    fn new(rule: &'a LocalRule, user: Option<User>) -> Self {
+        Self {
+            rule,
+            user,
+            intent: None,
+        }
     }
 }
+
+/// The uid is this node's until the cloud gives its own.
+fn birth(now_ms: i64) -> Birth {
+    Birth {
+        uid: uuid::Uuid::new_v4().to_string(),
+        now: now_text(now_ms),
+    }
+}
+
+fn now_text(now_ms: i64) -> String {
+    let now = OffsetDateTime::from_unix_timestamp(now_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    now.format(&Rfc3339).unwrap_or_default()
+}
+
+const APPLY: &str = "application/apply-patch+yaml";
 
 fn explained(refusal: &Status, why: &str) -> Status {
     Status {
@@ -337,6 +411,8 @@ fn explained(refusal: &Status, why: &str) -> Status {
 
 const X_EDGE_WRITE: HeaderName = HeaderName::from_static("x-edge-write");
 const PENDING: &str = "299 - \"the cloud has not been told yet of the last change made on this node\"";
+const CORRECTED: &str =
+    "299 - \"endpoints of this node's pods are as this node knows them, until the cloud is back\"";
 const CONFLICT: &str =
     "299 - \"a change made on this node was not taken by the cloud, see its kept conflicts\"";
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hub_core::api::User;
 use hub_core::object::{GroupVersionResource, Object, ObjectKey, ResourceVersion};
 use hub_core::store::{Change, LocalCopy, NODE_ONLY, ObjectStore, Stored};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,40 @@ pub(super) struct Note {
     pub(super) order: u64,
     pub(super) since_ms: i64,
     pub(super) writes: u64,
+    /// In whose name the cloud is told: of whoever wrote, as long as it was one. What several wrote the node tells in its own name,
+    /// which reaches no further than what is the node's.
+    #[serde(default)]
+    pub(super) user: Option<User>,
+    /// Set while all that was written is what one manager applied: then that is told, and not its outcome.
+    #[serde(default)]
+    pub(super) intent: Option<Intent>,
+}
+
+/// What a manager applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Intent {
+    pub(super) manager: String,
+    pub(super) force: bool,
+    /// Through `status`.
+    pub(super) status: bool,
+    /// Without versions, which are this node's.
+    pub(super) body: Value,
+}
+
+impl Note {
+    /// One more write, by this user, of which this is the intent if it was an apply.
+    pub(super) fn goes_on(&mut self, user: Option<User>, intent: Option<Intent>) {
+        self.writes += 1;
+        if self.user != user {
+            self.user = None;
+        }
+        let same = |a: &Intent, b: &Intent| (&a.manager, a.status) == (&b.manager, b.status);
+        self.intent = match (&self.intent, intent) {
+            (Some(before), Some(now)) if same(before, &now) => Some(now),
+            _ => None,
+        };
+    }
 }
 
 /// An object with a local state that the cloud has not yet.

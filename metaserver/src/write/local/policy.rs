@@ -21,6 +21,8 @@ pub struct LocalWrites {
     pub events_max: usize,
     /// Conflicts that are kept to be looked at; over it the oldest makes room. Protects disk and memory.
     pub conflicts_max: usize,
+    /// Whether the endpoints of this node's pods follow the pods while the cloud, whose work it is, is away.
+    pub endpoints: bool,
     /// How long to wait before what the cloud did not take is told again.
     pub retry_pause: Duration,
 }
@@ -98,6 +100,7 @@ impl Default for LocalWrites {
             pending_max: 10_000,
             events_max: 1000,
             conflicts_max: 1000,
+            endpoints: true,
             retry_pause: Duration::from_secs(1),
         }
     }

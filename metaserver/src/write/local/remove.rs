@@ -1,4 +1,5 @@
-//! Deletions that this node takes by itself: the object is hidden at once, and the cloud is told when it is back.
+//! Deletions that this node takes by itself: the object is hidden at once, or once its finalizers are emptied, and the cloud is told
+//! when it is back.
 
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use hub_core::store::{LocalCopy, Stored};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Noted;
 use super::apply::{shown, text};
 use super::note::Pending;
-use super::policy::{LocalRule, Winner};
-use super::replay::{Asked, Told, request_get};
+use super::policy::Winner;
+use super::replay::{Asked, Told, request, request_get};
 use crate::accept::Form;
 use crate::api::Api;
 use crate::fault;
@@ -24,7 +26,7 @@ impl Api {
     pub(super) async fn keep_deletion(
         self: &Arc<Self>,
         key: &ObjectKey,
-        rule: &LocalRule,
+        told: Noted<'_>,
         stored: Option<&Stored>,
         refusal: &Status,
     ) -> Result<(), Status> {
@@ -33,15 +35,24 @@ impl Api {
             return self.apply_here(vec![LocalCopy::forget(key)]).await;
         }
         let hidden = Bytes::from_static(b"null");
-        self.note_down(key, rule, stored, hidden, refusal).await
+        self.note_down(key, told, stored, hidden, refusal).await
     }
 
     /// Tells the cloud of a deletion. What changed there meanwhile is deleted only where this node's word stands.
     pub(super) async fn tell_deletion(&self, pending: &Pending) -> Told {
-        let (key, base) = (&pending.copy.key, &pending.note.base);
-        let mut preconditions = json!({"uid": text(base, "uid")});
+        match self.delete_in_cloud(pending, &pending.note.base).await {
+            Deleted::Gone => Told::Deleted,
+            Deleted::Not(told) => told,
+            Deleted::Marked(object) => self.tell_finalizers(pending, object).await,
+        }
+    }
+
+    /// Deletes an object as the cloud had it.
+    pub(super) async fn delete_in_cloud(&self, pending: &Pending, held: &Value) -> Deleted {
+        let key = &pending.copy.key;
+        let mut preconditions = json!({"uid": text(held, "uid")});
         if pending.note.wins == Winner::Cloud {
-            preconditions["resourceVersion"] = text(base, "resourceVersion").into();
+            preconditions["resourceVersion"] = text(held, "resourceVersion").into();
         }
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions});
         let target = Target::Resource {
@@ -50,32 +61,109 @@ impl Api {
             name: Some(key.name.clone()),
             subresource: None,
         };
-        let request =
-            ApiRequest::new(Verb::Delete, target).with_body("application/json", options.to_string());
+        let request = ApiRequest {
+            user: pending.note.user.clone(),
+            ..ApiRequest::new(Verb::Delete, target)
+        };
+        let request = request.with_body("application/json", options.to_string());
         let Ok(ApiResponse { code, body, .. }) = self.cloud.call(request).await else {
-            return Told::Later;
+            return Deleted::Not(Told::Later);
         };
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let why = match code {
-            200..300 | 404 => return Told::Deleted,
-            401 | 408 | 429 | 500.. => return Told::Later,
-            _ => {
-                let status: Value = serde_json::from_slice(&body).unwrap_or_default();
-                format!(
-                    "{code}: {}",
-                    status["message"].as_str().unwrap_or("the cloud refused")
-                )
-            }
+            200..300 if !text(&answer, "deletionTimestamp").is_empty() => return Deleted::Marked(answer),
+            200..300 | 404 => return Deleted::Gone,
+            401 | 408 | 429 | 500.. => return Deleted::Not(Told::Later),
+            _ => format!(
+                "{code}: {}",
+                answer["message"].as_str().unwrap_or("the cloud refused")
+            ),
         };
-        match self.ask(request_get(key)).await {
+        match self.ask(pending, request_get(key)).await {
             // Ours is gone, and another has its name.
-            Asked::Object(object) if text(&object, "uid") != text(base, "uid") => {
-                Told::Restored(object, None)
+            Asked::Object(object) if text(&object, "uid") != text(held, "uid") => {
+                Deleted::Not(Told::Restored(object, None))
             }
-            Asked::Object(object) => Told::Restored(object, Some(why)),
-            Asked::Status(404, _) => Told::Deleted,
-            Asked::Status(..) | Asked::Later => Told::Later,
+            Asked::Object(object) => Deleted::Not(Told::Restored(object, Some(why))),
+            Asked::Status(404, _) => Deleted::Gone,
+            Asked::Status(..) | Asked::Later => Deleted::Not(Told::Later),
         }
     }
+
+    /// It was hidden here because its finalizers had been emptied here: so they are there. What others have to do first stays.
+    async fn tell_finalizers(&self, pending: &Pending, object: Value) -> Told {
+        let emptied = finalizers(&pending.note.base);
+        let mut left = finalizers(&object);
+        left.retain(|name| !emptied.contains(name));
+        if left.len() == finalizers(&object).len() {
+            return Told::Restored(object, None);
+        }
+        let patch = json!({"metadata": {"finalizers": left, "uid": text(&object, "uid"),
+            "resourceVersion": text(&object, "resourceVersion")}});
+        let request = request(&pending.copy.key, Verb::Patch, None, &patch);
+        match self.ask(pending, request).await {
+            Asked::Object(_) if left.is_empty() => Told::Deleted,
+            Asked::Object(object) => Told::Restored(object, None),
+            Asked::Status(404, _) => Told::Deleted,
+            // Somebody else was there: the next look tells.
+            Asked::Status(409, _) | Asked::Later => Told::Later,
+            Asked::Status(_, why) => Told::Restored(object, Some(why)),
+        }
+    }
+}
+
+/// What a cloud made of a deletion.
+pub(super) enum Deleted {
+    /// There is no such object.
+    Gone,
+    /// It goes once its finalizers are empty, or its time is up.
+    Marked(Value),
+    /// It was not deleted.
+    Not(Told),
+}
+
+fn finalizers(object: &Value) -> Vec<&str> {
+    let all = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).collect()
+}
+
+/// The object as it waits for its finalizers to be emptied. None where it has none, and goes at once.
+pub(super) fn marked(current: &Value, now: &str) -> Option<Value> {
+    if finalizers(current).is_empty() {
+        return None;
+    }
+    let mut new = current.clone();
+    if text(current, "deletionTimestamp").is_empty() {
+        new["metadata"]["deletionTimestamp"] = now.into();
+        new["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+        if let Some(generation) = current["metadata"]["generation"].as_i64() {
+            new["metadata"]["generation"] = (generation + 1).into();
+        }
+    }
+    Some(new)
+}
+
+/// Whether a write took the last finalizer of an object that waited for nothing else (Kubernetes
+/// `apiserver/pkg/registry/generic/registry`, ShouldDeleteDuringUpdate). A pod may still wait for its containers.
+pub(super) fn is_finished(current: &Value, new: &Value) -> bool {
+    let metadata = &current["metadata"];
+    metadata["deletionTimestamp"].is_string()
+        && metadata["deletionGracePeriodSeconds"]
+            .as_i64()
+            .unwrap_or_default()
+            == 0
+        && !finalizers(current).is_empty()
+        && finalizers(new).is_empty()
+}
+
+/// The finalizers that a write adds to an object that is being deleted, which nobody may.
+pub(super) fn added_too_late<'v>(current: &Value, new: &'v Value) -> Vec<&'v str> {
+    if text(current, "deletionTimestamp").is_empty() {
+        return Vec::new();
+    }
+    let (before, mut now) = (finalizers(current), finalizers(new));
+    now.retain(|name| !before.contains(name));
+    now
 }
 
 /// Whether the object is the one that the client means, and may go without anybody's leave.
@@ -103,14 +191,6 @@ pub(super) fn check(
     };
     if options.dry_run.is_some_and(|all| !all.is_empty()) {
         return Err(refused("a dry run asks the cloud what it would say"));
-    }
-    if current["metadata"]["finalizers"]
-        .as_array()
-        .is_some_and(|all| !all.is_empty())
-    {
-        return Err(refused(
-            "the object has finalizers, and whoever empties them works in the cloud",
-        ));
     }
     let wanted = options.preconditions.unwrap_or_default();
     for (field, word, wanted) in [

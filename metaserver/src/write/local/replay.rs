@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::apply::{has_status, metadata, text};
 use super::merge::{self, Clash};
 use super::note::{Pending, WriteConflict, conflicts};
+use super::remove::Deleted;
 use crate::api::Api;
 use crate::read::typed;
 
@@ -64,7 +65,7 @@ impl Api {
                     break;
                 }
             }
-            if !self.store.list(LocalCopy::resource(), None).objects.is_empty() {
+            if !Pending::all(&*self.store).is_empty() {
                 tokio::time::sleep(self.config.local_writes.retry_pause).await;
             }
         }
@@ -101,6 +102,9 @@ impl Api {
         if pending.copy.is_deletion() {
             return self.tell_deletion(pending).await;
         }
+        if let Some(intent) = &pending.note.intent {
+            return self.tell_intent(pending, intent).await;
+        }
         let Ok(local) = serde_json::from_slice::<Value>(&pending.copy.body) else {
             return Told::Refused("the local state cannot be read".into());
         };
@@ -120,9 +124,9 @@ impl Api {
                 } else {
                     request(key, Verb::Get, None, &Value::Null)
                 };
-                match self.ask(request).await {
+                match self.ask(pending, request).await {
                     Asked::Object(object) => cloud = Some(object),
-                    Asked::Status(409, _) => match self.ask(request_get(key)).await {
+                    Asked::Status(409, _) => match self.ask(pending, request_get(key)).await {
                         Asked::Object(object) => cloud = Some(object),
                         Asked::Status(..) | Asked::Later => return Told::Later,
                     },
@@ -132,6 +136,19 @@ impl Api {
                 }
                 continue;
             };
+            if !text(&local, "deletionTimestamp").is_empty() && text(held, "deletionTimestamp").is_empty() {
+                let meant = if pending.note.base.is_null() {
+                    held
+                } else {
+                    &pending.note.base
+                };
+                match self.delete_in_cloud(pending, meant).await {
+                    Deleted::Gone => return Told::Deleted,
+                    Deleted::Not(told) => return told,
+                    Deleted::Marked(object) => cloud = Some(object),
+                }
+                continue;
+            }
             let nothing = json!({});
             let base = if pending.note.base.is_null() {
                 &nothing
@@ -146,7 +163,10 @@ impl Api {
                 (None, Some(status)) => (status, Some("status")),
                 (None, None) => return Told::Done(held.clone(), clashes),
             };
-            match self.ask(request(key, Verb::Patch, subresource, &step)).await {
+            match self
+                .ask(pending, request(key, Verb::Patch, subresource, &step))
+                .await
+            {
                 Asked::Object(object) => {
                     cloud = Some(object);
                     *(if subresource.is_some() {
@@ -156,7 +176,7 @@ impl Api {
                     }) = true;
                 }
                 // Somebody else was there first: look again. Or it is not the object that it was.
-                Asked::Status(409, _) => match self.ask(request_get(key)).await {
+                Asked::Status(409, _) => match self.ask(pending, request_get(key)).await {
                     Asked::Object(object) => {
                         if text(&object, "uid") != text(held, "uid") {
                             return Told::Gone;
@@ -258,11 +278,24 @@ impl Api {
             changes.extend(record.put(&*self.store, self.config.local_writes.conflicts_max)?);
         }
         self.store.apply(changes).await?;
-        self.show_depth(self.store.list(LocalCopy::resource(), None).objects.len());
+        self.show_depth(Pending::all(&*self.store).len());
         Ok(())
     }
 
-    pub(super) async fn ask(&self, request: ApiRequest) -> Asked {
+    /// In the name of who wrote. Who may write need not be one who may read; what the node reads then is its own.
+    pub(super) async fn ask(&self, pending: &Pending, request: ApiRequest) -> Asked {
+        let user = pending.note.user.clone();
+        if user.is_some() && request.verb.is_read() {
+            let own = request.clone();
+            return match self.put_to_cloud(ApiRequest { user, ..request }).await {
+                Asked::Status(403, _) => self.put_to_cloud(own).await,
+                answer => answer,
+            };
+        }
+        self.put_to_cloud(ApiRequest { user, ..request }).await
+    }
+
+    async fn put_to_cloud(&self, request: ApiRequest) -> Asked {
         let Ok(ApiResponse { code, body, .. }) = self.cloud.call(request).await else {
             return Asked::Later;
         };
@@ -317,6 +350,8 @@ fn newborn(local: &Value, kind: &ResourceKind) -> Value {
         "uid",
         "resourceVersion",
         "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
         "generation",
         "managedFields",
     ] {
@@ -334,7 +369,7 @@ pub(super) fn request_get(key: &ObjectKey) -> ApiRequest {
     request(key, Verb::Get, None, &Value::Null)
 }
 
-fn request(key: &ObjectKey, verb: Verb, subresource: Option<&str>, body: &Value) -> ApiRequest {
+pub(super) fn request(key: &ObjectKey, verb: Verb, subresource: Option<&str>, body: &Value) -> ApiRequest {
     let target = Target::Resource {
         resource: key.resource.clone(),
         namespace: key.namespace.clone(),
