@@ -10,6 +10,7 @@ use cloudhub::cluster::Cluster;
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const PODS: &str = "/api/v1/namespaces/default/pods";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 #[tokio::test]
 async fn an_unknown_field_falls_away_and_the_client_is_warned_as_it_wants_it() {
@@ -102,4 +103,58 @@ async fn a_job_finds_its_pods_by_labels_of_its_own() {
         job["metadata"]["labels"]
     );
     assert_eq!(job["metadata"]["labels"]["job-name"], "once");
+}
+
+/// What a program in Go sends that set next to nothing: fields it left alone are written as zeros and empty texts.
+#[tokio::test]
+async fn what_a_go_program_left_alone_counts_as_not_said() {
+    let world = World::new();
+    let service = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "sessionAffinity": "ClientIP", "ports": [
+        {"name": "a", "port": 80, "targetPort": 0}, {"name": "b", "port": 81, "targetPort": ""}, {"name": "c", "port": 82, "nodePort": 30_082}]},
+        "status": {"loadBalancer": {}}});
+    let mut made = world.ok("POST", SERVICES, service).await;
+    let ports = made["spec"]["ports"].as_array().unwrap().clone();
+    let targets: Vec<_> = ports.iter().map(|port| port["targetPort"].clone()).collect();
+    assert_eq!(targets, [json!(80), json!(81), json!(82)]);
+    assert_eq!(ports[2]["nodePort"], 30_082);
+    assert!((30_000..32_768).contains(&ports[0]["nodePort"].as_u64().unwrap()));
+    assert_eq!(made["spec"]["externalTrafficPolicy"], "Cluster");
+    assert_eq!(
+        made["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
+        10_800
+    );
+    // Written again without them, it keeps its ports; nobody else gets one of them.
+    for port in made["spec"]["ports"].as_array_mut().unwrap() {
+        port.as_object_mut().unwrap().remove("nodePort");
+    }
+    let path = format!("{SERVICES}/web");
+    let kept = world.ok("PUT", &path, made.clone()).await;
+    assert_eq!(kept["spec"]["ports"], json!(ports));
+    let thief = json!({"metadata": {"name": "thief"}, "spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 30_082}]}});
+    let (code, status) = world.call("POST", SERVICES, thief).await;
+    let words = "Service \"thief\" is invalid: spec.ports[0].nodePort: Invalid value: 30082: provided port is already allocated";
+    assert_eq!((code, &status["message"]), (422, &json!(words)));
+    let inner = ("merge-patch", json!({"spec": {"type": "ClusterIP"}}));
+    let (_, inside) = world.call("PATCH", &path, inner).await;
+    assert!(inside["spec"]["ports"][2].get("nodePort").is_none(), "{inside}");
+
+    let set = json!({"metadata": {"name": "db"}, "spec": {"serviceName": "", "updateStrategy": {}, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i", "resources": {}}]}}}});
+    let sets = "/apis/apps/v1/namespaces/default/statefulsets";
+    let set = world.ok("POST", sets, set).await;
+    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+    assert_eq!(set["spec"]["updateStrategy"], strategy);
+    let binding = json!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": "", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s", "namespace": "default"}]});
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let binding = world.ok("POST", bindings, binding).await;
+    assert_eq!(binding["roleRef"]["apiGroup"], "rbac.authorization.k8s.io");
+    assert_eq!(binding["subjects"][0]["apiGroup"], "rbac.authorization.k8s.io");
+    assert!(binding["subjects"][1].get("apiGroup").is_none());
+    let range =
+        json!({"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
+    let range = world
+        .ok("POST", "/api/v1/namespaces/default/limitranges", range)
+        .await;
+    assert_eq!(range["spec"]["limits"][0]["defaultRequest"], json!({"cpu": "2"}));
 }

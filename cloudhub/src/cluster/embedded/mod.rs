@@ -35,6 +35,7 @@ mod limits;
 mod log;
 mod managed;
 mod namespace;
+mod node_ports;
 mod patch;
 mod path;
 mod propagation;

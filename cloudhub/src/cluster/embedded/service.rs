@@ -25,8 +25,32 @@ pub(super) fn of_version(spec: &mut Value) {
         .flatten()
     {
         default(port, "protocol", "TCP".into());
+        // Programs in Go write a target that they left alone as 0.
+        if port["targetPort"] == 0 || port["targetPort"] == "" {
+            port["targetPort"] = Value::Null;
+        }
         let number = port["port"].clone();
         default(port, "targetPort", number);
+    }
+    if spec["sessionAffinity"] == "ClientIP" {
+        default(spec, "sessionAffinityConfig", json!({}));
+        default(&mut spec["sessionAffinityConfig"], "clientIP", json!({}));
+        default(
+            &mut spec["sessionAffinityConfig"]["clientIP"],
+            "timeoutSeconds",
+            10_800.into(),
+        );
+    }
+    let outside = match spec["type"].as_str() {
+        Some("NodePort" | "LoadBalancer") => true,
+        Some("ClusterIP") => spec["externalIPs"].as_array().is_some_and(|ips| !ips.is_empty()),
+        _ => false,
+    };
+    if outside {
+        default(spec, "externalTrafficPolicy", "Cluster".into());
+    }
+    if spec["type"] == "LoadBalancer" {
+        default(spec, "allocateLoadBalancerNodePorts", true.into());
     }
     if spec["type"] != "ExternalName" {
         default(spec, "internalTrafficPolicy", "Cluster".into());

@@ -75,7 +75,7 @@ pub(super) fn replace(
     }
     carry(&mut new, old);
     certificate::restrict(call, old, &mut new)?;
-    defaults::on_update(kind, old, &mut new)?;
+    defaults::on_update(state, kind, old, &mut new)?;
     fields::complete(kind, &mut new);
     if call.subresource.is_some() {
         validate::metadata(kind, &new)?;

@@ -59,10 +59,9 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
         &[
             ("spec.replicas", "1"),
             ("spec.podManagementPolicy", "\"OrderedReady\""),
-            (
-                "spec.updateStrategy",
-                "{\"type\":\"RollingUpdate\",\"rollingUpdate\":{}}",
-            ),
+            ("spec.updateStrategy", "{}"),
+            ("spec.updateStrategy[type=].rollingUpdate", "{}"),
+            ("spec.updateStrategy.type", "\"RollingUpdate\""),
             ("spec.updateStrategy.rollingUpdate.partition", "0"),
             ("spec.persistentVolumeClaimRetentionPolicy", "{}"),
             (
@@ -75,7 +74,10 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
             ),
             ("spec.revisionHistoryLimit", "10"),
             ("spec.volumeClaimTemplates[].spec.volumeMode", "\"Filesystem\""),
-            ("spec.volumeClaimTemplates[].status", "{\"phase\":\"Pending\"}"),
+            ("spec.volumeClaimTemplates[].apiVersion", "\"v1\""),
+            ("spec.volumeClaimTemplates[].kind", "\"PersistentVolumeClaim\""),
+            ("spec.volumeClaimTemplates[].status", "{}"),
+            ("spec.volumeClaimTemplates[].status.phase", "\"Pending\""),
         ],
     ),
     ("apps", "replicasets", &[("spec.replicas", "1")]),
@@ -109,12 +111,18 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
             ("spec.persistentVolumeReclaimPolicy", "\"Retain\""),
             ("spec.volumeMode", "\"Filesystem\""),
             ("spec.hostPath.type", "\"\""),
+            ("status", "{}"),
+            ("status.phase", "\"Pending\""),
         ],
     ),
     (
         "",
         "persistentvolumeclaims",
-        &[("spec.volumeMode", "\"Filesystem\"")],
+        &[
+            ("spec.volumeMode", "\"Filesystem\""),
+            ("status", "{}"),
+            ("status.phase", "\"Pending\""),
+        ],
     ),
     ("", "endpoints", &[("subsets[].ports[].protocol", "\"TCP\"")]),
     (
@@ -129,6 +137,11 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
             ("spec.ingress[].ports[].protocol", "\"TCP\""),
             ("spec.egress[].ports[].protocol", "\"TCP\""),
         ],
+    ),
+    (
+        "networking.k8s.io",
+        "ingressclasses",
+        &[("spec.parameters.scope", "\"Cluster\"")],
     ),
     (
         "rbac.authorization.k8s.io",
@@ -172,4 +185,36 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
         "horizontalpodautoscalers",
         &[("spec.minReplicas", "1")],
     ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
+        WEBHOOKS,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        WEBHOOKS,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicies",
+        &[
+            ("spec.failurePolicy", "\"Fail\""),
+            ("spec.matchConstraints.matchPolicy", "\"Equivalent\""),
+            ("spec.matchConstraints.namespaceSelector", "{}"),
+            ("spec.matchConstraints.objectSelector", "{}"),
+            ("spec.matchConstraints.resourceRules[].scope", "\"*\""),
+            ("spec.matchConstraints.excludeResourceRules[].scope", "\"*\""),
+        ],
+    ),
+];
+
+const WEBHOOKS: &[Rule] = &[
+    ("webhooks[].failurePolicy", "\"Fail\""),
+    ("webhooks[].matchPolicy", "\"Equivalent\""),
+    ("webhooks[].namespaceSelector", "{}"),
+    ("webhooks[].objectSelector", "{}"),
+    ("webhooks[].timeoutSeconds", "10"),
+    ("webhooks[].clientConfig.service.port", "443"),
+    ("webhooks[].rules[].scope", "\"*\""),
 ];

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::call::{is, is_namespaces, meta};
 use super::fault::{self, FieldError};
 use super::limits;
+use super::node_ports;
 use super::service;
 use super::state::State;
 
@@ -39,6 +40,7 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         value["status"] = json!({"phase": "Pending", "qosClass": pod::quality_of_service(value)});
     } else if is(kind, "", "services") {
         service::complete(state, kind, value)?;
+        node_ports::complete(state, kind, None, value)?;
         value["status"] = json!({"loadBalancer": {}});
     } else if is(kind, "batch", "jobs") {
         own_pods(value);
@@ -56,7 +58,12 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
 }
 
 /// Completes a new state of an object.
-pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Result<(), Status> {
+pub(super) fn on_update(
+    state: &State,
+    kind: &ResourceKind,
+    old: &Value,
+    new: &mut Value,
+) -> Result<(), Status> {
     if is_namespaces(kind) {
         default(&mut new["spec"], "finalizers", old["spec"]["finalizers"].clone());
     } else if is(kind, "", "pods") {
@@ -72,6 +79,7 @@ pub(super) fn on_update(kind: &ResourceKind, old: &Value, new: &mut Value) -> Re
     } else if is(kind, "", "services") {
         service::keep_address(kind, old, new)?;
         service::of_version(&mut new["spec"]);
+        node_ports::complete(state, kind, Some(old), new)?;
     } else if is(kind, "", "secrets") {
         default(new, "type", old["type"].clone());
         if new["type"] != old["type"] {
@@ -92,6 +100,14 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     }
     if is(kind, "networking.k8s.io", "networkpolicies") {
         policy_types(value);
+    } else if is(kind, "", "limitranges") {
+        limit_range(value);
+    } else if is(kind, "", "replicationcontrollers") {
+        labels_of_template(value);
+    } else if is(kind, "rbac.authorization.k8s.io", "rolebindings")
+        || is(kind, "rbac.authorization.k8s.io", "clusterrolebindings")
+    {
+        subjects(value);
     } else if is(kind, "", "secrets") {
         secret(value);
     } else if is(kind, "apiextensions.k8s.io", "customresourcedefinitions") {
@@ -153,6 +169,47 @@ fn policy_types(value: &mut Value) {
         json!(["Ingress"])
     };
     default(&mut value["spec"], "policyTypes", types);
+}
+
+/// The most that a container may have is what it gets, what it gets is what it asks for, and the least otherwise.
+fn limit_range(value: &mut Value) {
+    let limits = value["spec"]["limits"].as_array_mut();
+    for item in limits.into_iter().flatten() {
+        if item["type"] != "Container" {
+            continue;
+        }
+        for (from, to) in [
+            ("max", "default"),
+            ("default", "defaultRequest"),
+            ("min", "defaultRequest"),
+        ] {
+            let given = item[from].as_object().cloned().unwrap_or_default();
+            for (resource, amount) in given {
+                default(item, to, json!({}));
+                default(&mut item[to], &resource, amount);
+            }
+        }
+    }
+}
+
+fn labels_of_template(value: &mut Value) {
+    let labels = value["spec"]["template"]["metadata"]["labels"].clone();
+    for (part, field) in [("spec", "selector"), ("metadata", "labels")] {
+        if value[part][field].as_object().is_none_or(Map::is_empty) && labels.is_object() {
+            value[part][field] = labels.clone();
+        }
+    }
+}
+
+/// Users and groups are of the group of roles.
+fn subjects(value: &mut Value) {
+    for subject in value["subjects"].as_array_mut().into_iter().flatten() {
+        if (subject["kind"] == "User" || subject["kind"] == "Group")
+            && subject["apiGroup"].as_str().unwrap_or_default().is_empty()
+        {
+            subject["apiGroup"] = "rbac.authorization.k8s.io".into();
+        }
+    }
 }
 
 fn name_label(value: &mut Value) {

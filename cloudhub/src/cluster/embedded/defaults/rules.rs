@@ -1,7 +1,8 @@
 //! Default values as rules: where in an object, and what stands there when nothing does.
 //!
-//! A place is a path of fields. `[]` goes to every element of a list, `[field=value]` goes on only where the object says so. A rule
-//! whose path leads through something absent says nothing; so an empty object is itself a rule where Kubernetes makes one.
+//! A place is a path of fields. `[]` goes to every element of a list, `[field=value]` goes on only where the object says so, `[field=]` where
+//! it says nothing. A rule whose path leads through something absent says nothing; so an empty object is itself a rule where Kubernetes
+//! makes one. An empty text is nothing too: programs in Go write the fields that they left alone.
 
 use serde_json::Value;
 
@@ -16,7 +17,12 @@ pub(super) fn apply(value: &mut Value, rules: &[Rule]) {
         let to: Value = serde_json::from_str(to).unwrap_or_default();
         let (path, field) = place.rsplit_once('.').unwrap_or(("", place));
         let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
-        each(value, &steps, &mut |found| default(found, field, to.clone()));
+        each(value, &steps, &mut |found| {
+            if found[field] == "" {
+                found[field] = Value::Null;
+            }
+            default(found, field, to.clone());
+        });
     }
 }
 
@@ -39,7 +45,7 @@ pub(super) fn each(value: &mut Value, steps: &[&str], then: &mut dyn FnMut(&mut 
         }
         condition => {
             let (field, wanted) = condition.split_once('=').unwrap_or((condition, ""));
-            if found[field].as_str() == Some(wanted) {
+            if found[field].as_str().unwrap_or_default() == wanted {
                 each(found, rest, then);
             }
         }
@@ -67,6 +73,18 @@ mod tests {
         let mut value = json!({"volumes": [{"name": "a"}]});
         apply(&mut value, &[("volumes[].secret.defaultMode", "420")]);
         assert_eq!(value, json!({"volumes": [{"name": "a"}]}));
+    }
+
+    #[test]
+    fn an_empty_text_is_as_good_as_nothing() {
+        let mut value = json!({"roleRef": {"apiGroup": ""}, "strategy": {"type": ""}});
+        let rules: &[Rule] = &[
+            ("roleRef.apiGroup", "\"rbac.authorization.k8s.io\""),
+            ("strategy[type=].rollingUpdate", "{}"),
+        ];
+        apply(&mut value, rules);
+        assert_eq!(value["roleRef"]["apiGroup"], "rbac.authorization.k8s.io");
+        assert_eq!(value["strategy"]["rollingUpdate"], json!({}));
     }
 
     #[test]
