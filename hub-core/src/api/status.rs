@@ -164,7 +164,18 @@ impl Status {
         if let Some(reason) = self.reason {
             status["reason"] = format!("{reason:?}").into();
         }
-        if !details.is_empty() || self.about.is_some() {
+        // What an API server's frame answers has details, if empty ones; what its handlers answer has none.
+        let framed = self.causes.is_empty()
+            && match self.reason {
+                Some(Reason::MethodNotAllowed) => true,
+                Some(Reason::NotFound) => self.message == NO_SUCH_RESOURCE,
+                Some(Reason::Invalid) => self.message == REJECTED,
+                Some(Reason::NotAcceptable | Reason::UnsupportedMediaType) => {
+                    self.message.starts_with(char::is_numeric)
+                }
+                _ => false,
+            };
+        if framed || !details.is_empty() || self.about.is_some() {
             status["details"] = details.into();
         }
         if !self.continue_token.is_empty() {
@@ -177,9 +188,24 @@ impl Status {
     }
 }
 
+const NO_SUCH_RESOURCE: &str = "the server could not find the requested resource";
+const REJECTED: &str = "the server rejected our request due to an error in our request";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_frame_of_an_api_server_answers_has_empty_details() {
+        let details = |status: Status| {
+            let status: serde_json::Value = serde_json::from_slice(&status.to_json()).unwrap();
+            status.get("details").cloned()
+        };
+        assert_eq!(details(Status::failure(Reason::MethodNotAllowed, "no")), Some(json!({})));
+        assert_eq!(details(Status::failure(Reason::NotFound, NO_SUCH_RESOURCE)), Some(json!({})));
+        assert_eq!(details(Status::failure(Reason::UnsupportedMediaType, "415: Unsupported Media Type")), Some(json!({})));
+        assert_eq!(details(Status::failure(Reason::BadRequest, "no")), None);
+    }
 
     #[test]
     fn a_status_reads_as_a_real_api_server_writes_it() {

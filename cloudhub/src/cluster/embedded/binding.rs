@@ -11,7 +11,7 @@ use super::{clock, create, defaults, fault, fields, limits};
 pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let key = call.named()?;
     let binding: Value = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+        .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     if node.is_empty() {
         return Err(fault::bad_request("a binding names a node: target.name"));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::call::is;
 use super::fault::FieldError;
-use super::validate::{LABEL, is_label};
+use super::names;
 
 /// Adds what is wrong with an object beyond its metadata.
 pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldError>) {
@@ -153,8 +153,10 @@ fn named<'v>(value: &'v Value, path: &str, names: &mut Vec<&'v str>, errors: &mu
     let (name, path) = (text(&value["name"]), format!("{path}.name"));
     if name.is_empty() {
         errors.push(FieldError::required(path, ""));
-    } else if !is_label(name) {
-        errors.push(FieldError::invalid(path, &value["name"], LABEL));
+    } else if !names::label(name).is_empty() {
+        for detail in names::label(name) {
+            errors.push(FieldError::invalid(path.as_str(), &value["name"], &detail));
+        }
     } else if names.contains(&name) {
         errors.push(FieldError::duplicate(path, &value["name"]));
     }

@@ -2,11 +2,13 @@
 
 use hub_core::api::{ApiResponse, Status};
 use hub_core::object::{GroupVersionResource, Object, ObjectKey};
-use hub_core::registry::ResourceKind;
+use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Value, json};
 
 use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
-use super::fault;
+use super::conform;
+use super::fault::{self, FieldError};
+use super::go_json;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, clock, defaults, fields, structural, validate, workload};
@@ -56,6 +58,9 @@ pub(super) fn insert(
         for given in SERVER_GIVEN {
             metadata.remove(*given);
         }
+        if has_generation(kind) {
+            metadata.remove("generation");
+        }
     }
     metadata["uid"] = uuid::Uuid::new_v4().to_string().into();
     metadata["creationTimestamp"] = clock::now().into();
@@ -79,8 +84,8 @@ pub(super) fn insert(
     workload::check(kind, None, &value)?;
     workload::needs_account(state, kind, &value)?;
     too_long(kind, &value)?;
-    if state.get(&call.key(&name)).is_some() {
-        return Err(fault::already_exists(kind, &name));
+    if let Some(held) = state.value(&call.key(&name))? {
+        return Err(fault::already_exists(kind, &held));
     }
     managed::keep(&mut value, managed);
     structural::warn_of_rules(call, &value);
@@ -104,57 +109,50 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
         ))
     };
     let body = &call.request.body;
-    let mut value: Value = serde_json::from_slice(body).map_err(|error| {
-        let shown = if body.is_empty() {
-            "<empty>".into()
-        } else {
-            excerpt(body)
-        };
-        unrecognized(format!(
-            "couldn't get version/kind; json parse error: {} ({shown})",
-            json_error(&error)
-        ))
-    })?;
-    let Value::Object(fields) = &mut value else {
-        return Err(unrecognized(
-            "couldn't get version/kind; json parse error: not an object".into(),
-        ));
+    let unreadable = |why: String| {
+        unrecognized(format!("couldn't get version/kind; json parse error: {why} ({})", excerpt(body)))
     };
-    let version = call.api_version();
-    for (field, expected) in [("kind", &*kind.kind), ("apiVersion", &*version)] {
-        match fields.get(field) {
-            Some(Value::String(given)) if given == expected => {}
-            None | Some(Value::Null) if !kind.custom => {
-                fields.insert(field.into(), expected.into());
-            }
-            Some(Value::String(given)) if !given.is_empty() => {
-                return Err(fault::bad_request(if kind.custom && field == "apiVersion" {
-                    format!(
-                        "the API version in the data ({given}) does not match the expected API version ({expected})"
-                    )
-                } else if field == "apiVersion" {
-                    format!(
-                        "{kind} in version {given:?} cannot be handled as a {kind}: no kind {kind:?} is registered for version {given:?}",
-                        kind = kind.kind
-                    )
-                } else {
-                    format!("{given} in version {version:?} cannot be handled as a {expected}")
-                }));
-            }
-            _ if field == "kind" => {
-                return Err(unrecognized(format!(
-                    "Object 'Kind' is missing in '{0}' ({0})",
-                    excerpt(body)
-                )));
-            }
-            _ => {
-                return Err(unrecognized(format!(
-                    "Object 'apiVersion' is missing in '{}'",
-                    excerpt(body)
-                )));
-            }
+    let mut value: Value = serde_json::from_slice(body).map_err(|error| unreadable(json_error(body, &error)))?;
+    if value.is_null() && !kind.custom {
+        value = json!({});
+    }
+    let Value::Object(fields) = &mut value else {
+        return Err(unreadable(no_type_meta(&value)));
+    };
+    for field in ["kind", "apiVersion"] {
+        if let Some(given) = fields.get(field).filter(|given| !given.is_null() && !given.is_string()) {
+            let found = conform::found(given);
+            return Err(unreadable(format!(
+                "json: cannot unmarshal {found} into Go struct field .{field} of type string"
+            )));
         }
     }
+    let given = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (given_version, given_kind) = (given("apiVersion"), given("kind"));
+    let version = call.api_version();
+    if kind.custom {
+        if given_kind.is_empty() {
+            let text = String::from_utf8_lossy(body);
+            return Err(unrecognized(format!("Object 'Kind' is missing in '{text}' ({})", excerpt(body))));
+        }
+        if given_version != version {
+            return Err(other_version(&given_version, &version));
+        }
+        if given_kind != *kind.kind {
+            let detail = format!("must be {}", kind.kind);
+            let error = FieldError::invalid("kind", &given_kind.as_str().into(), &detail);
+            let name = meta(&value, "name").to_owned();
+            return Err(fault::invalid_named(&kind.resource.group, &given_kind, &name, &[error]));
+        }
+    } else {
+        let given_version = if given_version.is_empty() { &version } else { &given_version };
+        let given_kind = if given_kind.is_empty() { &*kind.kind } else { &given_kind };
+        if (given_version, given_kind) != (&version, &kind.kind) {
+            return Err(of_another_kind(kind, given_version, given_kind));
+        }
+    }
+    fields.insert("kind".into(), (*kind.kind).into());
+    fields.insert("apiVersion".into(), version.into());
     validate::types(kind, &mut value)?;
     Ok(value)
 }
@@ -209,7 +207,7 @@ fn generate_name(state: &State, call: &Call<'_>, value: &mut Value) -> Result<()
             return Ok(());
         }
     }
-    Err(fault::already_exists(&call.kind, &base))
+    Err(fault::already_exists(&call.kind, &json!({"metadata": {"name": base}})))
 }
 
 /// Five letters and digits that make no words (Kubernetes `apimachinery/pkg/util/rand`).
@@ -246,30 +244,77 @@ fn add_default_account(state: &mut State, namespace: &str) -> Result<(), Status>
     Ok(())
 }
 
-/// As Go's decoder says it, where the difference is known.
-pub(super) fn json_error(error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        "unexpected end of JSON input".into()
+/// A body that says of itself that it is something else than the path does.
+fn of_another_kind(kind: &ResourceKind, given_version: &str, given_kind: &str) -> Status {
+    let known = Registry::builtin()
+        .all()
+        .into_iter()
+        .any(|known| known.resource.api_version() == given_version && *known.kind == *given_kind);
+    let expected = kind.resource.api_version();
+    if known && *kind.kind == *given_kind {
+        return other_version(given_version, &expected);
+    }
+    let version = given_version.rsplit('/').next().unwrap_or_default();
+    let why = if known {
+        format!(
+            "converting ({version}.{given_kind}) to ({}.{}): unknown conversion",
+            package(&kind.resource.group),
+            kind.kind
+        )
     } else {
-        error.to_string()
+        fault::not_registered(given_version, given_kind)
+    };
+    fault::bad_request(format!(
+        "{given_kind} in version {version:?} cannot be handled as a {}: {why}",
+        kind.kind
+    ))
+}
+
+fn other_version(given: &str, expected: &str) -> Status {
+    fault::bad_request(format!(
+        "the API version in the data ({given}) does not match the expected API version ({expected})"
+    ))
+}
+
+/// The Go package that holds the types of a group (Kubernetes `pkg/apis`).
+fn package(group: &str) -> &str {
+    match group.split('.').next().unwrap_or_default() {
+        "" | "events" => "core",
+        package => package,
     }
 }
 
+/// As Go's decoder says it.
+pub(super) fn json_error(body: &[u8], error: &serde_json::Error) -> String {
+    go_json::syntax_error(body).unwrap_or_else(|| error.to_string())
+}
+
+/// Why JSON that is no object says nothing of its kind.
+pub(super) fn no_type_meta(value: &Value) -> String {
+    let found = conform::found(value);
+    format!(
+        r#"json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }}"#
+    )
+}
+
+/// The beginning of a body; of one that is no object, in hexadecimal digits.
 fn excerpt(body: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
-    if body.len() > 120 {
-        format!("{text} ...")
-    } else {
-        text
-    }
+    let shown = &body[..body.len().min(EXCERPT_BYTES)];
+    let text = match body.first() {
+        None => return "<empty>".into(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > EXCERPT_BYTES { format!("{text} ...") } else { text }
 }
 
+/// Kubernetes `apiserver/pkg/endpoints/handlers`: what is shown of a body that cannot be read.
+const EXCERPT_BYTES: usize = 30;
 const SERVER_GIVEN: &[&str] = &[
     "uid",
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "generation",
     "resourceVersion",
     "selfLink",
 ];

@@ -307,6 +307,11 @@ fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptio
         Err(Status::failure(Reason::Conflict, message).about(&resource.group, &kind.kind, name))
     };
     match (&wanted.uid, &wanted.resource_version) {
+        // A namespace looks for itself, in other words.
+        (Some(wanted), _) if wanted != uid && is_namespaces(kind) => {
+            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+            Err(fault::conflict(kind, name, &why))
+        }
         (Some(wanted), _) if wanted != uid => conflict(format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
         )),
@@ -324,19 +329,34 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
             value["propagationPolicy"] = policy.into();
         }
         if let Some(grace) = call.parameter("gracePeriodSeconds") {
-            value["gracePeriodSeconds"] = grace
-                .parse()
-                .map_or_else(|_| grace.into(), |grace: i64| grace.into());
+            let grace: i64 = grace.parse().map_err(|_| {
+                fault::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax"))
+            })?;
+            value["gracePeriodSeconds"] = grace.into();
         }
         if let Some(orphan) = call.parameter("orphanDependents") {
             value["orphanDependents"] = (orphan == "true" || orphan == "1").into();
         }
         value
     } else {
-        serde_json::from_slice(&call.request.body)
-            .map_err(|error| fault::bad_request(create::json_error(&error)))?
+        body_options(&call.request.body)?
     };
     read_options(value)
+}
+
+fn body_options(body: &[u8]) -> Result<Value, Status> {
+    let unreadable = |why| fault::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| unreadable(create::json_error(body, &error)))?;
+    if !value.is_object() {
+        return Err(unreadable(create::no_type_meta(&value)));
+    }
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    if !matches!(text("kind"), "" | "DeleteOptions") {
+        let version = text("apiVersion");
+        return Err(fault::bad_request(fault::not_registered(version, text("kind"))));
+    }
+    Ok(value)
 }
 
 pub(super) fn read_options(value: Value) -> Result<DeleteOptions, Status> {
@@ -354,7 +374,7 @@ pub(super) fn read_options(value: Value) -> Result<DeleteOptions, Status> {
             ));
         }
         if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
-            let supported = r#""Foreground", "Background", "Orphan""#;
+            let supported = r#""Foreground", "Background", "Orphan", "nil""#;
             return refuse(FieldError::unsupported(
                 "propagationPolicy",
                 &format!("{policy:?}"),

@@ -13,7 +13,7 @@ use super::{clock, create, delete, fault, workload};
 
 pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let eviction: Value = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+        .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
     let options = match eviction.get("deleteOptions") {
         None | Some(Value::Null) => delete::DeleteOptions::default(),
         Some(options) => delete::read_options(options.clone())?,

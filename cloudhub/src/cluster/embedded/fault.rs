@@ -130,14 +130,35 @@ pub(super) fn not_found(kind: &ResourceKind, name: &str) -> Status {
     Status::not_found(&kind.resource.group, &kind.resource.resource, name)
 }
 
-pub(super) fn already_exists(kind: &ResourceKind, name: &str) -> Status {
-    let shown = collection(kind);
-    about(
-        kind,
-        name,
-        Status::failure(Reason::AlreadyExists, format!("{shown} {name:?} already exists")),
-    )
+/// 409 on a creation, with the object that is there.
+pub(super) fn already_exists(kind: &ResourceKind, held: &serde_json::Value) -> Status {
+    let (shown, name) = (collection(kind), held["metadata"]["name"].as_str().unwrap_or_default());
+    let going = held["metadata"]["deletionTimestamp"].is_string();
+    let going = if going { "object is being deleted: " } else { "" };
+    let message = format!("{going}{shown} {name:?} already exists");
+    about(kind, name, Status::failure(Reason::AlreadyExists, message))
 }
+
+/// What Kubernetes' registry of types says of a kind that it does not have.
+pub(super) fn not_registered(api_version: &str, kind: &str) -> String {
+    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+}
+
+/// 409 on a write that names another object by its uid than the one that is there.
+pub(super) fn other_uid(kind: &ResourceKind, held: &serde_json::Value, given: &str) -> Status {
+    let text = |field: &str| held["metadata"][field].as_str().unwrap_or_default();
+    let key = [&*kind.resource.resource, text("namespace"), text("name")];
+    let key: Vec<&str> = key.into_iter().filter(|part| !part.is_empty()).collect();
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {}",
+        key.join("/"),
+        text("uid")
+    );
+    conflict(kind, text("name"), &why)
+}
+
+/// Where a kube-apiserver's registry of types was made, as it says itself.
+const SCHEME: &str = "pkg/runtime/scheme.go:111";
 
 pub(super) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Status {
     let shown = collection(kind);

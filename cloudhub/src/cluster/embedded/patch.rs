@@ -5,14 +5,14 @@ use hub_core::apply::Applied;
 use hub_core::object::ObjectKey;
 use hub_core::registry::ResourceKind;
 use hub_core::strategic;
-use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
 
 use super::call::{Call, meta};
 use super::fault::{self, FieldError};
 use super::managed::{self, Written};
 use super::state::State;
-use super::{create, fields, update, validate};
+use super::operations::{self, Rejected};
+use super::{conform, create, fields, update, validate};
 
 pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let kind = &*call.kind;
@@ -83,7 +83,6 @@ fn same_uid(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status>
 /// Changes a value as the patch says. `of` is its version and kind.
 pub(super) fn apply(call: &Call<'_>, of: (&str, &str), value: &mut Value) -> Result<(), Status> {
     check_media_type(call)?;
-    let kinds = (value["kind"].clone(), value["apiVersion"].clone());
     let body = &call.request.body;
     match call.media_type().as_str() {
         JSON => json(value, body)?,
@@ -91,12 +90,33 @@ pub(super) fn apply(call: &Call<'_>, of: (&str, &str), value: &mut Value) -> Res
         _ => strategic::apply(of.0, of.1, value, &document(body)?)
             .map_err(|error| fault::internal(error.to_string()))?,
     }
-    for (field, held) in [("kind", kinds.0), ("apiVersion", kinds.1)] {
-        if value[field] != held {
-            return Err(fault::bad_request(format!("a patch cannot change {field}")));
-        }
+    same_kind(call, of, value)
+}
+
+/// A patch may do much to an object, but not make another kind of it.
+fn same_kind(call: &Call<'_>, (api_version, kind): (&str, &str), value: &mut Value) -> Result<(), Status> {
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    let (given_version, given_kind) = (text("apiVersion"), text("kind"));
+    if (given_version, given_kind) == (api_version, kind) {
+        return Ok(());
     }
-    Ok(())
+    let name = call.name.unwrap_or_default();
+    if value.get("metadata").is_none() || given_version.is_empty() || given_kind.is_empty() {
+        return Err(update::nameless(name));
+    }
+    if call.kind.custom && kind == &*call.kind.kind {
+        let (field, given, must) = if given_kind == kind {
+            ("apiVersion", given_version, api_version)
+        } else {
+            ("kind", given_kind, kind)
+        };
+        let error = FieldError::invalid(field, &given.into(), &format!("must be {must}"));
+        let group = given_version.split_once('/').map_or("", |(group, _)| group);
+        return Err(fault::invalid_named(group, given_kind, name, &[error]));
+    }
+    let why = fault::not_registered(given_version, given_kind);
+    let error = FieldError::invalid("patch", &value.to_string().into(), &why);
+    Err(fault::invalid_named("", "", "", &[error]))
 }
 
 fn check_media_type(call: &Call<'_>) -> Result<(), Status> {
@@ -121,22 +141,18 @@ fn document(body: &[u8]) -> Result<Value, Status> {
     let decoding = |why: String| fault::bad_request(format!("error decoding patch: {why}"));
     match serde_json::from_slice(body) {
         Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(Value::Null) => Err(fault::bad_request("Invalid JSON Patch")),
         Ok(other) => {
-            let found = match other {
-                Value::Array(_) => "array",
-                Value::String(_) => "string",
-                Value::Number(_) => "number",
-                _ => "value",
-            };
+            let found = conform::found(&other);
             Err(decoding(format!(
                 "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
             )))
         }
-        Err(error) => Err(decoding(create::json_error(&error))),
+        Err(error) => Err(decoding(create::json_error(body, &error))),
     }
 }
 
-/// RFC 6902, with Kubernetes' leniency: replacing a member that is not there adds it.
+/// RFC 6902.
 fn json(value: &mut Value, body: &[u8]) -> Result<(), Status> {
     let rejected = || {
         Status::failure(
@@ -146,15 +162,16 @@ fn json(value: &mut Value, body: &[u8]) -> Result<(), Status> {
     };
     let operations: Vec<Value> = match serde_json::from_slice(body) {
         Ok(Value::Array(operations)) => operations,
-        Ok(_) => {
-            return Err(fault::bad_request(
-                "error decoding patch: a JSON patch is a list of operations",
-            ));
+        Ok(other) => {
+            let found = conform::found(&other);
+            return Err(fault::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+            )));
         }
         Err(error) => {
             return Err(fault::bad_request(format!(
                 "error decoding patch: {}",
-                create::json_error(&error)
+                create::json_error(body, &error)
             )));
         }
     };
@@ -166,19 +183,8 @@ fn json(value: &mut Value, body: &[u8]) -> Result<(), Status> {
         return Err(Status::failure(Reason::RequestEntityTooLarge, message));
     }
     for operation in operations {
-        let Patch(mut operation) =
-            serde_json::from_value(Value::Array(vec![operation])).map_err(|_| rejected())?;
-        for operation in &mut operation {
-            if let PatchOperation::Replace(replace) = operation
-                && value.pointer(replace.path.as_str()).is_none()
-            {
-                *operation = PatchOperation::Add(AddOperation {
-                    path: replace.path.clone(),
-                    value: replace.value.take(),
-                });
-            }
-        }
-        json_patch::patch_unsafe(value, &operation).map_err(|_| rejected())?;
+        let operation = operation.as_object().ok_or_else(rejected)?;
+        operations::apply(value, operation).map_err(|Rejected| rejected())?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         patch::apply(call, ("autoscaling/v1", "Scale"), &mut wanted)?;
     } else {
         wanted = serde_json::from_slice(&call.request.body)
-            .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+            .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
         update::same_name(&mut wanted, &key.name)?;
     }
     let replicas = match &wanted["spec"]["replicas"] {

@@ -20,7 +20,7 @@ use super::{clock, create};
 pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let key = call.named()?;
     let mut request: Request = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&error)))?;
+        .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
     let given = (request.api_version.as_deref(), request.kind.as_deref());
     if !matches!(given, (None | Some("" | API_VERSION), None | Some("" | KIND))) {
         return Err(fault::bad_request(format!(

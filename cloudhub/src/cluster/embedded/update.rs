@@ -29,9 +29,12 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
         let object = create::insert(state, call, value, Written::Directly)?;
         return create::created(call, object);
     };
-    if meta(&value, "resourceVersion").is_empty()
-        && (kind.custom || is(kind, "coordination.k8s.io", "leases"))
-    {
+    let version = meta(&value, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        return Err(fault::internal(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+    }
+    let named = (&*kind.resource.group, &*kind.resource.resource);
+    if version.is_empty() && (kind.custom || CONDITIONAL.contains(&named)) {
         let error = FieldError::invalid(
             "metadata.resourceVersion",
             &0.into(),
@@ -47,8 +50,7 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
     }
     let (given, held) = (meta(&value, "uid"), meta(&old, "uid"));
     if !given.is_empty() && given != held {
-        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
-        return Err(fault::conflict(kind, &key.name, &why));
+        return Err(fault::other_uid(kind, &old, given));
     }
     let body = replace(state, call, &old, value, Written::Directly)?;
     Ok(ApiResponse::json(200, body))
@@ -73,6 +75,7 @@ pub(super) fn replace(
         None | Some("scale") => main_only(kind, old, &mut new),
         Some(_) => status_only(kind, old, &mut new),
     }
+    let frozen = deletion_changed(old, &new);
     carry(&mut new, old);
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
@@ -82,6 +85,9 @@ pub(super) fn replace(
     } else {
         validate::object(kind, Some(old), &new)?;
         workload::check(kind, Some(old), &new)?;
+    }
+    if !frozen.is_empty() {
+        return Err(fault::invalid(kind, &key.name, &frozen));
     }
     fields::check(state, call, &new)?;
     create::too_long(kind, &new)?;
@@ -118,13 +124,17 @@ pub(super) fn replace(
 pub(super) fn same_name(value: &mut Value, name: &str) -> Result<(), Status> {
     match meta(value, "name") {
         given if given == name => Ok(()),
-        "" => Err(fault::bad_request(
-            "the name of the object ( based on URL) was undeterminable: name must be provided",
-        )),
+        "" => Err(nameless(name)),
         given => Err(fault::bad_request(format!(
             "the name of the object ({given}) does not match the name on the URL ({name})"
         ))),
     }
+}
+
+pub(super) fn nameless(name: &str) -> Status {
+    fault::bad_request(format!(
+        "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    ))
 }
 
 /// Everything but the status, which has its own door.
@@ -140,11 +150,30 @@ fn status_only(kind: &ResourceKind, old: &Value, new: &mut Value) {
     let status = new.get("status").cloned();
     *new = old.clone();
     set(new, "status", status.as_ref());
-    if !kind.custom {
-        for field in ["labels", "annotations"] {
+    if kind.custom || STATUS_ONLY.contains(&(&*kind.resource.group, &*kind.resource.resource)) {
+        return;
+    }
+    for field in METADATA {
+        // A Deployment's labels are for its own door.
+        if !(is(kind, "apps", "deployments") && *field == "labels") {
             set(&mut new["metadata"], field, metadata.get(field));
         }
     }
+}
+
+/// When an object goes is for its deletion to say, and for no other write.
+fn deletion_changed(old: &Value, new: &Value) -> Vec<FieldError> {
+    let fields = ["deletionTimestamp", "deletionGracePeriodSeconds"].into_iter();
+    let changed = fields.filter(|field| {
+        let (held, given) = (&old["metadata"][*field], &new["metadata"][*field]);
+        held.is_null() && !given.is_null()
+    });
+    changed
+        .map(|field| {
+            let given = &new["metadata"][field];
+            FieldError::invalid(format!("metadata.{field}"), given, "field is immutable")
+        })
+        .collect()
 }
 
 /// What no client can change.
@@ -205,6 +234,37 @@ fn set(value: &mut Value, field: &str, to: Option<&Value>) {
     }
 }
 
+/// Kinds that nobody may update who does not say which version of the object he read (`AllowUnconditionalUpdate`).
+const CONDITIONAL: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("certificates.k8s.io", "clustertrustbundles"),
+    ("coordination.k8s.io", "leasecandidates"),
+    ("coordination.k8s.io", "leases"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("policy", "poddisruptionbudgets"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "csistoragecapacities"),
+    ("storage.k8s.io", "volumeattachments"),
+];
+/// Kinds whose status is written without any of the metadata (`ResetObjectMetaForStatus`).
+const STATUS_ONLY: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("networking.k8s.io", "servicecidrs"),
+    ("storage.k8s.io", "volumeattachments"),
+];
+/// What of the metadata comes with the status of all other built-in kinds.
+const METADATA: &[&str] = &["labels", "annotations"];
 const STALE: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 /// Kinds whose PUT makes a missing object (their strategies allow it; seen on a kube-apiserver 1.36).

@@ -4,9 +4,9 @@ use hub_core::api::Status;
 use hub_core::registry::ResourceKind;
 use serde_json::Value;
 
-use super::call::{is, is_namespaces, meta};
-use super::content;
+use super::call::{is, meta};
 use super::fault::{self, FieldError};
+use super::{content, names};
 
 /// Checks an object that is about to be stored, in the place of another or of none.
 pub(super) fn object(kind: &ResourceKind, old: Option<&Value>, value: &Value) -> Result<(), Status> {
@@ -37,38 +37,31 @@ fn refuse(kind: &ResourceKind, value: &Value, errors: &[FieldError]) -> Result<(
 
 fn metadata_errors(kind: &ResourceKind, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let name = meta(value, "name");
+    let (name, base) = (meta(value, "name"), meta(value, "generateName"));
+    if !base.is_empty() {
+        for detail in name_faults(kind, base, true) {
+            errors.push(FieldError::invalid("metadata.generateName", &base.into(), &detail));
+        }
+    }
     if name.is_empty() {
         errors.push(FieldError::required(
             "metadata.name",
             "name or generateName is required",
         ));
-    } else if let Some(detail) = name_fault(kind, name) {
-        errors.push(FieldError::invalid("metadata.name", &name.into(), &detail));
-    }
-    labels(&value["metadata"]["labels"], &mut errors);
-    for key in keys(&value["metadata"]["annotations"]) {
-        if let Some(detail) = qualified_name_fault(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", &key.into(), &detail));
+    } else {
+        for detail in name_faults(kind, name, false) {
+            errors.push(FieldError::invalid("metadata.name", &name.into(), &detail));
         }
     }
-    for finalizer in value["metadata"]["finalizers"].as_array().into_iter().flatten() {
-        if let Some(detail) = qualified_name_fault(finalizer.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid("metadata.finalizers", finalizer, &detail));
-        }
+    let metadata = &value["metadata"];
+    if metadata["generation"].as_i64().is_some_and(|generation| generation < 0) {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("metadata.generation", &metadata["generation"], detail));
     }
-    for owner in value["metadata"]["ownerReferences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if owner[field].as_str().unwrap_or_default().is_empty() {
-                let path = format!("metadata.ownerReferences.{field}");
-                errors.push(FieldError::invalid(path, &"".into(), "must not be empty"));
-            }
-        }
-    }
+    labels(&metadata["labels"], "metadata.labels", &mut errors);
+    annotations(&metadata["annotations"], &mut errors);
+    owners(&metadata["ownerReferences"], &mut errors);
+    finalizers(kind, &metadata["finalizers"], &mut errors);
     if is(kind, "events.k8s.io", "events") && meta(value, "resourceVersion").is_empty() {
         event(value, &mut errors);
     }
@@ -108,7 +101,8 @@ fn event(value: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Checks that the metadata has the types that Kubernetes gives it, and leaves no nulls in it.
+/// Checks that the metadata of a custom object has the types that Kubernetes gives it, and leaves no nulls in it. What is wrong with
+/// that of others is found with the rest of their fields.
 pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     let version = &kind.resource.version;
     let wrong = |what: &Value, field: &str, wanted: &str| {
@@ -133,8 +127,15 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
     if metadata.is_null() {
         *metadata = Value::Object(Default::default());
     }
+    if !kind.custom {
+        return Ok(());
+    }
     let Value::Object(fields) = metadata else {
-        return Err(wrong(metadata, "metadata", "v1.ObjectMeta"));
+        let found = super::conform::found(metadata);
+        return Err(fault::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: json: cannot unmarshal {found} into Go value of type v1.ObjectMeta",
+            kind = kind.kind
+        )));
     };
     fields.retain(|_, value| !value.is_null());
     for (name, value) in &*fields {
@@ -176,100 +177,113 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
     Ok(())
 }
 
-fn name_fault(kind: &ResourceKind, name: &str) -> Option<String> {
-    if &*kind.resource.group == "rbac.authorization.k8s.io"
-        || is(kind, "apiregistration.k8s.io", "apiservices")
-    {
-        let bad = |part: &&&str| name.contains(**part);
-        return match name {
-            "." | ".." => Some(format!("may not be '{name}'")),
-            _ => ["/", "%"]
-                .iter()
-                .find(bad)
-                .map(|part| format!("may not contain '{part}'")),
-        };
-    }
-    if is_namespaces(kind) {
-        return (!is_label(name)).then(|| LABEL.to_owned());
-    }
-    if is(kind, "", "services") {
-        let ok = is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase());
-        return (!ok).then(|| LABEL_1035.to_owned());
-    }
-    if name.len() > 253 {
-        return Some("must be no more than 253 bytes".into());
-    }
-    (!name.split('.').all(is_long_label)).then(|| SUBDOMAIN.to_owned())
-}
-
-fn labels(labels: &Value, errors: &mut Vec<FieldError>) {
-    for (key, value) in labels.as_object().into_iter().flatten() {
-        if let Some(detail) = qualified_name_fault(key) {
-            errors.push(FieldError::invalid(
-                "metadata.labels",
-                &key.as_str().into(),
-                &detail,
-            ));
-        }
-        let text = value.as_str().unwrap_or_default();
-        if text.len() > 63 {
-            errors.push(FieldError::invalid(
-                "metadata.labels",
-                value,
-                "must be no more than 63 bytes",
-            ));
-        }
-        if !text.is_empty() && !is_name_part(text) {
-            errors.push(FieldError::invalid("metadata.labels", value, LABEL_VALUE));
-        }
-    }
-}
-
-fn qualified_name_fault(key: &str) -> Option<String> {
-    let (prefix, name) = match key.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, key),
+/// What is wrong with a name of a kind. A prefix of names may end in a dash.
+fn name_faults(kind: &ResourceKind, name: &str, prefix: bool) -> Vec<String> {
+    let masked = match name.strip_suffix('-') {
+        Some(base) if prefix && !base.is_empty() => format!("{base}a"),
+        _ => name.to_owned(),
     };
-    if let Some(prefix) = prefix
-        && (prefix.len() > 253 || !prefix.split('.').all(is_long_label))
-    {
-        return Some(format!("prefix part {SUBDOMAIN}"));
+    match (&*kind.resource.group, &*kind.resource.resource) {
+        ("rbac.authorization.k8s.io", _) | ("apiregistration.k8s.io", "apiservices") => names::path_segment(name),
+        ("", "namespaces" | "services") => names::label(&masked),
+        ("batch", "cronjobs") if name.len() > CRON_JOB_BYTES_MAX && !prefix => {
+            vec![format!("must be no more than {CRON_JOB_BYTES_MAX} characters")]
+        }
+        _ => names::subdomain(&masked),
     }
-    if name.len() > 63 {
-        return Some("name part must be no more than 63 bytes".into());
+}
+
+pub(super) fn labels(labels: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        for detail in names::qualified(key) {
+            errors.push(FieldError::invalid(path, &key.as_str().into(), &detail));
+        }
+        for detail in names::label_value(value.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid(path, value, &detail));
+        }
     }
-    (!is_name_part(name)).then(|| format!("name part {NAME_PART}"))
 }
 
-fn keys(map: &Value) -> impl Iterator<Item = &str> {
-    map.as_object().into_iter().flatten().map(|(key, _)| key.as_str())
+fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
+    let entries = || annotations.as_object().into_iter().flatten();
+    for (key, _) in entries() {
+        for detail in names::qualified(&key.to_lowercase()) {
+            errors.push(FieldError::invalid("metadata.annotations", &key.as_str().into(), &detail));
+        }
+    }
+    let size: usize = entries()
+        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+        .sum();
+    if size > ANNOTATION_BYTES_MAX {
+        errors.push(FieldError::too_long("metadata.annotations", ANNOTATION_BYTES_MAX));
+    }
 }
 
-pub(super) fn is_label(text: &str) -> bool {
-    text.len() <= 63 && is_long_label(text)
+fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
+    let path = "metadata.ownerReferences";
+    let mut controller: Option<String> = None;
+    for owner in owners.as_array().into_iter().flatten() {
+        let text = |field: &str| owner[field].as_str().unwrap_or_default();
+        let version = match text("apiVersion").split('/').collect::<Vec<_>>()[..] {
+            [version] | [_, version] => version,
+            _ => "",
+        };
+        if version.is_empty() {
+            let path = format!("{path}.apiVersion");
+            errors.push(FieldError::invalid(path, &text("apiVersion").into(), "version must not be empty"));
+        }
+        for field in ["kind", "name", "uid"] {
+            if text(field).is_empty() {
+                errors.push(FieldError::invalid(format!("{path}.{field}"), &"".into(), "must not be empty"));
+            }
+        }
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            errors.push(FieldError::invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"));
+        }
+        if owner["controller"] == true {
+            let this = format!("{}/{}", text("kind"), text("name"));
+            match &controller {
+                Some(first) => {
+                    let detail = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+                    );
+                    errors.push(FieldError::invalid(path, owners, &detail));
+                }
+                None => controller = Some(this),
+            }
+        }
+    }
 }
 
-fn is_long_label(text: &str) -> bool {
-    let edge = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(edge)
-        && bytes.last().is_some_and(edge)
-        && bytes.iter().all(|c| edge(c) || *c == b'-')
+fn finalizers(kind: &ResourceKind, finalizers: &Value, errors: &mut Vec<FieldError>) {
+    let all = || finalizers.as_array().into_iter().flatten();
+    let has = |name: &str| all().any(|finalizer| finalizer == name);
+    for finalizer in all() {
+        for detail in names::qualified(finalizer.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid("metadata.finalizers", finalizer, &detail));
+        }
+    }
+    if has("orphan") && has("foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid("metadata.finalizers", finalizers, detail));
+    }
+    // The groups outside of Kubernetes' core check their finalizers once only.
+    if kind.custom || kind.resource.group.ends_with("apiextensions.k8s.io") {
+        return;
+    }
+    for (index, finalizer) in all().enumerate() {
+        let text = finalizer.as_str().unwrap_or_default();
+        if !text.contains('/') && !STANDARD_FINALIZERS.contains(&text) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, detail));
+        }
+    }
 }
 
-fn is_name_part(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes
-            .iter()
-            .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
-}
-
+/// Kubernetes `apimachinery/pkg/api/validation`: the total size of annotations.
+const ANNOTATION_BYTES_MAX: usize = 256 << 10;
+/// Kubernetes `pkg/apis/batch/validation`: a job's name has a time behind that of its cron job.
+const CRON_JOB_BYTES_MAX: usize = 52;
+const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 /// Kubernetes `pkg/apis/core/validation/events.go`.
 const NOTE_BYTES_MAX: usize = 1024;
-const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-pub(super) const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const NAME_PART: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
