@@ -201,9 +201,21 @@ mod tests {
             let status: serde_json::Value = serde_json::from_slice(&status.to_json()).unwrap();
             status.get("details").cloned()
         };
-        assert_eq!(details(Status::failure(Reason::MethodNotAllowed, "no")), Some(json!({})));
-        assert_eq!(details(Status::failure(Reason::NotFound, NO_SUCH_RESOURCE)), Some(json!({})));
-        assert_eq!(details(Status::failure(Reason::UnsupportedMediaType, "415: Unsupported Media Type")), Some(json!({})));
+        assert_eq!(
+            details(Status::failure(Reason::MethodNotAllowed, "no")),
+            Some(json!({}))
+        );
+        assert_eq!(
+            details(Status::failure(Reason::NotFound, NO_SUCH_RESOURCE)),
+            Some(json!({}))
+        );
+        assert_eq!(
+            details(Status::failure(
+                Reason::UnsupportedMediaType,
+                "415: Unsupported Media Type"
+            )),
+            Some(json!({}))
+        );
         assert_eq!(details(Status::failure(Reason::BadRequest, "no")), None);
     }
 
