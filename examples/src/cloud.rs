@@ -47,7 +47,7 @@ pub struct Cloud {
     https: Option<TcpListener>,
     /// The embedded cluster's API.
     api: Option<ClusterApi>,
-    metrics: Option<(TcpListener, prometheus_client::registry::Registry)>,
+    metrics: Option<(TcpListener, Arc<prometheus_client::registry::Registry>)>,
     admin: Option<AdminSocket>,
     silence: Option<Silence>,
 }
@@ -252,13 +252,17 @@ impl Cloud {
         addresses.api = api.as_ref().and_then(|api| api.address);
 
         let bind_metrics = &config.common_config.monitor_server.bind_address;
+        hub.register_metrics(&mut registry);
+        if let Some(api) = &api {
+            api.server.register_metrics(&mut registry);
+        }
+        let registry = Arc::new(registry);
+        if let Some(api) = &api {
+            api.server.show_metrics(registry.clone());
+        }
         let metrics = if bind_metrics.is_empty() {
             None
         } else {
-            hub.register_metrics(&mut registry);
-            if let Some(api) = &api {
-                api.server.register_metrics(&mut registry);
-            }
             Some((listen(bind_metrics).await?, registry))
         };
         addresses.metrics = metrics

@@ -45,7 +45,7 @@ pub struct Edge {
     dials: bool,
     server: MetaServer,
     api: Option<NodeApi>,
-    metrics: Option<(Door, Registry)>,
+    metrics: Option<(Door, Arc<Registry>)>,
     admin: Option<AdminSocket>,
 }
 
@@ -84,7 +84,7 @@ impl Edge {
             let mut registry = Registry::default();
             hub.register_metrics(&mut registry);
             server.register_metrics(&mut registry);
-            Some((Door::at("the metrics", bind_metrics).await, registry))
+            Some((Door::at("the metrics", bind_metrics).await, Arc::new(registry)))
         };
         let admin = AdminSocket::wanted(&config.edge_tunnel.admin.socket, "edgecore meta").await;
         Ok(Self {

@@ -18,14 +18,13 @@ use tokio_util::sync::CancellationToken;
 /// Serves until told to stop. `sample` runs before each answer, for the numbers that are only taken when somebody asks.
 pub async fn serve<S>(
     listener: TcpListener,
-    registry: Registry,
+    registry: Arc<Registry>,
     sample: impl Fn() -> S + Clone + Send + Sync + 'static,
     stop: CancellationToken,
 ) -> io::Result<()>
 where
     S: Future<Output = ()> + Send + 'static,
 {
-    let registry = Arc::new(registry);
     loop {
         let stream = tokio::select! {
             () = stop.cancelled() => return Ok(()),

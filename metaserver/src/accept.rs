@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 
 use hub_core::api::{Reason, Status};
+use hub_core::registry::ResourceKind;
+
+use crate::fault;
 
 /// How an answer is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +30,8 @@ pub(crate) enum Shape {
     Metadata {
         /// `v1beta1` was asked for.
         beta: bool,
+        /// That of a list was asked for.
+        list: bool,
     },
 }
 
@@ -102,10 +107,12 @@ impl Form {
         })
     }
 
-    /// The same for the answers of discovery.
-    pub(crate) fn of_discovery(accept: &str, pretty: bool) -> Result<Self, Status> {
+    /// The same for the answers of discovery; whether they are found by go-restful's routes.
+    pub(crate) fn of_discovery(accept: &str, pretty: bool, is_routed: bool) -> Result<Self, Status> {
         let offered = Media::offered(false);
-        routed(accept, Offer::List, offered)?;
+        if is_routed {
+            routed(accept, Offer::Object, offered)?;
+        }
         let found = pick(accept, offered, |_, shape| shape == Shape::Object);
         let found = found.map(|form| form.or_pretty(pretty));
         found.ok_or_else(|| only(offered.iter().map(|media| media.content_type())))
@@ -119,6 +126,14 @@ impl Form {
             ..Self::PLAIN
         };
         found.map_or(unread, |form| form.or_pretty(pretty))
+    }
+
+    /// Refuses to show one object as a list of them, or the other way round. `kind` is the kind of the object or of the list.
+    pub(crate) fn suits(self, kind: &ResourceKind, is_list: bool) -> Result<Self, Status> {
+        match self.shape {
+            Shape::Metadata { list, .. } if list != is_list => Err(fault::other_shape(kind, is_list)),
+            _ => Ok(self),
+        }
     }
 
     /// Refuses what cannot be streamed.
@@ -140,7 +155,7 @@ impl Form {
 pub(crate) fn discovery_version(accept: &str) -> Option<(&'static str, Media)> {
     let clauses = sorted(accept);
     let offered = clauses.iter().filter_map(|clause| {
-        let media = [Media::Json, Media::Protobuf]
+        let media = [Media::Json, Media::Protobuf, Media::Yaml]
             .into_iter()
             .find(|media| clause.is(*media))?;
         Some((clause, media))
@@ -333,7 +348,8 @@ impl<'a> Clause<'a> {
         };
         match convert.kind {
             "Table" => Some(Shape::Table { beta }),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata { beta }),
+            "PartialObjectMetadata" => Some(Shape::Metadata { beta, list: false }),
+            "PartialObjectMetadataList" => Some(Shape::Metadata { beta, list: true }),
             _ => None,
         }
     }
@@ -386,7 +402,13 @@ mod tests {
             ),
             (
                 "application/json;q=0.5,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-                Ok((Media::Json, Shape::Metadata { beta: false })),
+                Ok((
+                    Media::Json,
+                    Shape::Metadata {
+                        beta: false,
+                        list: false,
+                    },
+                )),
             ),
             (
                 "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/yaml;as=Table;g=meta.k8s.io;v=v1",

@@ -1,37 +1,39 @@
 //! One request: which room answers it.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hub_core::api::{ApiRequest, Reason, Status, Target, UpstreamError, Verb};
-use hub_core::discovery::{self, Discovery, version};
+use hub_core::discovery::Discovery;
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
 use hub_core::store::{Coverage, ObjectStore};
-use serde_json::json;
+use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::accept::{self, Form, Media, Offer};
+use crate::accept::{Form, Offer};
 use crate::auth::{Guard, Peer};
 use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
 use crate::decode;
+use crate::duration;
 use crate::encode::{Cache, View};
 use crate::explain::OpenWatches;
 use crate::extension;
 use crate::fault;
 use crate::gzip;
 use crate::metrics::Metrics;
-use crate::openapi;
+use crate::options::truth;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, encode, query};
@@ -52,8 +54,10 @@ pub(crate) struct Api {
     encoded: Arc<Cache>,
     /// Ends the watches when the server stops.
     pub(crate) stop: CancellationToken,
-    discovery: Discovery,
+    pub(crate) discovery: Discovery,
     kinds_asked: Mutex<Option<Instant>>,
+    /// What `/metrics` shows.
+    pub(crate) shown: OnceLock<Arc<Registry>>,
 }
 
 /// A request about a known kind.
@@ -142,6 +146,7 @@ impl Api {
             stop: CancellationToken::new(),
             discovery: Discovery::default(),
             kinds_asked: Mutex::new(None),
+            shown: OnceLock::new(),
             config,
         }
     }
@@ -159,7 +164,12 @@ impl Api {
         );
         let (form, compressed, agent) = (client.status_form(), client.gzip, client.agent.clone());
         let (mut verb, mut resource) = ("other", String::new());
+        let is_file = head.uri.path().starts_with("/openapi/v3");
+        let audited = audit_id(&head.headers);
         let route = Route::parse(head.uri.path());
+        if route == Route::Malformed {
+            return reply::malformed();
+        }
         let admitted = self.admit(&head, peer, &route).await;
         let refused = admitted.is_err();
         let admitted = admitted.map(|caller| {
@@ -174,10 +184,14 @@ impl Api {
             }
         };
         let mut reply = answered.unwrap_or_else(|status| reply::status(&status, form));
+        if let Some(audited) = audited {
+            reply.headers_mut().insert(AUDIT_ID, audited);
+        }
         if refused && reply.status() != StatusCode::UNAUTHORIZED {
             reply = reply::header(reply, X_CONTENT_TYPE_OPTIONS, "nosniff");
         }
-        if compressed {
+        // Documents of version 3 go as they are, as a file would.
+        if compressed && !is_file {
             reply = gzip::compress(reply).await;
         }
         let source = reply.extensions().get().copied().unwrap_or(Source::Own);
@@ -205,13 +219,23 @@ impl Api {
         {
             return Err(status);
         }
+        if let Some(status) = unread_timeout(&route, head.uri.query().unwrap_or_default()) {
+            return Err(status);
+        }
         match route {
-            Route::Nowhere => Ok(reply::nowhere()),
+            Route::Nowhere | Route::Malformed => Ok(reply::nowhere()),
             Route::Other(path) => self.other(&head, &path, &client).await,
             Route::Resource(route) => match self.kind(&route.resource).await? {
                 Some(kind) => {
                     *resource = kind.resource.to_string();
-                    self.resource(&head, route, kind, client, body, verb).await
+                    let (form, outdated) = (client.status_form(), kind.deprecation.clone());
+                    let answer = self.resource(&head, route, kind, client, body, verb).await;
+                    if outdated.is_none() {
+                        return answer;
+                    }
+                    // Whatever comes of it.
+                    let answer = answer.unwrap_or_else(|status| reply::status(&status, form));
+                    Ok(warned(answer, outdated.as_deref()))
                 }
                 None => Ok(reply::nowhere()),
             },
@@ -236,7 +260,12 @@ impl Api {
             route.name = None;
         }
         let (named, below) = (route.name.is_some(), route.subresource.as_deref());
-        let verb = match head.method {
+        let method = match &head.method {
+            // The server of custom kinds reads what is only to be headed too.
+            &Method::HEAD if kind.custom => &Method::GET,
+            method => method,
+        };
+        let verb = match *method {
             Method::GET if named && !route.watch => Verb::Get,
             Method::GET if route.watch || wants_watch(query_text) => Verb::Watch,
             Method::GET => Verb::List,
@@ -245,9 +274,18 @@ impl Api {
             Method::PATCH => Verb::Patch,
             Method::DELETE if named => Verb::Delete,
             Method::DELETE => Verb::DeleteCollection,
+            _ if kind.custom && kind.namespaced && route.namespace.is_none() => return Ok(reply::nowhere()),
+            _ if kind.custom => return Err(fault::unknown_method(&kind)),
+            _ if !fits(&kind, &route, if named { Verb::Get } else { Verb::List }) => {
+                return Err(fault::no_resource());
+            }
             _ => return Err(fault::not_allowed()),
         };
         *shown = verb.as_str();
+        let lists = kind.verbs.iter().any(|known| **known == *"list");
+        if !lists && !named && kind.namespaced && route.namespace.is_none() {
+            return Err(fault::no_resource());
+        }
         if !fits(&kind, &route, verb) {
             // Built-in kinds and custom ones are refused by two different servers in one.
             return if matches!(verb, Verb::Create | Verb::DeleteCollection)
@@ -286,13 +324,19 @@ impl Api {
                 }
                 if verb == Verb::Create && named || !kind.verbs.iter().any(|known| **known == *verb.as_str())
                 {
-                    if verb != Verb::Watch {
+                    if verb != Verb::Watch || !lists {
                         return Err(fault::not_allowed());
+                    }
+                    if route.watch {
+                        return Err(fault::no_resource());
                     }
                     let refused = reply::status(&fault::no_watch(&kind), form);
                     return Ok(warned(refused, deprecation(&kind.resource)));
                 }
             }
+        }
+        if let Some(name) = route.name.as_deref().filter(|name| !is_segment(name)) {
+            return Err(fault::bad_name(name));
         }
         let text = head
             .headers
@@ -329,6 +373,7 @@ impl Api {
             Verb::Get if matches!(asked.subresource.as_deref(), None | Some("status")) => {
                 self.get(&asked).await
             }
+            Verb::Get if asked.subresource.as_deref() == Some("scale") => self.scale(&asked).await,
             Verb::Get => self.forward(&asked, verb, Bytes::new()).await,
             Verb::List => self.list(&asked).await,
             Verb::Watch => self.watch(asked).await,
@@ -352,6 +397,22 @@ impl Api {
         let answer = self.cloud.call(asked.request(verb, body)).await;
         let response = answer.map_err(|error| away(&error, verb, &asked.kind, asked.name.as_deref()))?;
         Ok(reply::passed(response, asked.client.status_form()))
+    }
+
+    /// The scale of an object, in the form that the client wants.
+    async fn scale(&self, asked: &Asked) -> Result<Reply, Status> {
+        let form = asked.form(Offer::Object)?;
+        let include = included(asked, form.shape)?;
+        let answer = self.cloud.call(asked.request(Verb::Get, Bytes::new())).await;
+        let response = answer.map_err(|error| away(&error, Verb::Get, &asked.kind, asked.name.as_deref()))?;
+        if !response.is_success() {
+            return Ok(reply::passed(response, asked.client.status_form()));
+        }
+        let kind = Arc::new(scale_of(&asked.kind));
+        form.suits(&kind, false)?;
+        let view = View::new(kind, form, include, self.encoded.clone());
+        let body = view.object(&response.body, None);
+        Ok(reply::from(reply::encoded(200, body, form), Source::Cloud))
     }
 
     /// How the client wants to see objects of the kind.
@@ -416,7 +477,7 @@ impl Api {
     }
 
     /// Makes sure that the definitions of custom kinds are held, if the cloud can be asked. Asks at most once a pause.
-    async fn learn_kinds(&self) -> Result<(), UpstreamError> {
+    pub(crate) async fn learn_kinds(&self) -> Result<(), UpstreamError> {
         let scope = Scope::all(definitions(self).resource.clone());
         if self.holds(&scope) {
             return Ok(());
@@ -441,146 +502,6 @@ impl Api {
         }
         Ok(())
     }
-
-    async fn other(&self, head: &Parts, path: &str, client: &Client) -> Result<Reply, Status> {
-        let query_text = head.uri.query().unwrap_or_default();
-        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        if matches!(first, "healthz" | "livez" | "readyz") {
-            return Ok(self.health(path, query_text));
-        }
-        let known = matches!(
-            first,
-            "" | "version" | "api" | "apis" | "openapi" | "openid" | ".well-known"
-        );
-        if !known {
-            return Ok(reply::nowhere());
-        }
-        if first == "openapi" || first == "openid" || first == ".well-known" {
-            if head.method != Method::GET && head.method != Method::HEAD {
-                return Err(fault::not_allowed());
-            }
-            return self.pass_through(head, path, query_text, client).await;
-        }
-        if head.method != Method::GET {
-            return Err(fault::not_allowed());
-        }
-        match path {
-            "/" => {
-                let mut paths = discovery::paths(self.store.registry());
-                paths.extend(
-                    [
-                        "/healthz",
-                        "/livez",
-                        "/openapi/v2",
-                        "/openapi/v3",
-                        "/readyz",
-                        "/version",
-                    ]
-                    .map(Into::into),
-                );
-                paths.sort();
-                let body = Bytes::from(json!({ "paths": paths }).to_string());
-                Ok(reply::json(200, body, true))
-            }
-            "/version" => Ok(reply::json(
-                200,
-                version::document(&self.config.kubernetes_version),
-                true,
-            )),
-            _ => self.discover(head, path, client).await,
-        }
-    }
-
-    async fn discover(&self, head: &Parts, path: &str, client: &Client) -> Result<Reply, Status> {
-        // Without the cloud what is known here must do: kubectl starts with these.
-        if let Err(error) = self.learn_kinds().await {
-            tracing::debug!(%error, "custom kinds could not be learnt");
-        }
-        let aggregated =
-            accept::discovery_version(&client.accept).filter(|_| path == "/api" || path == "/apis");
-        let form = match aggregated {
-            Some((_, media)) => Form {
-                media,
-                pretty: client.pretty && media == Media::Json,
-                ..Form::PLAIN
-            },
-            None => Form::of_discovery(&client.accept, client.pretty)?,
-        };
-        let aggregated = aggregated.map(|(version, _)| version);
-        let registry = self.store.registry();
-        let Some(document) = self.discovery.document(registry, path, aggregated) else {
-            let group = path.split('/').nth(2).unwrap_or_default();
-            let group = if path.starts_with("/apis/") { group } else { "" };
-            let built_in = registry
-                .all()
-                .iter()
-                .any(|kind| !kind.custom && *kind.resource.group == *group);
-            return if built_in {
-                Err(fault::no_resource())
-            } else {
-                Ok(reply::nowhere())
-            };
-        };
-        let Some(etag) = &document.etag else {
-            return Ok(reply::object(200, document.body.clone(), form));
-        };
-        let mut reply = if openapi::is_known(&head.headers, etag) {
-            reply::empty(304)
-        } else {
-            let version = aggregated.unwrap_or_default();
-            let media = form.media.content_type();
-            let content_type = format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-            reply::header(
-                reply::object(200, document.body.clone(), form),
-                CONTENT_TYPE,
-                &content_type,
-            )
-        };
-        let headers = reply.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
-        headers.insert(VARY, HeaderValue::from_static("Accept"));
-        Ok(reply::header(reply, ETAG, etag))
-    }
-
-    async fn pass_through(
-        &self,
-        head: &Parts,
-        path: &str,
-        query: &str,
-        client: &Client,
-    ) -> Result<Reply, Status> {
-        let is_openapi = path.starts_with("/openapi/");
-        let registry = self.store.registry();
-        let own = || {
-            let version = &self.config.kubernetes_version;
-            openapi::answer(&self.discovery, registry, version, head, path)
-        };
-        if is_openapi && self.authoritative() {
-            return Ok(own());
-        }
-        if path == "/openid/v1/jwks" {
-            accept::takes(&client.accept, "application/jwk-set+json")?;
-        }
-        let mut request = ApiRequest::new(Verb::Get, Target::Path(path.into()));
-        request.query = query.to_owned();
-        request.accept = client.accept.clone();
-        request.user = client.caller.user();
-        let answer = self.cloud.call(request).await;
-        if answer.is_err()
-            && let Some(kept) = self.kept_document(path)
-        {
-            return Ok(reply::from(reply::passed(kept, Form::PLAIN), Source::Cache));
-        }
-        // Without the cloud's documents ours must do, or a client that checks its files first could send none.
-        if is_openapi && !answer.as_ref().is_ok_and(|response| response.is_success()) {
-            let reply = own();
-            if reply.status() != StatusCode::NOT_FOUND {
-                return Ok(reply);
-            }
-        }
-        let response = answer.map_err(|error| fault::cloud_away(&error.to_string()))?;
-        Ok(reply::passed(response, Form::PLAIN))
-    }
 }
 
 /// The kind of CustomResourceDefinitions.
@@ -590,6 +511,54 @@ pub(crate) fn definitions(api: &Api) -> Arc<ResourceKind> {
         .registry()
         .by_resource(&resource)
         .expect("a registry begins with the built-in kinds")
+}
+
+/// The kind that answers below objects of a kind.
+fn scale_of(kind: &ResourceKind) -> ResourceKind {
+    ResourceKind {
+        resource: GroupVersionResource::new("autoscaling", "v1", "scales"),
+        kind: "Scale".into(),
+        columns: kind.custom.then(|| SCALE_COLUMNS.into()),
+        ..kind.clone()
+    }
+}
+
+/// Whether a name can stand in a path (Kubernetes `apimachinery/pkg/api/validation/path`).
+fn is_segment(name: &str) -> bool {
+    !matches!(name, "." | "..") && !name.contains('%')
+}
+
+/// The id by which a client finds its request in the logs: its own, or one made here.
+fn audit_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let given = headers.get(AUDIT_ID).filter(|id| !id.is_empty());
+    match given {
+        Some(id) => HeaderValue::from_bytes(&id.as_bytes()[..id.len().min(AUDIT_ID_BYTES_MAX)]).ok(),
+        None => HeaderValue::from_str(&Uuid::new_v4().to_string()).ok(),
+    }
+}
+
+/// What is wrong with the time that a client gives its request, unless it is one that may last for ever.
+fn unread_timeout(route: &Route, query_text: &str) -> Option<Status> {
+    let lasts = match route {
+        Route::Resource(route) => {
+            let below = route.subresource.as_deref().unwrap_or_default();
+            route.watch
+                || wants_watch(query_text)
+                || matches!(
+                    below.split('/').next(),
+                    Some("proxy" | "exec" | "attach" | "portforward" | "log")
+                )
+        }
+        _ => false,
+    };
+    let (_, given) = query(query_text).find(|(key, _)| key == "timeout")?;
+    if lasts || given.is_empty() {
+        return None;
+    }
+    let wrong = duration::wrong(&given)?;
+    Some(fault::bad(format!(
+        "invalid timeout specified in the request URL - {wrong}"
+    )))
 }
 
 /// What a client is told when the cloud could not be asked.
@@ -619,7 +588,8 @@ fn fits(kind: &ResourceKind, route: &ResourceRoute, verb: Verb) -> bool {
 }
 
 pub(crate) fn wants_watch(text: &str) -> bool {
-    query(text).any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"))
+    let first = query(text).find(|(key, _)| key == "watch");
+    first.is_some_and(|(_, value)| truth(&value))
 }
 
 fn warned(reply: Reply, warning: Option<&str>) -> Reply {
@@ -637,3 +607,12 @@ fn deprecation(resource: &GroupVersionResource) -> Option<&'static str> {
         _ => None,
     }
 }
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Kubernetes `apiserver/pkg/endpoints/filters/request_received_time.go` and its neighbours take no more of a client.
+const AUDIT_ID_BYTES_MAX: usize = 64;
+/// As the server of custom kinds prints a scale.
+const SCALE_COLUMNS: &str = r#"[
+    {"name":"Desired","type":"integer","description":"Number of desired replicas","jsonPath":".spec.replicas"},
+    {"name":"Available","type":"integer","description":"Number of actual replicas","jsonPath":".status.replicas"},
+    {"name":"Age","type":"date","description":"CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata","jsonPath":".metadata.creationTimestamp"}]"#;

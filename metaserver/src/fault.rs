@@ -22,6 +22,23 @@ pub(crate) fn not_allowed() -> Status {
     )
 }
 
+/// What the server of custom kinds says to methods that it has not heard of.
+pub(crate) fn unknown_method(kind: &ResourceKind) -> Status {
+    let resource = &kind.resource;
+    let shown = format!("{}.{}", resource.resource, resource.group);
+    let message = format!(" is not supported on resources of kind {shown:?}");
+    Status::failure(Reason::MethodNotAllowed, message).about(&resource.group, &resource.resource, "")
+}
+
+/// A name that would mean another path to whoever reads it next.
+pub(crate) fn bad_name(name: &str) -> Status {
+    let wrong = match name {
+        "." | ".." => format!("be '{name}'"),
+        _ => "contain '%'".into(),
+    };
+    bad(format!("Name parameter invalid: {name:?}: may not {wrong}"))
+}
+
 pub(crate) fn no_watch(kind: &ResourceKind) -> Status {
     let resource = &kind.resource;
     Status::failure(
@@ -35,7 +52,12 @@ pub(crate) fn no_watch(kind: &ResourceKind) -> Status {
 }
 
 pub(crate) fn not_found(resource: &GroupVersionResource, name: &str) -> Status {
-    Status::not_found(&resource.group, &resource.resource, name)
+    // The one kind that a real server asks itself about, by its singular.
+    let shown = match (&*resource.group, &*resource.resource) {
+        ("", "componentstatuses") => "componentstatus",
+        (_, plural) => plural,
+    };
+    Status::not_found(&resource.group, shown, name)
 }
 
 pub(crate) fn bad(message: impl Into<String>) -> Status {
@@ -43,14 +65,31 @@ pub(crate) fn bad(message: impl Into<String>) -> Status {
 }
 
 pub(crate) fn unparsed_integer(text: &str) -> Status {
-    bad(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+    bad(format!(
+        "strconv.ParseInt: parsing {text:?}: {}",
+        wrong_number(text)
+    ))
+}
+
+/// Go's word for a text that is no number.
+fn wrong_number(text: &str) -> &'static str {
+    let digits = text.trim_start_matches(['+', '-']);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with("+-") {
+        "value out of range"
+    } else {
+        "invalid syntax"
+    }
 }
 
 /// A list says 400, a get and a watch 500 without a reason.
 pub(crate) fn unparsed_version(text: &str, list: bool) -> Status {
-    let message = format!(
-        "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-    );
+    // A version has no sign.
+    let wrong = match text.starts_with(['+', '-']) {
+        true => "invalid syntax",
+        false => wrong_number(text),
+    };
+    let message =
+        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {wrong}");
     if list {
         return bad(format!("invalid resource version: {message}"));
     }
@@ -115,9 +154,33 @@ pub(crate) fn invalid_options(causes: &[(&str, String, &str)]) -> Status {
     })
 }
 
+/// Metadata of a list was asked for where there is one object, or the other way round. A real server names its own types.
+pub(crate) fn other_shape(kind: &ResourceKind, is_list: bool) -> Status {
+    let group = match &*kind.resource.group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    let (asked, is, suffix) = match is_list {
+        true => ("", "a list", "List"),
+        false => ("List", "not a list", ""),
+    };
+    let found = match kind.custom {
+        true => format!("*unstructured.Unstructured{suffix}"),
+        false => format!("*{group}.{}{suffix}", kind.kind),
+    };
+    Status::failure(
+        Reason::NotAcceptable,
+        format!("you requested PartialObjectMetadata{asked}, but the requested object is {is} ({found})"),
+    )
+}
+
 /// The label that a field selector names is not one of the kind.
 pub(crate) fn unknown_field(kind: &ResourceKind, field: &str) -> Status {
     bad(match &*kind.kind {
+        "ResourceSlice" if !kind.custom => {
+            let version = kind.resource.api_version();
+            format!("field label not supported for {version}, Kind=ResourceSlice: {field}")
+        }
         "Job" if !kind.custom => format!("field label {field:?} not supported for Job"),
         _ if kind.custom
             || kind

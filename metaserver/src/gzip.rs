@@ -28,7 +28,13 @@ pub(crate) async fn compress(mut reply: Reply) -> Reply {
     *reply.body_mut() = Body::whole(compressed);
     let headers = reply.headers_mut();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if !headers
+        .get_all(VARY)
+        .iter()
+        .any(|varies| varies == "Accept-Encoding")
+    {
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     reply
 }
 

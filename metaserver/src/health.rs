@@ -19,9 +19,15 @@ impl Api {
         let fails = name == "readyz" && trouble.is_some();
         let is_verbose = query(query_text).any(|(key, _)| key == "verbose");
         match check {
-            None | Some("store") if fails => reply::text(500, self.checks(name, trouble.as_deref(), fails)),
-            None if is_verbose => reply::text(200, self.checks(name, trouble.as_deref(), fails)),
-            None | Some("ping" | "store") => reply::text(200, "ok"),
+            None | Some("store") if fails && !is_excluded(query_text, "store") => {
+                reply::text(500, self.checks(name, trouble.as_deref(), fails))
+            }
+            None if is_verbose => reply::text(
+                200,
+                excluded(query_text, self.checks(name, trouble.as_deref(), fails)),
+            ),
+            None => reply::text(200, "ok"),
+            Some("ping" | "store") => reply::plain(200, "ok"),
             Some(_) => reply::nowhere(),
         }
     }
@@ -65,4 +71,28 @@ impl Api {
         tracing::error!("a request was answered with 500 after a panic; other requests go on");
         reply::status(&fault::panicked(), Form::PLAIN)
     }
+}
+
+fn is_excluded(query_text: &str, check: &str) -> bool {
+    query(query_text).any(|(key, value)| key == "exclude" && value == check)
+}
+
+/// The same checks, with a word of warning where a client names one to leave out that there is not.
+fn excluded(query_text: &str, checks: String) -> String {
+    let mut unknown: Vec<String> = query(query_text)
+        .filter(|(key, value)| key == "exclude" && !matches!(&**value, "ping" | "store"))
+        .map(|(_, value)| format!("{value:?}"))
+        .collect();
+    unknown.sort();
+    unknown.dedup();
+    let last = checks.trim_end().rfind('\n').map_or(0, |end| end + 1);
+    let (mut text, outcome) = (checks[..last].to_owned(), &checks[last..]);
+    if !unknown.is_empty() {
+        let unknown = unknown.join(",");
+        let _ = writeln!(
+            text,
+            "warn: some health checks cannot be excluded: no matches for {unknown}"
+        );
+    }
+    text + outcome
 }

@@ -46,6 +46,8 @@ mod client;
 mod cloud;
 mod config;
 mod decode;
+mod documents;
+mod duration;
 mod encode;
 mod explain;
 mod extension;

@@ -1,7 +1,10 @@
 //! OpenAPI documents of this server's own, and when a client need not be sent them again.
 
+use std::time::SystemTime;
+
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, IF_NONE_MATCH, LOCATION, VARY,
+    ACCEPT, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, VARY,
 };
 use http::request::Parts;
 use hub_core::discovery::{self, Discovery, openapi};
@@ -23,43 +26,63 @@ pub(crate) fn answer(
 ) -> Reply {
     let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let accept = accept.unwrap_or("*/*");
-    if path == "/openapi/v2" && openapi::wants_protobuf(accept) {
+    let is_version_2 = path == "/openapi/v2";
+    let is_index = path == "/openapi/v3";
+    if is_index && head.uri.path().ends_with('/') {
+        return reply::empty(404);
+    }
+    let varies = |mut reply: Reply| {
+        let all: &[&str] = if is_version_2 {
+            &["Accept-Encoding", "Accept"]
+        } else {
+            &["Accept"]
+        };
+        for name in all {
+            reply.headers_mut().append(VARY, HeaderValue::from_static(name));
+        }
+        reply
+    };
+    let modified = documents.made();
+    if is_version_2 && openapi::wants_protobuf(accept) {
         let body = bytes::Bytes::from(openapi::version_2_protobuf(kubernetes_version));
         let tag = discovery::tag(&body);
         let reply = reply::json(200, body, false);
         let reply = reply::header(reply, CONTENT_TYPE, openapi::PROTOBUF);
-        return reply::header(reply, ETAG, &tag);
-    }
-    if !takes_json(accept) {
-        return reply::empty(406);
+        return varies(dated(reply::header(reply, ETAG, &tag), modified));
     }
     let Some(document) = documents.openapi(registry, path) else {
         return reply::empty(404);
     };
+    if !is_index && !takes_json(accept) {
+        return varies(reply::empty(406));
+    }
     let Some(tag) = &document.etag else {
         let reply = reply::json(200, document.body.clone(), false);
-        return reply::header(reply, CONTENT_TYPE, "text/plain; charset=utf-8");
+        return dated(
+            reply::header(reply, CONTENT_TYPE, "text/plain; charset=utf-8"),
+            modified,
+        );
     };
     let hash = query(head.uri.query().unwrap_or_default())
-        .find(|(key, value)| key == "hash" && !value.is_empty())
+        .find(|(key, value)| key == "hash" && !value.is_empty() && !is_version_2)
         .map(|(_, value)| value.into_owned());
     let right = hash.as_deref() == Some(tag.trim_matches('"'));
-    let reply = if hash.is_some() && !right {
+    if hash.is_some() && !right {
         let place = format!("{path}?hash={}", tag.trim_matches('"'));
         let reply = reply::empty(301);
         let reply = reply::header(reply, CONTENT_TYPE, "application/json");
-        reply::header(reply, LOCATION, &place)
-    } else if is_known(&head.headers, tag) {
+        return varies(reply::header(reply::header(reply, LOCATION, &place), ETAG, tag));
+    }
+    let known = match head.headers.contains_key(IF_NONE_MATCH) {
+        true => is_known(&head.headers, tag),
+        false => is_unmodified(&head.headers, modified),
+    };
+    let reply = if known {
         reply::empty(304)
     } else {
-        reply::object(200, document.body.clone(), Form::PLAIN)
+        dated(reply::object(200, document.body.clone(), Form::PLAIN), modified)
     };
-    let reply = reply::header(reply, ETAG, tag);
-    let reply = if path == "/openapi/v2" {
-        reply::header(reply, VARY, "Accept-Encoding, Accept")
-    } else {
-        reply::header(reply, VARY, "Accept")
-    };
+    let reply = varies(reply::header(reply, ETAG, tag));
     if !right {
         return reply;
     }
@@ -70,6 +93,28 @@ pub(crate) fn answer(
         reply,
         EXPIRES,
         &next_year.unwrap_or_default().replace("+0000", "UTC"),
+    )
+}
+
+/// The same answer with when its document was made, as Go's server of files has it.
+fn dated(reply: Reply, modified: SystemTime) -> Reply {
+    let reply = reply::header(reply, LAST_MODIFIED, &httpdate::fmt_http_date(modified));
+    reply::header(reply, ACCEPT_RANGES, "bytes")
+}
+
+/// Whether a client says that it has what was made before a time.
+fn is_unmodified(headers: &HeaderMap, modified: SystemTime) -> bool {
+    let since = headers
+        .get(IF_MODIFIED_SINCE)
+        .and_then(|value| value.to_str().ok());
+    let since = since.and_then(|since| httpdate::parse_http_date(since).ok());
+    // The header has whole seconds.
+    let seconds = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .map(|since| since.as_secs())
+    };
+    since.is_some_and(
+        |since| matches!((seconds(since), seconds(modified)), (Ok(since), Ok(made)) if made <= since),
     )
 }
 

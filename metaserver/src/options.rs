@@ -1,9 +1,10 @@
 //! The options of a list or a watch, as query strings write them (Kubernetes `metav1.ListOptions`).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hub_core::api::Status;
-use hub_core::object::Metadata;
+use hub_core::object::{GroupVersionResource, Metadata};
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
 use hub_core::selector::{FieldSelector, LabelSelector};
@@ -44,10 +45,12 @@ impl Version {
     fn parse(text: &str, list: bool) -> Result<Self, Status> {
         match text {
             "" => Ok(Self::Newest),
+            "0" => Ok(Self::Any),
+            // Go's parser of numbers without a sign takes none.
             text => match text.parse() {
-                Ok(0) => Ok(Self::Any),
-                Ok(number) => Ok(Self::At(number)),
-                Err(_) => Err(fault::unparsed_version(text, list)),
+                Ok(0) => Ok(Self::Newest),
+                Ok(number) if !text.starts_with('+') => Ok(Self::At(number)),
+                _ => Err(fault::unparsed_version(text, list)),
             },
         }
     }
@@ -73,7 +76,12 @@ impl ListOptions {
             ..Self::default()
         };
         let (mut version, mut matching, mut labels, mut fields) = Default::default();
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
         for (key, value) in query(text) {
+            if seen.contains(&key) {
+                continue;
+            }
+            seen.push(key.clone());
             match &*key {
                 "watch" => options.watch |= truth(&value),
                 "resourceVersion" => version = value,
@@ -100,7 +108,13 @@ impl ListOptions {
         options.select = Selection::parse(kind, namespace, name, &labels, &fields)?;
         options.check(&version, &matching)?;
         options.version = Version::parse(&version, !options.watch)?;
-        options.exact = matching == "Exact";
+        // Who wants bookmarks and begins anew gets the one that ends the initial events too.
+        let anew = matches!(&*version, "" | "0") && matching.is_empty();
+        if options.watch && options.bookmarks && anew && options.initial_events.is_none() {
+            options.initial_events = Some(true);
+        }
+        // A page of a version is of exactly that version, unless the client says otherwise.
+        options.exact = matching == "Exact" || matching.is_empty() && options.limit.is_some();
         Ok(options)
     }
 
@@ -161,7 +175,7 @@ impl ListOptions {
                     causes.push((
                         "FieldValueNotSupported",
                         format!(
-                            "Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""
+                            "Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
                         ),
                         MATCH,
                     ));
@@ -183,8 +197,20 @@ impl ListOptions {
     }
 }
 
+/// Kinds without namespaces whose own list of fields leaves `metadata.namespace` out; the others know it all the same.
+fn without_namespace(kind: &ResourceKind) -> bool {
+    let GroupVersionResource { group, resource, .. } = &kind.resource;
+    let own_list = matches!(
+        (&**group, &**resource),
+        ("", "nodes" | "namespaces")
+            | ("certificates.k8s.io", "certificatesigningrequests")
+            | ("resource.k8s.io", "resourceslices")
+    );
+    !kind.namespaced && (kind.custom || own_list)
+}
+
 /// Kubernetes' idea of a boolean in a query: there, and not `0` or `false`.
-fn truth(text: &str) -> bool {
+pub(crate) fn truth(text: &str) -> bool {
     !(text == "0" || text.eq_ignore_ascii_case("false"))
 }
 
@@ -226,7 +252,8 @@ impl Selection {
         let label_selector = LabelSelector::parse(labels).map_err(|error| fault::bad(error.to_string()))?;
         let field_selector = FieldSelector::parse(fields).map_err(|error| fault::bad(error.to_string()))?;
         for field in field_selector.fields() {
-            let known = matches!(field, "metadata.name" | "metadata.namespace")
+            let known = field == "metadata.name"
+                || field == "metadata.namespace" && !without_namespace(kind)
                 || kind
                     .selectable_fields
                     .iter()
@@ -244,6 +271,14 @@ impl Selection {
             field_text: String::new(),
         };
         // One name or one namespace is a scope of its own, and needs no look into bodies.
+        if let Some(name) = name
+            && !field_selector.is_empty()
+            && field_selector.required("metadata.name") != Some(name)
+        {
+            return Err(fault::bad(
+                "fieldSelector metadata.name doesn't match requested name",
+            ));
+        }
         let mut names = field_selector.fields();
         let only = names.next().filter(|_| names.next().is_none());
         match only.and_then(|only| Some((only, field_selector.required(only)?))) {

@@ -45,30 +45,28 @@ impl PageToken {
                 "invalid continue token: continue key is not valid: {why}"
             ))
         };
-        let bytes = TOKEN
-            .decode(text.trim_end_matches('='))
-            .map_err(|error| invalid(&error.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|error| match bytes.first() {
-            // As Go's parser says it.
-            Some(first) if *first != b'{' => {
-                let shown: String = match first {
-                    0x80.. => format!("\\u{first:04x}"),
-                    first => char::from(*first).escape_default().to_string(),
-                };
-                invalid(&format!(
-                    "invalid character '{shown}' looking for beginning of value"
-                ))
-            }
-            _ => invalid(&error.to_string()),
+        let bytes = TOKEN.decode(text).map_err(|_| {
+            let at = wrong_byte(text);
+            invalid(&format!("illegal base64 data at input byte {at}"))
         })?;
+        // An array of as many fields would do for serde.
+        let token: Option<Self> = serde_json::from_slice(&bytes).ok();
+        let token = token
+            .filter(|_| bytes.first() == Some(&b'{'))
+            .ok_or_else(|| invalid(&wrong_json(&bytes)))?;
         if token.format != FORMAT {
             return Err(invalid(&format!(
                 "server does not recognize this encoded version {}",
                 token.format
             )));
         }
-        if token.revision == 0 || token.start.is_empty() {
-            return Err(invalid("incorrect encoded start resourceVersion"));
+        if token.revision == 0 {
+            return Err(invalid(&format!(
+                "incorrect encoded start resourceVersion (version {FORMAT})"
+            )));
+        }
+        if token.start.is_empty() {
+            return Err(invalid(&format!("encoded start key empty (version {FORMAT})")));
         }
         // Nothing may climb out of the collection.
         if token.start.split('/').any(|part| matches!(part, "." | "..")) {
@@ -98,6 +96,57 @@ impl PageToken {
     /// Whether an object belongs to this page or a later one.
     pub(crate) fn reaches(&self, namespace: Option<&str>, key: &ObjectKey) -> bool {
         *place(namespace, key) >= *self.start.trim_start_matches('/')
+    }
+}
+
+/// Where Go finds fault with a text in base64.
+fn wrong_byte(text: &str) -> usize {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let wrong = text.bytes().position(|byte| !known(byte));
+    wrong.unwrap_or_else(|| text.len().saturating_sub(text.len() % 4))
+}
+
+/// What Go says of JSON that is no token.
+fn wrong_json(bytes: &[u8]) -> String {
+    let into = |what: &str, field: &str, kind: &str| {
+        format!("json: cannot unmarshal {what} into Go {field} of type {kind}")
+    };
+    let name = |value: &serde_json::Value| match value {
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Object(_) => "object",
+        _ => "number",
+    };
+    let value: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    match (value, bytes.first()) {
+        (Some(serde_json::Value::Object(fields)), _) => {
+            let wanted = [
+                ("v", "string", "string"),
+                ("rv", "number", "int64"),
+                ("start", "string", "string"),
+            ];
+            let wrong = wanted.into_iter().find_map(|(field, kind, shown)| {
+                let found = fields.get(field).filter(|value| name(value) != kind)?;
+                Some(into(
+                    name(found),
+                    &format!("struct field continueToken.{field}"),
+                    shown,
+                ))
+            });
+            wrong.unwrap_or_else(|| "unexpected end of JSON input".into())
+        }
+        (Some(value), _) => into(name(&value), "value", "storage.continueToken"),
+        (None, Some(first)) if !matches!(first, b'{' | b'[' | b'"') => {
+            let shown = match char::from(*first) {
+                letter if letter.is_control() && *first < 0x80 => format!("\\x{first:02x}"),
+                letter if letter.is_control() => format!("\\u{first:04x}"),
+                '\'' => "\\'".into(),
+                letter => letter.to_string(),
+            };
+            format!("invalid character '{shown}' looking for beginning of value")
+        }
+        (None, _) => "unexpected end of JSON input".into(),
     }
 }
 
@@ -149,7 +198,7 @@ const TOKEN: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
         .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
         .with_decode_allow_trailing_bits(true),
 );
 
@@ -180,6 +229,29 @@ mod tests {
         let climbing = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MjAwMCwic3RhcnQiOiIuLi9zaG9wL3hcdTAwMDAifQ";
         for bad in ["garbage", "eyJ4IjoxfQ", climbing, "", "%"] {
             assert_eq!(PageToken::decode(bad).unwrap_err().code, 400, "{bad}");
+        }
+        for (bad, why) in [
+            ("garbage!", "illegal base64 data at input byte 7"),
+            ("e30=", "illegal base64 data at input byte 3"),
+            ("AAAA", r"invalid character '\x00' looking for beginning of value"),
+            (
+                "WzFd",
+                "json: cannot unmarshal array into Go value of type storage.continueToken",
+            ),
+            (
+                "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6IjUiLCJzdGFydCI6ImEifQ",
+                "json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
+            ),
+            (
+                "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NX0",
+                "encoded start key empty (version meta.k8s.io/v1)",
+            ),
+        ] {
+            let said = PageToken::decode(bad).unwrap_err().message;
+            assert_eq!(
+                said,
+                format!("invalid continue token: continue key is not valid: {why}")
+            );
         }
     }
 }

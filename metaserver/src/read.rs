@@ -21,12 +21,18 @@ use crate::fault;
 use crate::options::{ListOptions, Version};
 use crate::page::{PageToken, listing_at};
 use crate::reply::{self, Reply, Source};
+use crate::request::query;
 
 impl Api {
     /// One object.
     pub(crate) async fn get(&self, asked: &Asked) -> Result<Reply, Status> {
         let form = asked.form(Offer::Object)?;
         let view = self.view(asked, form)?;
+        if query(&asked.query).any(|(key, value)| key == "export" && !matches!(&*value, "" | "0" | "false")) {
+            return Err(fault::bad(
+                "the export parameter, deprecated since v1.14, is no longer supported",
+            ));
+        }
         if let Version::At(version) = Version::of_get(&asked.query)? {
             self.await_version(version).await?;
         }
@@ -34,6 +40,7 @@ impl Api {
             return Err(fault::no_resource());
         };
         if let Some(stored) = self.store.get(&key) {
+            form.suits(&asked.kind, false)?;
             let body = view.object(&stored.served, Some(stored.revision));
             let answer = self.cached(asked, &Scope::object(&key), reply::encoded(200, body, form));
             return Ok(self.marked(&key, asked, answer));
@@ -76,6 +83,9 @@ impl Api {
         if let Version::At(version) = options.version {
             self.await_version(version).await?;
         }
+        if let Some(at) = token.as_ref().and_then(PageToken::revision) {
+            self.await_version(at.0).await?;
+        }
         let scope = options.select.scope(&asked.kind);
         let (listing, source, part) = if self.holds(&scope) {
             let listing = self.listing(&asked.kind, &options, token.as_ref())?;
@@ -97,6 +107,7 @@ impl Api {
                 Err(error) => return Err(away(&error, Verb::List, &asked.kind, None)),
             }
         };
+        form.suits(&asked.kind, true)?;
         let (page, objects) = page(listing, &options, token.as_ref());
         let answer = reply::encoded(200, view.list(&page, &objects), form);
         Ok(match source {
@@ -287,7 +298,9 @@ fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (
         token.is_none_or(|token| token.reaches(namespace, &stored.object.key)) && select.matches(stored)
     };
     // A list of "any" version comes whole, as on a real server.
-    let limit = options.limit.filter(|_| options.version != Version::Any);
+    let limit = options
+        .limit
+        .filter(|_| options.version != Version::Any || token.is_some());
     let Some(limit) = limit else {
         return (page, listing.objects.into_iter().filter(belongs).collect());
     };

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WARNING,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
 use hub_core::api::{ApiResponse, Status, warning_header};
@@ -81,9 +82,35 @@ pub(crate) fn text(code: u16, text: impl Into<Cow<'static, str>>) -> Reply {
     reply
 }
 
+/// Metrics in the text form of Prometheus.
+pub(crate) fn metrics(text: String) -> Reply {
+    const FORM: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    typed(200, FORM, Body::whole(bytes::Bytes::from(text)))
+}
+
+/// The same for what people do not read in a browser.
+pub(crate) fn plain(code: u16, text: &'static str) -> Reply {
+    let mut reply = self::text(code, text);
+    reply.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
+    reply
+}
+
 /// No such path at all: what Go's own HTTP server says.
 pub(crate) fn nowhere() -> Reply {
     text(404, "404 page not found\n")
+}
+
+/// No URL at all: what Go's own HTTP server says before anybody is asked, and it says no more on such a connection.
+pub(crate) fn malformed() -> Reply {
+    let mut reply = Response::new(Body::whole(bytes::Bytes::from_static(b"400 Bad Request")));
+    *reply.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = reply.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// What went wrong.

@@ -15,6 +15,8 @@ pub(crate) enum Route {
     Other(String),
     /// No path of an API server: it begins with two slashes, or has steps in it that lead elsewhere.
     Nowhere,
+    /// No path at all: a percent sign stands there without two digits.
+    Malformed,
 }
 
 /// A path below a group and version.
@@ -38,17 +40,18 @@ impl Route {
         if path.starts_with("//") {
             return Self::Nowhere;
         }
-        let trimmed = path.trim_matches('/');
-        let parts: Vec<String> = trimmed.split('/').map(|part| decode(part).into_owned()).collect();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if !is_escaped(path) {
+            return Self::Malformed;
+        }
+        // Decoded first and split then, as a real server does: an escaped slash is a slash.
+        let decoded = decode(path);
+        let trimmed = decoded.trim_matches('/');
+        let parts: Vec<&str> = trimmed.split('/').collect();
         if let Some(route) = resource(&parts) {
             return Self::Resource(route);
         }
         // Such a path means another one to whoever reads it next.
-        if parts
-            .iter()
-            .any(|part| matches!(*part, "." | "..") || part.contains('/'))
-        {
+        if parts.iter().any(|part| matches!(*part, "." | "..")) {
             return Self::Nowhere;
         }
         Self::Other(format!("/{}", parts.join("/")))
@@ -87,9 +90,11 @@ fn resource(parts: &[&str]) -> Option<ResourceRoute> {
     })
 }
 
-/// The pairs of a query string, decoded, in order.
+/// The pairs of a query string, decoded, in order. Pairs that Go does not understand are not there: those with a semicolon, or
+/// with a percent sign without two digits. Of pairs with the same key a real server reads the first.
 pub(crate) fn query(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+    let understood = |pair: &&str| !pair.is_empty() && !pair.contains(';') && is_escaped(pair);
+    text.split('&').filter(understood).map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode_form(key), decode_form(value))
     })
@@ -105,6 +110,17 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     encoded
+}
+
+/// Whether two digits follow each percent sign.
+fn is_escaped(text: &str) -> bool {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = text.as_bytes();
+    bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'%')
+        .all(|(at, _)| is_digit(bytes.get(at + 1)) && is_digit(bytes.get(at + 2)))
 }
 
 fn decode_form(text: &str) -> Cow<'_, str> {
@@ -215,9 +231,9 @@ mod tests {
 
     #[test]
     fn queries_are_decoded() {
-        let pairs: Vec<_> = query("a=b%3Dc+d&watch&&x=%zz%C3%A4").collect();
+        let pairs: Vec<_> = query("a=b%3Dc+d&watch&&x=%C3%A4&y=%zz&z=1;limit=2").collect();
         let pairs: Vec<_> = pairs.iter().map(|(key, value)| (&**key, &**value)).collect();
-        assert_eq!(pairs, [("a", "b=c d"), ("watch", ""), ("x", "%zzä")]);
+        assert_eq!(pairs, [("a", "b=c d"), ("watch", ""), ("x", "ä")]);
     }
 
     proptest! {

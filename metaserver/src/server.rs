@@ -83,6 +83,11 @@ impl MetaServer {
         self.api.cloud.register(registry);
     }
 
+    /// Shows a program's metrics at `/metrics`, as a kube-apiserver does. Without this there is no such path. The first call counts.
+    pub fn show_metrics(&self, registry: Arc<Registry>) {
+        let _ = self.api.shown.set(registry);
+    }
+
     /// Brings those metrics up to date that are only taken when somebody asks: before each answer to Prometheus.
     pub fn sample(&self) {
         self.api.sample();

@@ -132,7 +132,10 @@ impl Api {
             stop: Box::pin(self.stop.clone().cancelled_owned()),
             timer: Box::pin(sleep_until(deadline)),
             deadline,
-            bookmark: options.bookmarks.then(|| now + pause),
+            bookmark: options
+                .bookmarks
+                .then(|| next_bookmark(now, pause, deadline))
+                .flatten(),
             pause,
             sent: 0,
             ends: Vec::new(),
@@ -269,12 +272,11 @@ impl Watcher {
                 },
                 () = &mut self.timer => {
                     let progress = watch.progress();
-                    let ended = Instant::now() >= self.deadline;
-                    if ended {
+                    if Instant::now() >= self.deadline {
                         self.watch = None;
+                        return None;
                     }
-                    let Some(bookmark) = &mut self.bookmark else { return None };
-                    *bookmark = Instant::now() + self.pause;
+                    self.bookmark = next_bookmark(Instant::now(), self.pause, self.deadline);
                     if let Some(revision) = progress {
                         self.push_bookmark(&mut slices, revision, false);
                         return Some(slices);
@@ -342,6 +344,12 @@ impl Watcher {
     }
 }
 
+/// When the next bookmark is due: after the pause, and once shortly before the watch ends. A watch that is about to end gets none.
+fn next_bookmark(now: Instant, pause: Duration, deadline: Instant) -> Option<Instant> {
+    let last = deadline.checked_sub(BOOKMARK_BEFORE_END)?;
+    Some(last.min(now + pause)).filter(|due| *due > now)
+}
+
 /// Between the time and twice the time, so that what began together does not end together.
 fn spread(time: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 1000;
@@ -353,6 +361,8 @@ const MODIFIED: &str = "MODIFIED";
 const DELETED: &str = "DELETED";
 const BOOKMARK: &str = "BOOKMARK";
 
+/// As kube-apiserver has it (`apiserver/pkg/storage/cacher/cache_watcher.go`).
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// Events taken from the history at a time.
 const BATCH: usize = 64;
 /// Bytes of initial objects handed to the socket at a time.

@@ -138,15 +138,22 @@ async fn a_revision_that_is_no_longer_kept_is_an_expired_event() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_when_its_time_is_over_with_a_last_bookmark() {
+async fn a_watch_that_begins_anew_marks_its_start_and_tells_where_it_is_two_seconds_before_its_end() {
     let node = Node::start().await;
     node.get(SHOP).await;
     let mut watch = node
         .watch(&format!(
-            "{SHOP}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true"
+            "{SHOP}?watch=true&timeoutSeconds=3&allowWatchBookmarks=true"
         ))
         .await;
-    assert_eq!(watch.next().await.unwrap()["type"], "BOOKMARK");
+    let mark = watch.next().await.unwrap();
+    assert_eq!(
+        mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+    let last = watch.next().await.unwrap();
+    assert_eq!(last["type"], "BOOKMARK");
+    assert!(last["object"]["metadata"]["annotations"].is_null());
     assert_eq!(watch.next().await, None);
 }
 

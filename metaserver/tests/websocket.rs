@@ -149,7 +149,7 @@ async fn it_survives_an_outage_and_hears_of_it_afterwards() {
 }
 
 #[tokio::test]
-async fn a_streaming_list_has_its_bookmark_and_the_end_of_the_time_a_last_one_and_a_goodbye() {
+async fn a_streaming_list_has_its_bookmark_and_the_end_of_the_time_a_goodbye() {
     let node = Node::start().await;
     node.cloud.put("configmaps", config_map("shop", "a", "1"));
     let query =
@@ -161,7 +161,7 @@ async fn a_streaming_list_has_its_bookmark_and_the_end_of_the_time_a_last_one_an
         mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
         "true"
     );
-    assert_eq!(socket.event().await["type"], "BOOKMARK");
+    // A watch this short gets no other: the last bookmark comes two seconds before the end.
     socket.closed().await;
 }
 

@@ -147,7 +147,10 @@ impl Status {
         }
         if !self.causes.is_empty() {
             let cause = |(reason, message, field): &(String, String, String)| {
-                let mut cause = json!({ "reason": reason, "message": message });
+                let mut cause = json!({ "message": message });
+                if !reason.is_empty() {
+                    cause["reason"] = reason.as_str().into();
+                }
                 if !field.is_empty() {
                     cause["field"] = field.as_str().into();
                 }

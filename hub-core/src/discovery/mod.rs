@@ -10,6 +10,7 @@ pub mod version;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::registry::{Registry, ResourceKind};
 use base64::Engine as _;
@@ -27,6 +28,7 @@ pub struct Discovery {
 #[derive(Debug, Default)]
 struct Cached {
     generation: u64,
+    made: Option<SystemTime>,
     documents: HashMap<(String, &'static str), Option<Arc<Document>>>,
 }
 
@@ -77,6 +79,12 @@ impl Discovery {
 }
 
 impl Discovery {
+    /// When the documents were made: since then no kind came or went.
+    pub fn made(&self) -> SystemTime {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        *cached.made.get_or_insert_with(SystemTime::now)
+    }
+
     /// The document of OpenAPI at a path: `/openapi/v2`, `/openapi/v3`, which is an index, or one below it. None where there is none.
     pub fn openapi(&self, registry: &Registry, path: &str) -> Option<Arc<Document>> {
         let kinds = registry.all();
@@ -322,7 +330,10 @@ fn legacy_version(groups: &[(&str, Versions<'_>)], group: &str, version: &str) -
 /// Tells a storage migrator when stored objects should be written anew. Made as kube-apiserver makes it.
 fn storage_hash(kind: &ResourceKind) -> String {
     let resource = &kind.resource;
-    let digest = Sha256::digest(format!("{}/{}/{}", resource.group, resource.version, kind.kind));
+    // Both groups of events are one store, in the form of the older one.
+    let group = Some(&*resource.group).filter(|group| *group != "events.k8s.io");
+    let version = kind.storage_version.as_ref().unwrap_or(&resource.version);
+    let digest = Sha256::digest(format!("{}/{}/{}", group.unwrap_or_default(), version, kind.kind));
     STANDARD.encode(&digest[..8])
 }
 

@@ -55,6 +55,8 @@ fn kind_of(group: &Arc<str>, version: &Arc<str>, resource: Resource) -> Resource
         custom: false,
         columns: None,
         schema: None,
+        storage_version: None,
+        deprecation: None,
     }
 }
 
@@ -92,6 +94,7 @@ fn selectable_fields(group: &str, resource: &str) -> &'static [&'static str] {
             "source",
             "type",
         ],
+        ("resource.k8s.io", "resourceslices") => &["spec.nodeName", "spec.driver"],
         ("events.k8s.io", "events") => &[
             "regarding.kind",
             "regarding.namespace",

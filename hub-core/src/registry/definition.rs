@@ -78,6 +78,32 @@ fn kind_of(spec: &Spec<'_>, version: &Version<'_>) -> ResourceKind {
             .as_ref()
             .and_then(|schema| schema.open_api_v3_schema)
             .map(|schema| schema.get().into()),
+        storage_version: spec
+            .versions
+            .iter()
+            .find(|version| version.storage)
+            .map(|version| version.name.as_str().into()),
+        deprecation: version.deprecated.then(|| deprecation(spec, version).into()),
+    }
+}
+
+/// What people who use an outdated version are told, in the words of its definition or in Kubernetes' own.
+fn deprecation(spec: &Spec<'_>, version: &Version<'_>) -> String {
+    if let Some(text) = &version.deprecation_warning {
+        return text.clone();
+    }
+    let (group, kind) = (&spec.group, &spec.names.kind);
+    let said = format!("{group}/{} {kind} is deprecated", version.name);
+    let newer = spec
+        .versions
+        .iter()
+        .filter(|other| other.served && !other.deprecated)
+        .map(|other| &*other.name)
+        .filter(|other| version_priority(other) > version_priority(&version.name))
+        .max_by_key(|other| version_priority(other));
+    match newer {
+        Some(newer) => format!("{said}; use {group}/{newer} {kind}"),
+        None => said,
     }
 }
 
@@ -164,6 +190,11 @@ struct Version<'a> {
     name: String,
     #[serde(default)]
     served: bool,
+    #[serde(default)]
+    storage: bool,
+    #[serde(default)]
+    deprecated: bool,
+    deprecation_warning: Option<String>,
     subresources: Option<Subresources>,
     #[serde(borrow)]
     additional_printer_columns: Option<&'a RawValue>,
@@ -193,6 +224,19 @@ struct SelectableField {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_who_use_an_outdated_version_are_told_of_the_newest_that_is_not() {
+        let definition = br#"{"metadata":{"name":"a.x.io"},"spec":{"group":"x.io","scope":"Cluster",
+            "names":{"plural":"a","kind":"A"},"versions":[
+            {"name":"v1alpha1","served":true,"deprecated":true},
+            {"name":"v1beta1","served":true,"deprecated":true,"deprecationWarning":"not this one"},
+            {"name":"v1","served":true},{"name":"v2","served":false},{"name":"v3beta1","served":true}]}}"#;
+        let (_, kinds) = parse(definition).unwrap();
+        let told: Vec<_> = kinds.iter().map(|kind| kind.deprecation.as_deref()).collect();
+        let default = "x.io/v1alpha1 A is deprecated; use x.io/v1 A";
+        assert_eq!(told, [Some(default), Some("not this one"), None, None]);
+    }
 
     #[test]
     fn stable_versions_come_before_beta_and_alpha() {

@@ -44,6 +44,10 @@ pub struct ResourceKind {
     pub columns: Option<Arc<str>>,
     /// `openAPIV3Schema` of a CustomResourceDefinition's version, as JSON; None for built-in kinds.
     pub schema: Option<Arc<str>>,
+    /// The version in which a custom kind's objects are kept, where that is known.
+    pub storage_version: Option<Arc<str>>,
+    /// What people who use an outdated version of a custom kind are told.
+    pub deprecation: Option<Arc<str>>,
 }
 
 /// A subresource of a kind.

@@ -31,6 +31,10 @@ impl FieldSelector {
                     "invalid selector: '{text}'; can't understand '{term}'"
                 )));
             };
+            if field.is_empty() && value.is_empty() {
+                // Says nothing, and is no field that nobody knows.
+                continue;
+            }
             terms.push(Term {
                 field: field.to_owned(),
                 equal,

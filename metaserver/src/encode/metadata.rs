@@ -14,6 +14,14 @@ use crate::body::Slices;
 pub(crate) fn metadata_list(page: &Page, objects: &[Arc<Stored>], beta: bool) -> Slices {
     let version = if beta { "v1beta1" } else { "v1" };
     let mut slices = Slices::default();
+    if objects.is_empty() {
+        // Go writes a list that was never begun as null.
+        slices.push(format!(
+            "{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{},\"items\":null}}\n",
+            page.metadata(false),
+        ));
+        return slices;
+    }
     slices.push(format!(
         r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/{version}","metadata":{},"items":["#,
         page.metadata(false),

@@ -50,7 +50,7 @@ impl View {
         }
         let json: Slices = match self.form.shape {
             Shape::Object => served.clone().into(),
-            Shape::Metadata { beta } => metadata(served, beta).into(),
+            Shape::Metadata { beta, .. } => metadata(served, beta).into(),
             Shape::Table { beta } => self.table(beta).one(served, true).into(),
         };
         transcode(json, self.form)
@@ -77,7 +77,7 @@ impl View {
         let json: Slices = match self.form.shape {
             Shape::Object => list(&self.kind, page, objects),
             Shape::Table { beta } => self.table(beta).list(page, objects).into(),
-            Shape::Metadata { beta } => metadata_list(page, objects, beta),
+            Shape::Metadata { beta, .. } => metadata_list(page, objects, beta),
         };
         transcode(json, self.form)
     }
@@ -97,7 +97,7 @@ impl View {
         }
         let object = match self.form.shape {
             Shape::Object => line(served),
-            Shape::Metadata { beta } => metadata(served, beta),
+            Shape::Metadata { beta, .. } => metadata(served, beta),
             Shape::Table { beta } => {
                 let table = self.table(beta).one(served, !self.described);
                 self.described = true;
@@ -141,8 +141,8 @@ impl View {
     /// The version and kind that an envelope names.
     fn protobuf_kind(&self) -> (String, &str) {
         match self.form.shape {
-            Shape::Metadata { beta: true } => ("meta.k8s.io/v1beta1".into(), "PartialObjectMetadata"),
-            Shape::Metadata { beta: false } => ("meta.k8s.io/v1".into(), "PartialObjectMetadata"),
+            Shape::Metadata { beta: true, .. } => ("meta.k8s.io/v1beta1".into(), "PartialObjectMetadata"),
+            Shape::Metadata { beta: false, .. } => ("meta.k8s.io/v1".into(), "PartialObjectMetadata"),
             _ => (self.kind.resource.api_version(), &self.kind.kind),
         }
     }

@@ -72,7 +72,7 @@ impl Api {
             authorization: self.who_may(path, asker),
         };
         match Route::parse(bare) {
-            Route::Nowhere => why.own(404, "no API server has such a path"),
+            Route::Nowhere | Route::Malformed => why.own(404, "no API server has such a path"),
             Route::Other(path) => self.why_other(&path, &mut why),
             Route::Resource(route) => self.why_resource(&route, query, &mut why),
         }

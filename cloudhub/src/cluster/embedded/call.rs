@@ -51,6 +51,11 @@ impl<'a> Call<'a> {
         let verbs = match subresource.as_deref() {
             None => &kind.verbs,
             Some(wanted) => {
+                // Behind `proxy` stands a path.
+                let wanted = match wanted.split_once('/') {
+                    Some(("proxy", _)) => "proxy",
+                    _ => wanted,
+                };
                 let found = kind
                     .subresources
                     .iter()

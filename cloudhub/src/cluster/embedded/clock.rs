@@ -15,5 +15,10 @@ pub(super) fn after(seconds: i64) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
+/// Whether a text is a time.
+pub(super) fn is_time(text: &str) -> bool {
+    OffsetDateTime::parse(text, &Rfc3339).is_ok()
+}
+
 /// A hundred years: no grace period is longer, and no date overflows.
 const SECONDS_MAX: i64 = 100 * 365 * 24 * 3600;

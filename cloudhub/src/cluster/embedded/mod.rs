@@ -19,6 +19,7 @@ mod certificate;
 mod clock;
 mod component;
 mod conform;
+mod connect;
 mod content;
 mod create;
 mod decide;

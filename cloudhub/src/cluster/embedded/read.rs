@@ -7,20 +7,14 @@ use hub_core::registry::ResourceKind;
 use hub_core::store::{MemoryStore, ObjectStore};
 
 use super::call::Call;
-use super::{component, fault, scale};
+use super::{component, connect, fault, scale};
 
 /// Get or list. Watches are for [`Cluster::watch`](crate::cluster::Cluster::watch) and the metaServer.
 pub(super) fn read(store: &MemoryStore, request: &ApiRequest) -> ApiResponse {
     let answer = Call::new(request, store.registry()).and_then(|call| match (call.verb, call.subresource) {
         (Verb::Get, None | Some("status" | "resize" | "ephemeralcontainers")) => get(store, &call),
         (Verb::Get, Some("scale")) => scale::get(store, &call),
-        (Verb::Get, Some(subresource)) => {
-            get(store, &call)?;
-            Err(fault::not_implemented(&format!(
-                "{}/{subresource}",
-                call.kind.resource.resource
-            )))
-        }
+        (Verb::Get, Some(subresource)) => connect::connect(store, &call, subresource),
         (Verb::List, None) => list(store, &call),
         _ => Err(fault::method_not_allowed()),
     });

@@ -1,6 +1,6 @@
 //! The `scale` subresource: how many replicas an object wants and has, in one form for every kind (`autoscaling/v1`).
 
-use hub_core::api::{ApiResponse, Status, Verb};
+use hub_core::api::{ApiResponse, Reason, Status, Verb};
 use hub_core::apply::{Managed, Owners, Reset, SCALE_VERSION, Type};
 use hub_core::registry::ResourceKind;
 use hub_core::store::{MemoryStore, ObjectStore};
@@ -24,6 +24,14 @@ pub(super) fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, S
         Definition::new(serde_json::from_slice(&stored.served).ok()?, &call.kind)
     };
     let places = Places::of(&call.kind, definition);
+    if call.kind.custom && structural::at(&value, &places.spec()).is_null() {
+        let why = format!(
+            "the spec replicas field {:?} does not exist",
+            format!(".{}", places.spec().join("."))
+        );
+        let message = format!("Internal error occurred: {why}");
+        return Err(Status::failure(Reason::InternalError, message).cause("", &why, ""));
+    }
     Ok(ApiResponse::json(200, scale(&places, &value).to_string()))
 }
 

@@ -274,6 +274,8 @@ fn kind(
             .unwrap_or_default(),
         columns: None,
         schema: None,
+        storage_version: None,
+        deprecation: None,
         resource,
     })
 }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use hub_core::object::GroupVersionResource;
 use hub_core::registry::ResourceKind;
 use hub_core::store::Stored;
 use serde::Deserialize;
@@ -105,17 +106,17 @@ impl<'a> Table<'a> {
 
     /// The object as a real server has it before it is converted to the version that was asked for.
     fn internal(&self, served: &Bytes, object: &Value) -> Bytes {
-        let Some(annotation) =
-            converted(self.kind).filter(|name| !object["metadata"]["annotations"][*name].is_null())
-        else {
+        let annotations = converted(self.kind);
+        let has = |name: &&str| !object["metadata"]["annotations"][*name].is_null();
+        if !annotations.iter().any(has) {
             return served.clone();
-        };
+        }
         let mut object = object.clone();
         if let Some(metadata) = object["metadata"].as_object_mut()
-            && let Some(Value::Object(annotations)) = metadata.get_mut("annotations")
+            && let Some(Value::Object(all)) = metadata.get_mut("annotations")
         {
-            annotations.remove(annotation);
-            if annotations.is_empty() {
+            all.retain(|name, _| !annotations.contains(&name.as_str()));
+            if all.is_empty() {
                 metadata.remove("annotations");
             }
         }
@@ -148,9 +149,22 @@ impl<'a> Table<'a> {
 }
 
 /// What only the served version of a kind says, and not the form that a real server prints its rows from.
-fn converted(kind: &ResourceKind) -> Option<&'static str> {
-    let daemon_sets = (&*kind.resource.group, &*kind.resource.resource) == ("apps", "daemonsets");
-    daemon_sets.then_some("deprecated.daemonset.template.generation")
+fn converted(kind: &ResourceKind) -> &'static [&'static str] {
+    let GroupVersionResource {
+        group,
+        version,
+        resource,
+    } = &kind.resource;
+    match (&**group, &**version, &**resource) {
+        ("apps", "v1", "daemonsets") => &["deprecated.daemonset.template.generation"],
+        ("autoscaling", "v1", "horizontalpodautoscalers") => &[
+            "autoscaling.alpha.kubernetes.io/behavior",
+            "autoscaling.alpha.kubernetes.io/conditions",
+            "autoscaling.alpha.kubernetes.io/current-metrics",
+            "autoscaling.alpha.kubernetes.io/metrics",
+        ],
+        _ => &[],
+    }
 }
 
 /// A column of a built-in kind: name, type, format, priority and description, as a real server describes it.

@@ -69,11 +69,11 @@ pub(super) fn selector(selector: &Value) -> String {
     if selector.is_null() {
         return NONE.into();
     }
-    let mut terms: Vec<String> = selector["matchLabels"]
+    let mut terms: Vec<(&str, String)> = selector["matchLabels"]
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(key, value)| format!("{key}={}", plain(value)))
+        .map(|(key, value)| (key.as_str(), format!("{key}={}", plain(value))))
         .collect();
     for expression in items(selector, "matchExpressions") {
         let key = text(expression, "key");
@@ -83,28 +83,31 @@ pub(super) fn selector(selector: &Value) -> String {
             .collect();
         values.sort_unstable();
         let values = values.join(",");
-        terms.push(match text(expression, "operator") {
+        let term = match text(expression, "operator") {
             "In" => format!("{key} in ({values})"),
             "NotIn" => format!("{key} notin ({values})"),
             "Exists" => key.into(),
             _ => format!("!{key}"),
-        });
+        };
+        terms.push((key, term));
     }
-    terms.sort();
     if terms.is_empty() {
-        NONE.into()
-    } else {
-        terms.join(",")
+        return NONE.into();
     }
+    // By key, as a real server's selectors are.
+    terms.sort_by_key(|(key, _)| *key);
+    let terms: Vec<String> = terms.into_iter().map(|(_, term)| term).collect();
+    terms.join(",")
 }
 
 /// The first few of a list, and how many more there are.
-pub(super) fn first(parts: &[String], max: usize, none: &str) -> String {
+pub(super) fn first(parts: &[String], max: usize, between: &str, none: &str) -> String {
     if parts.is_empty() {
         return none.into();
     }
-    let shown = parts[..parts.len().min(max)].join(",");
+    let shown = parts[..parts.len().min(max)].join(between);
     match parts.len().saturating_sub(max) {
+        0 if shown.is_empty() => none.into(),
         0 => shown,
         more => format!("{shown} + {more} more..."),
     }

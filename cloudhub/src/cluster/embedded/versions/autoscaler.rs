@@ -30,6 +30,9 @@ pub(super) fn to_v1(value: &mut Value) {
     let old = |metrics: Vec<Value>, part| metrics.iter().map(|metric| old_metric(metric, part)).collect();
     annotate(value, METRICS, old(others, "target"));
     annotate(value, CURRENT_METRICS, old(current, "current"));
+    let names = ["type", "status", "lastTransitionTime", "reason", "message"];
+    let condition = |condition: &Value| text(names.map(|field| (field, condition[field].to_string())));
+    let conditions = conditions.iter().map(condition).collect();
     annotate(value, CONDITIONS, conditions);
     if let Some(behavior) = behavior.filter(Value::is_object) {
         // Kubernetes writes this one as its own type, whose fields have the names of Go.
@@ -68,8 +71,8 @@ pub(super) fn to_v2(value: &mut Value) {
     }
 }
 
-/// A metric as the old version has it. `part` is what it says of it: `target` or `current`.
-fn old_metric(metric: &Value, part: &str) -> Value {
+/// A metric as the old version has it, its fields in the order of Go's. `part` is what it says of it: `target` or `current`.
+fn old_metric(metric: &Value, part: &str) -> String {
     let kind = metric["type"].as_str().unwrap_or_default();
     let source = source(kind);
     let said = &metric[&source];
@@ -82,32 +85,54 @@ fn old_metric(metric: &Value, part: &str) -> Value {
     let selector = &said["metric"]["selector"];
     let word = |rest: &str| format!("{part}{rest}");
     let old = match kind {
-        "Object" => fields([
-            ("target", &said["describedObject"]),
-            ("metricName", metric_name),
-            (&word("Value"), value),
-            ("selector", selector),
-            ("averageValue", average),
+        // This amount is there even where nothing was said of it.
+        "Object" => text([
+            ("target", &reference(&said["describedObject"])),
+            ("metricName", &metric_name.to_string()),
+            (
+                &word("Value"),
+                &if value.is_null() {
+                    "\"0\"".into()
+                } else {
+                    value.to_string()
+                },
+            ),
+            ("selector", &selector.to_string()),
+            ("averageValue", &average.to_string()),
         ]),
-        "Pods" => fields([
-            ("metricName", metric_name),
-            (&word("AverageValue"), average),
-            ("selector", selector),
+        "Pods" => text([
+            ("metricName", &metric_name.to_string()),
+            (&word("AverageValue"), &average.to_string()),
+            ("selector", &selector.to_string()),
         ]),
-        "External" => fields([
-            ("metricName", metric_name),
-            ("metricSelector", selector),
-            (&word("Value"), value),
-            (&word("AverageValue"), average),
+        "External" => text([
+            ("metricName", &metric_name.to_string()),
+            ("metricSelector", &selector.to_string()),
+            (&word("Value"), &value.to_string()),
+            (&word("AverageValue"), &average.to_string()),
         ]),
-        _ => fields([
-            ("name", &said["name"]),
-            ("container", &said["container"]),
-            (&word("AverageUtilization"), percent),
-            (&word("AverageValue"), average),
+        _ => text([
+            ("name", &said["name"].to_string()),
+            (&word("AverageUtilization"), &percent.to_string()),
+            (&word("AverageValue"), &average.to_string()),
+            ("container", &said["container"].to_string()),
         ]),
     };
-    json!({"type": kind, source: old})
+    format!("{{\"type\":{},{}:{old}}}", metric["type"], Value::from(source))
+}
+
+fn reference(object: &Value) -> String {
+    text(["kind", "name", "apiVersion"].map(|field| (field, object[field].to_string())))
+}
+
+/// An object's JSON with those of the fields that say something.
+fn text<const N: usize, T: AsRef<str>>(fields: [(&str, T); N]) -> String {
+    let fields = fields.iter().map(|(name, value)| (name, value.as_ref()));
+    let said: Vec<String> = fields
+        .filter(|(_, value)| *value != "null")
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
+    format!("{{{}}}", said.join(","))
 }
 
 fn new_metrics(annotated: Option<Value>, part: &str) -> Vec<Value> {
@@ -205,9 +230,9 @@ fn rename(value: Value, first: &impl Fn(char) -> char) -> Value {
     }
 }
 
-fn annotate(value: &mut Value, annotation: &str, list: Vec<Value>) {
+fn annotate(value: &mut Value, annotation: &str, list: Vec<String>) {
     if !list.is_empty() {
-        value["metadata"]["annotations"][annotation] = Value::Array(list).to_string().into();
+        value["metadata"]["annotations"][annotation] = format!("[{}]", list.join(",")).into();
     }
 }
 

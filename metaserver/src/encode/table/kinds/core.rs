@@ -160,23 +160,22 @@ fn service(o: &Value, name: Value, age: Value) -> Vec<Value> {
 fn endpoints(o: &Value) -> String {
     let mut all = Vec::new();
     for subset in items(o, "subsets") {
+        let hosts = items(subset, "addresses")
+            .iter()
+            .map(|address| text(address, "ip"));
         let ports = items(subset, "ports");
-        for address in items(subset, "addresses") {
-            let host = text(address, "ip");
-            if ports.is_empty() {
-                all.push(host.to_owned());
-            }
-            all.extend(ports.iter().map(|port| {
-                let port = number(port, "port");
-                if host.contains(':') {
-                    format!("[{host}]:{port}")
-                } else {
-                    format!("{host}:{port}")
-                }
+        if ports.is_empty() {
+            all.extend(hosts.map(str::to_owned));
+            continue;
+        }
+        for port in ports.iter().map(|port| number(port, "port")) {
+            all.extend(hosts.clone().map(|host| match host.contains(':') {
+                true => format!("[{host}]:{port}"),
+                false => format!("{host}:{port}"),
             }));
         }
     }
-    first(&all, 3, NONE)
+    first(&all, 3, ",", NONE)
 }
 
 fn quota(o: &Value, name: Value, age: Value) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::text::{NONE, UNSET, at, first, items, number, plain, selector, text, text_or};
+use super::super::text::{NONE, UNSET, at, first, items, plain, selector, text, text_or};
 
 /// The cells of an object, if there is a printer for its kind.
 pub(super) fn cells(resource: &str, o: &Value, name: Value, age: Value) -> Option<Vec<Value>> {
@@ -50,7 +50,7 @@ fn ingress(o: &Value, name: Value, age: Value) -> Vec<Value> {
     vec![
         name,
         text_or(o, "spec.ingressClassName", NONE).into(),
-        first(&hosts, 3, "*").into(),
+        first(&hosts, 3, ",", "*").into(),
         addresses.join(",").into(),
         if items(o, "spec.tls").is_empty() {
             "80"
@@ -65,9 +65,10 @@ fn ingress(o: &Value, name: Value, age: Value) -> Vec<Value> {
 fn endpoint_slice(o: &Value, name: Value, age: Value) -> Vec<Value> {
     let ports: Vec<String> = items(o, "ports")
         .iter()
-        .map(|port| match number(port, "port") {
-            0 => "*".into(),
-            number => number.to_string(),
+        .map(|port| match (at(port, "port"), at(port, "name")) {
+            (Value::Null, Value::Null) => "*".into(),
+            (Value::Null, name) => plain(name),
+            (number, _) => plain(number),
         })
         .collect();
     let addresses: Vec<String> = items(o, "endpoints")
@@ -78,8 +79,8 @@ fn endpoint_slice(o: &Value, name: Value, age: Value) -> Vec<Value> {
     vec![
         name,
         text(o, "addressType").into(),
-        first(&ports, 3, UNSET).into(),
-        first(&addresses, 3, UNSET).into(),
+        first(&ports, 3, ",", UNSET).into(),
+        first(&addresses, 3, ",", UNSET).into(),
         age,
     ]
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::text::{NONE, UNSET, at, items, plain, text, text_or};
+use super::super::text::{NONE, UNSET, at, items, text, text_or};
 
 /// The cells of an object, if there is a printer for its kind.
 pub(super) fn cells(resource: &str, o: &Value, name: Value, age: Value) -> Option<Vec<Value>> {
@@ -31,13 +31,6 @@ pub(super) fn cells(resource: &str, o: &Value, name: Value, age: Value) -> Optio
             let annotations = at(o, "metadata.annotations");
             let default = annotations["storageclass.kubernetes.io/is-default-class"] == "true";
             vec![marked(o, default), text(o, "driverName").into(), age]
-        }
-        "csistoragecapacities" => {
-            let capacity = match at(o, "capacity") {
-                Value::Null => UNSET.into(),
-                capacity => plain(capacity),
-            };
-            vec![name, text(o, "storageClassName").into(), capacity.into()]
         }
         _ => return None,
     })
