@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgehub::dmi::DmiMetrics;
 use edgehub::enroll::EnrollConfig;
 use edgehub::store::EdgeStore;
 use edgehub::twin::{MqttConfig, TwinConfig, TwinHub, Twins, serve_mqtt};
@@ -41,6 +42,7 @@ pub struct Edge {
     broker: Option<MqttConfig>,
     /// Where mappers call.
     mappers: PathBuf,
+    mapper_metrics: DmiMetrics,
     /// Whether the cloud is dialled.
     dials: bool,
     server: MetaServer,
@@ -77,6 +79,7 @@ impl Edge {
 
         let server = meta::server(config, store.clone(), hub.handle());
         let api = NodeApi::bind(config).await;
+        let mapper_metrics = DmiMetrics::default();
         let bind_metrics = &config.edge_tunnel.metrics;
         let metrics = if bind_metrics.is_empty() {
             None
@@ -84,6 +87,10 @@ impl Edge {
             let mut registry = Registry::default();
             hub.register_metrics(&mut registry);
             server.register_metrics(&mut registry);
+            if let Some(twins) = &twins {
+                twins.register_metrics(&mut registry);
+                mapper_metrics.register(&mut registry);
+            }
             Some((Door::at("the metrics", bind_metrics).await, Arc::new(registry)))
         };
         let admin = AdminSocket::wanted(&config.edge_tunnel.admin.socket, "edgecore meta").await;
@@ -94,6 +101,7 @@ impl Edge {
             twins,
             broker,
             mappers: modules.device_twin.socket(),
+            mapper_metrics,
             dials: config.modules.edge_hub.enable,
             server,
             api,
@@ -138,7 +146,13 @@ impl Edge {
         let handle = self.hub.handle();
         let kept = self.twins();
         let pods = stop.clone().run_until_cancelled_owned(self.pods.run());
-        let mappers = mappers::serve(self.mappers, kept.clone(), self.store.clone(), stop.clone());
+        let mappers = mappers::serve(
+            self.mappers,
+            kept.clone(),
+            self.store.clone(),
+            self.mapper_metrics,
+            stop.clone(),
+        );
         let twins = stop
             .clone()
             .run_until_cancelled_owned(devices(self.twins, self.broker, handle.clone()));
@@ -174,7 +188,7 @@ impl Edge {
                 api.run(&server, &held, &stop).await;
             }
         };
-        let sampled = self.server.clone();
+        let (sampled, of_twins) = (self.server.clone(), kept.clone());
         let metrics = async {
             let Some((mut door, registry)) = self.metrics else {
                 return;
@@ -184,6 +198,7 @@ impl Edge {
             };
             let sample = move || {
                 sampled.sample();
+                of_twins.iter().for_each(Twins::sample);
                 std::future::ready(())
             };
             if let Err(error) = metrics::serve(listener, registry, sample, stop.clone()).await {

@@ -4,20 +4,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgehub::dmi::{Dmi, DmiConfig};
+use edgehub::dmi::{Dmi, DmiConfig, DmiMetrics};
 use edgehub::store::EdgeStore;
 use edgehub::twin::Twins;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Serves the mappers of a node until told to stop, if it keeps twins. A node without this socket is still a node.
-pub async fn serve(socket: PathBuf, twins: Option<Twins>, store: EdgeStore, stop: CancellationToken) {
+pub async fn serve(
+    socket: PathBuf,
+    twins: Option<Twins>,
+    store: EdgeStore,
+    metrics: DmiMetrics,
+    stop: CancellationToken,
+) {
     let Some(twins) = twins else { return };
     let (node, store) = (twins.node().clone(), Arc::new(store));
     let mut said = String::new();
     let bound = async {
         loop {
-            let config = DmiConfig::new(&socket);
+            let config = DmiConfig {
+                metrics: metrics.clone(),
+                ..DmiConfig::new(&socket)
+            };
             match Dmi::bind(config, node.clone(), store.clone(), Arc::new(twins.clone())).await {
                 Ok(dmi) => return dmi,
                 Err(error) => {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use hub_core::backoff::Backoff;
 
+use super::metrics::DmiMetrics;
+
 /// The settings of a [`Dmi`](super::Dmi).
 #[derive(Debug, Clone)]
 pub struct DmiConfig {
@@ -33,6 +35,8 @@ pub struct DmiConfig {
     /// Attempts for what a mapper refuses, or while it does not answer. Then it is told again when its devices change, or when
     /// it registers.
     pub attempts_max: u32,
+    /// Where it is counted.
+    pub metrics: DmiMetrics,
 }
 
 impl DmiConfig {
@@ -54,6 +58,7 @@ impl DmiConfig {
                 max: Duration::from_secs(30),
             },
             attempts_max: 12,
+            metrics: DmiMetrics::default(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod config;
 mod convert;
 mod limit;
 mod listen;
+mod metrics;
 mod plan;
 mod registrations;
 mod service;
@@ -40,6 +41,7 @@ use tokio::sync;
 use tokio_util::sync::CancellationToken;
 
 pub use config::DmiConfig;
+pub use metrics::DmiMetrics;
 pub use socket::BindError;
 
 use limit::Rate;
@@ -134,6 +136,8 @@ impl Dmi {
             let running = shared.start(mapper.clone(), Duration::ZERO);
             shared.workers.lock().await.insert(mapper.protocol, running);
         }
+        let known = shared.workers.lock().await.len();
+        shared.config.metrics.mappers.set(known as i64);
         listen::serve(&socket, service::Service(shared.clone()), stop).await;
         for (_, running) in shared.workers.lock().await.drain() {
             running.stop().await;
@@ -167,6 +171,7 @@ impl Shared {
         self.registrations.register(&mapper, &took).await?;
         let running = self.start(mapper.clone(), self.config.settle);
         workers.insert(mapper.protocol, running);
+        self.config.metrics.mappers.set(workers.len() as i64);
         Ok(())
     }
 

@@ -23,6 +23,35 @@ impl DeviceManagerService for Service {
         &self,
         request: Request<wire::MapperRegisterRequest>,
     ) -> Result<Response<wire::MapperRegisterResponse>, Status> {
+        let answer = self.register(request).await;
+        self.0.config.metrics.called(&answer);
+        answer
+    }
+
+    async fn report_device_status(
+        &self,
+        request: Request<wire::ReportDeviceStatusRequest>,
+    ) -> Result<Response<wire::ReportDeviceStatusResponse>, Status> {
+        let answer = self.values(request).await;
+        self.0.config.metrics.called(&answer);
+        answer
+    }
+
+    async fn report_device_states(
+        &self,
+        request: Request<wire::ReportDeviceStatesRequest>,
+    ) -> Result<Response<wire::ReportDeviceStatesResponse>, Status> {
+        let answer = self.state(request).await;
+        self.0.config.metrics.called(&answer);
+        answer
+    }
+}
+
+impl Service {
+    async fn register(
+        &self,
+        request: Request<wire::MapperRegisterRequest>,
+    ) -> Result<Response<wire::MapperRegisterResponse>, Status> {
         self.grant()?;
         let wire::MapperRegisterRequest { with_data, mapper } = request.into_inner();
         let mapper = read(mapper.unwrap_or_default())?;
@@ -50,7 +79,7 @@ impl DeviceManagerService for Service {
         Ok(Response::new(answer))
     }
 
-    async fn report_device_status(
+    async fn values(
         &self,
         request: Request<wire::ReportDeviceStatusRequest>,
     ) -> Result<Response<wire::ReportDeviceStatusResponse>, Status> {
@@ -85,7 +114,7 @@ impl DeviceManagerService for Service {
         Ok(Response::new(wire::ReportDeviceStatusResponse {}))
     }
 
-    async fn report_device_states(
+    async fn state(
         &self,
         request: Request<wire::ReportDeviceStatesRequest>,
     ) -> Result<Response<wire::ReportDeviceStatesResponse>, Status> {
@@ -99,9 +128,7 @@ impl DeviceManagerService for Service {
         taken.await.map_err(refusal)?;
         Ok(Response::new(wire::ReportDeviceStatesResponse {}))
     }
-}
 
-impl Service {
     fn grant(&self) -> Result<(), Status> {
         let mut rate = self
             .0

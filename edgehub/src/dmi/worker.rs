@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::catalogue::{Catalogue, devices, models};
 use super::client::{Client, TellError};
 use super::config::DmiConfig;
-use super::plan::{Key, Step, Told, plan};
+use super::plan::{Key, Step, Told, begun, plan};
 use super::registrations::{Mapper, Registrations};
 use crate::hub::random;
 
@@ -116,10 +116,9 @@ impl Worker {
         self.refused
             .retain(|key, (hash, _)| wanted.get(key).copied() == *hash);
         let stages = plan(&wanted, &self.told);
-        // If this node stops between a call and the note of it, the mapper still is told when a device goes.
-        let new = stages.iter().flatten().filter(|(_, step)| *step == Step::Add);
-        let begun: Vec<_> = new.map(|(key, _)| (key.clone(), Some(None))).collect();
-        if let Err(error) = self.note(begun).await {
+        // If this node stops between a call and the note of it, or the answer is lost, the mapper still is told what comes after.
+        let begun = begun(&stages).into_iter().map(|(key, hash)| (key, Some(hash)));
+        if let Err(error) = self.note(begun.collect()).await {
             return Round::Unkept(error);
         }
         for stage in stages {
@@ -164,6 +163,11 @@ impl Worker {
         let mut answers = futures::stream::iter(calls).buffer_unordered(self.config.calls_at_once.max(1));
         let (mut news, mut end) = (Vec::new(), None);
         while let Some((key, hash, told)) = answers.next().await {
+            self.config.metrics.told(match &told {
+                Ok(()) => "taken",
+                Err(TellError::Silent(_)) => "silent",
+                Err(TellError::Refused(_)) => "refused",
+            });
             match told {
                 Ok(()) => {
                     self.refused.remove(&key);

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use hub_core::clock::Clock;
 use hub_core::object::ObjectKey;
 use hub_core::store::{Compacted, Event, EventKind, ObjectStore, StoreError, Watch};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::TwinConfig;
 use super::change::Change;
 use super::device::{Device, Rejected, Updated};
 use super::kinds::{self, devices, models, twins};
+use super::metrics::Metrics;
 use super::name::{DeviceId, DeviceState, InvalidName};
 use super::owed::Marks;
 use super::owing::Owing;
@@ -106,6 +107,7 @@ pub(super) struct Keeper {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) told: broadcast::Sender<Change>,
     pub(super) owing: Arc<Owing>,
+    pub(super) metrics: Metrics,
 }
 
 impl Which {
@@ -160,20 +162,24 @@ impl Keeper {
         let max = self.config.group_max;
         loop {
             let (of_devices, of_models) = &mut watches;
-            let look = behind.unwrap_or_else(Instant::now);
-            let followed = tokio::select! {
-                taken = self.commands.recv_many(&mut batch, max) => {
-                    if taken == 0 {
-                        return;
+            let followed = if behind.is_some_and(|at| at <= Instant::now()) {
+                behind = None;
+                self.look().await
+            } else {
+                let look = behind.unwrap_or_else(Instant::now);
+                // First what devices there are: what is said of one that has come is not refused.
+                tokio::select! {
+                    biased;
+                    events = of_devices.next_batch(max) => self.follow(events).await,
+                    events = of_models.next_batch(max) => self.tell_models(events),
+                    () = tokio::time::sleep_until(look), if behind.is_some() => continue,
+                    taken = self.commands.recv_many(&mut batch, max) => {
+                        if taken == 0 {
+                            return;
+                        }
+                        self.carry_out(std::mem::take(&mut batch)).await;
+                        continue;
                     }
-                    self.carry_out(std::mem::take(&mut batch)).await;
-                    continue;
-                }
-                events = of_devices.next_batch(max) => self.follow(events).await,
-                events = of_models.next_batch(max) => self.tell_models(events),
-                () = tokio::time::sleep_until(look.into()), if behind.is_some() => {
-                    behind = None;
-                    self.look().await
                 }
             };
             match followed {
@@ -255,11 +261,17 @@ impl Keeper {
                     reply,
                 } => match stage.update(&which, &event_id, &twin) {
                     Ok(changed) => waiting.push(Waiting::Update(reply, changed)),
-                    Err(error) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        self.metrics.refused(error.cause());
+                        drop(reply.send(Err(error)));
+                    }
                 },
                 Command::State { which, state, reply } => match stage.state(&which, state) {
                     Ok(device) => waiting.push(Waiting::State(reply, device)),
-                    Err(error) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        self.metrics.refused(error.cause());
+                        drop(reply.send(Err(error)));
+                    }
                 },
                 Command::FromCloud(said, reply) => {
                     stage.take_from_cloud(&said);
@@ -278,6 +290,7 @@ impl Keeper {
             Ok(told) => (told, Ok(())),
             Err(error) => {
                 tracing::error!(%error, "twins could not be written");
+                waiting.iter().for_each(|_| self.metrics.refused("disk"));
                 (Vec::new(), Err(error))
             }
         };
@@ -291,6 +304,7 @@ impl Keeper {
     /// Writes, and returns what is to be told.
     async fn commit(&self, stage: Stage<'_>) -> Result<Vec<Change>, StoreError> {
         let outcome = stage.finish();
+        (0..outcome.rejected).for_each(|_| self.metrics.refused("wish"));
         if !outcome.writes.is_empty() {
             self.store.apply(outcome.writes).await?;
         }

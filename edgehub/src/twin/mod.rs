@@ -39,6 +39,7 @@ mod change;
 mod device;
 mod keeper;
 mod kinds;
+mod metrics;
 mod mqtt;
 mod name;
 mod owed;
@@ -62,6 +63,7 @@ use hub_core::clock::{Clock, SystemClock};
 use hub_core::node::NodeId;
 use hub_core::object::ObjectKey;
 use hub_core::store::{ObjectStore, Stored};
+use prometheus_client::registry::Registry;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use change::{Change, Changes, TwinChange};
@@ -69,6 +71,7 @@ pub use device::{Device, Rejected, Updated};
 pub use keeper::{Changed, TwinError, Which};
 pub(crate) use kinds::learn;
 pub use kinds::{devices, models};
+pub use metrics::BrokerState;
 pub use mqtt::{InvalidBroker, MqttConfig, Quality, serve_mqtt};
 pub use name::{DeviceId, DeviceState, InvalidName, ValueType};
 pub use owed::Owed;
@@ -77,6 +80,7 @@ pub use shape::Value;
 
 use crate::handle::EdgeHandle;
 use keeper::{Command, FromCloud, Keeper};
+use metrics::Metrics;
 use owing::Owing;
 
 /// The limits of a node's twins.
@@ -142,6 +146,7 @@ pub struct Twins {
     commands: mpsc::Sender<Command>,
     told: broadcast::Sender<Change>,
     owing: Arc<Owing>,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
 }
 
@@ -162,6 +167,7 @@ impl TwinHub {
             commands,
             told: told.clone(),
             owing: Arc::default(),
+            metrics: Metrics::default(),
             clock: clock.clone(),
         };
         let keeper = Keeper {
@@ -171,6 +177,7 @@ impl TwinHub {
             commands: queue,
             told,
             owing: twins.owing.clone(),
+            metrics: twins.metrics.clone(),
         };
         Self { keeper, twins }
     }
@@ -178,6 +185,11 @@ impl TwinHub {
     /// What everybody else holds.
     pub fn handle(&self) -> Twins {
         self.twins.clone()
+    }
+
+    /// Adds the numbers of the twins and of the broker to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.twins.metrics.register(registry);
     }
 
     /// Keeps the twins, and tells the cloud through the node's hub. Runs until it is dropped.
@@ -228,6 +240,24 @@ impl Twins {
     /// How many devices have something that the cloud has not heard.
     pub fn owing(&self) -> usize {
         self.owing.len()
+    }
+
+    /// When the oldest value came that the cloud has not heard: Unix time in milliseconds.
+    pub fn owing_since_ms(&self) -> Option<i64> {
+        self.owing.since_ms()
+    }
+
+    /// Whether the MQTT broker is there; None where none is wanted, or none was tried yet.
+    pub fn broker(&self) -> Option<BrokerState> {
+        self.metrics.broker()
+    }
+
+    /// Brings the metrics up to date that are only taken when somebody asks.
+    pub fn sample(&self) {
+        let age = self
+            .owing_since_ms()
+            .map_or(0, |since| self.clock.unix_ms() - since);
+        self.metrics.owe(self.owing(), age.max(0));
     }
 
     /// Follows what happens from now on.

@@ -102,6 +102,17 @@ impl Device {
             || properties.any(|property| property.expected.owed.is_some() || property.actual.owed.is_some())
     }
 
+    /// When the oldest value came that the cloud has not heard: Unix time in milliseconds.
+    pub(super) fn owed_since_ms(&self) -> Option<i64> {
+        let sides = self
+            .properties
+            .values()
+            .flat_map(|property| [&property.expected, &property.actual]);
+        let owed = sides.filter(|side| side.owed.is_some());
+        owed.filter_map(|side| Some(side.value.as_ref()?.timestamp_ms))
+            .min()
+    }
+
     /// The cloud has heard this, or never will. What changed since is still owed.
     pub(super) fn settle(&mut self, marks: &Marks) {
         if self.uid != marks.uid && !marks.uid.is_empty() {

@@ -1,6 +1,6 @@
 //! Which devices have something that the cloud has not heard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -11,7 +11,8 @@ use super::name::DeviceId;
 /// The names of devices with something to tell, kept by the task that writes and read by the one that sends.
 #[derive(Debug, Default)]
 pub(super) struct Owing {
-    all: Mutex<BTreeSet<DeviceId>>,
+    /// And when the oldest value came that waits.
+    all: Mutex<BTreeMap<DeviceId, Option<i64>>>,
     changed: Mutex<BTreeSet<DeviceId>>,
     pub(super) woken: Notify,
 }
@@ -19,8 +20,8 @@ pub(super) struct Owing {
 impl Owing {
     /// The device is now this; None when it is gone.
     pub(super) fn note(&self, id: &DeviceId, device: Option<&Device>) {
-        if device.is_some_and(Device::owes) {
-            lock(&self.all).insert(id.clone());
+        if let Some(device) = device.filter(|device| device.owes()) {
+            lock(&self.all).insert(id.clone(), device.owed_since_ms());
             if lock(&self.changed).insert(id.clone()) {
                 self.woken.notify_one();
             }
@@ -35,17 +36,22 @@ impl Owing {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> BTreeSet<DeviceId> {
-        lock(&self.all).clone()
+    pub(super) fn all(&self) -> Vec<DeviceId> {
+        lock(&self.all).keys().cloned().collect()
     }
 
     /// How many.
     pub(super) fn len(&self) -> usize {
         lock(&self.all).len()
     }
+
+    /// When the oldest value came that waits: Unix time in milliseconds. A state has no time of its own.
+    pub(super) fn since_ms(&self) -> Option<i64> {
+        lock(&self.all).values().flatten().min().copied()
+    }
 }
 
-/// A panic leaves a set that was whole before and after each step.
-fn lock(set: &Mutex<BTreeSet<DeviceId>>) -> MutexGuard<'_, BTreeSet<DeviceId>> {
-    set.lock().unwrap_or_else(PoisonError::into_inner)
+/// A panic leaves what was whole before and after each step.
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -23,6 +23,7 @@ pub(super) struct Stage<'a> {
     /// None for one that is to be forgotten.
     staged: BTreeMap<DeviceId, Option<Device>>,
     told: Vec<Change>,
+    rejected: usize,
     /// Counted when somebody asks.
     room: Option<usize>,
 }
@@ -35,6 +36,8 @@ pub(super) struct Outcome {
     pub(super) devices: BTreeMap<DeviceId, Option<Device>>,
     /// For those who follow.
     pub(super) told: Vec<Change>,
+    /// Desired values of Devices that cannot be.
+    pub(super) rejected: usize,
 }
 
 impl<'a> Stage<'a> {
@@ -45,6 +48,7 @@ impl<'a> Stage<'a> {
             now_ms,
             staged: BTreeMap::new(),
             told: Vec::new(),
+            rejected: 0,
             room: None,
         }
     }
@@ -140,6 +144,7 @@ impl<'a> Stage<'a> {
         Outcome {
             writes: writes.collect(),
             told: self.told,
+            rejected: self.rejected,
             devices: self.staged,
         }
     }
@@ -158,6 +163,7 @@ impl<'a> Stage<'a> {
         device.uid = object.uid.clone();
         device.description.clone_from(&spec.description);
         let (updated, rejected) = device.desired(spec.desired(), self.now_ms, self.config.properties_max);
+        self.rejected += rejected.len();
         for error in rejected {
             tracing::warn!(device = %id, %error, "a desired value of the Device cannot be what a property is");
         }

@@ -236,6 +236,7 @@ impl<'a> Uplink<'a> {
                     self.start(report);
                 } else {
                     for device in &report.devices {
+                        self.twins.metrics.reported("unanswered");
                         tracing::warn!(
                             device = %device.id,
                             "the cloud does not confirm what the device says; it hears of its next change"
@@ -250,6 +251,7 @@ impl<'a> Uplink<'a> {
         for device in &report.devices {
             match report.end(&device.id, &answer) {
                 End::Told => {
+                    self.twins.metrics.reported("told");
                     settled.push((device.id.clone(), device.marks.clone()));
                     if !report.batched {
                         if self.confirmed.len() >= self.twins.config.devices_max {
@@ -261,10 +263,12 @@ impl<'a> Uplink<'a> {
                     }
                 }
                 End::Refused(reason) => {
+                    self.twins.metrics.reported("refused");
                     tracing::warn!(device = %device.id, reason, "the cloud refuses what the device says");
                     settled.push((device.id.clone(), device.marks.clone()));
                 }
                 End::Failed(reason) => {
+                    self.twins.metrics.reported("failed");
                     tracing::debug!(device = %device.id, reason, "the cloud cannot take what the device says now");
                     self.plan.failed(&device.id, Instant::now(), random());
                 }

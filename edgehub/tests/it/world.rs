@@ -1,8 +1,8 @@
 //! A hub under test, and stores that misbehave on demand.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, RunError};
@@ -14,8 +14,8 @@ use hub_core::object::{GroupVersionResource, ObjectKey, Revision};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 use hub_core::store::{
-    Change, Compacted, Coverage, Journal, JournalLimits, Listing, MemoryJournal, MemoryStore, ObjectStore,
-    StoreError, StoreLimits, Stored, Watch,
+    Change, Compacted, Coverage, Journal, JournalLimits, Listing, MemoryJournal, MemoryStore, NODE_ONLY,
+    ObjectStore, StoreError, StoreLimits, Stored, Watch,
 };
 use hub_core::transport::{Dialer, Endpoint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -153,6 +153,8 @@ pub struct TestStore {
     inner: MemoryStore,
     /// How many of the next changes fail.
     pub failures: AtomicUsize,
+    /// The disk refuses what only this node keeps under this name.
+    pub refused: Mutex<Option<&'static str>>,
     /// Each change takes one.
     disk: Arc<Semaphore>,
 }
@@ -162,6 +164,7 @@ impl TestStore {
         Arc::new(Self {
             inner: MemoryStore::new(StoreLimits::default(), Registry::builtin()),
             failures: AtomicUsize::new(0),
+            refused: Mutex::default(),
             disk: Arc::new(Semaphore::new(DISK as usize)),
         })
     }
@@ -226,6 +229,9 @@ impl ObjectStore for TestStore {
                 .failures
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
                 .is_ok();
+        let refused = *self.refused.lock().unwrap();
+        let is_refused = |change: &Change| matches!(change, Change::Put(object) if &*object.key.resource.group == NODE_ONLY && Some(&*object.key.name) == refused);
+        let fails = fails || changes.iter().any(is_refused);
         async move {
             let _written = disk.acquire().await.map_err(|_| StoreError::Closed)?;
             if fails {

@@ -1,7 +1,7 @@
 //! What an operator asks of the devices beside a node: `edgecore twins`.
 
 use bytes::Bytes;
-use edgehub::twin::{Device, Property, Side, Twins};
+use edgehub::twin::{BrokerState, Device, Property, Side, Twins};
 use http_body_util::Full;
 use hub_core::clock::{Clock, SystemClock};
 use hyper::{Method, Response, StatusCode};
@@ -18,6 +18,23 @@ pub struct TwinsReport {
     pub at_ms: i64,
     /// By namespace and name.
     pub devices: Vec<DeviceReport>,
+    /// When the oldest value came that the cloud has not heard, in milliseconds since 1970; none where it has heard all.
+    pub waiting_since_ms: Option<i64>,
+    /// The MQTT broker; none where none is wanted.
+    pub broker: Option<BrokerReport>,
+}
+
+/// The MQTT broker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerReport {
+    /// `host:port`.
+    pub server: String,
+    /// Whether there is a connection.
+    pub up: bool,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 /// One device.
@@ -76,6 +93,8 @@ pub fn answer_twins(twins: Option<&Twins>, method: &Method) -> Response<Full<Byt
         Some(twins) => json(&TwinsReport {
             at_ms: SystemClock.unix_ms(),
             devices: twins.list().iter().map(Into::into).collect(),
+            waiting_since_ms: twins.owing_since_ms(),
+            broker: twins.broker().map(Into::into),
         }),
     }
 }
@@ -120,11 +139,30 @@ pub fn table(report: &TwinsReport) -> String {
         }
     }
     let mut text = aligned(&headings, rows.into_iter());
+    let age = |since: i64| span(report.at_ms.saturating_sub(since).try_into().unwrap_or(0));
+    let oldest = report.waiting_since_ms.filter(|_| waiting > 0);
+    let oldest = oldest.map_or_else(String::new, |since| format!(", the oldest for {}", age(since)));
     text += &format!(
-        "{} devices; {waiting} properties wait for the cloud\n",
+        "{} devices; {waiting} properties wait for the cloud{oldest}\n",
         report.devices.len()
     );
+    match &report.broker {
+        Some(BrokerReport { server, up: true, .. }) => {
+            text += &format!("the MQTT broker {server} is there\n")
+        }
+        Some(BrokerReport { server, trouble, .. }) => {
+            text += &format!("the MQTT broker {server} is away: {trouble}\n");
+        }
+        None => {}
+    }
     text
+}
+
+impl From<BrokerState> for BrokerReport {
+    fn from(broker: BrokerState) -> Self {
+        let BrokerState { server, up, trouble } = broker;
+        Self { server, up, trouble }
+    }
 }
 
 impl From<&Device> for DeviceReport {
@@ -182,6 +220,12 @@ mod tests {
         };
         let report = TwinsReport {
             at_ms: 100_000,
+            waiting_since_ms: Some(98_500),
+            broker: Some(BrokerReport {
+                server: "127.0.0.1:1883".into(),
+                up: false,
+                trouble: "connection refused".into(),
+            }),
             devices: vec![
                 DeviceReport {
                     device: "default/parlour".into(),
@@ -213,7 +257,8 @@ DEVICE           STATE   PROPERTY     DESIRED  REPORTED  VERSIONS   REPORTED SIN
 default/parlour  online  setpoint     21       20.5      1.4 / 1.4  1.5s            waiting
 default/parlour  online  temperature  -        19.0      0.0 / 1.4  1.5s            told
 shop/new         -       -            -        -         -          -               -
-2 devices; 1 properties wait for the cloud
+2 devices; 1 properties wait for the cloud, the oldest for 1.5s
+the MQTT broker 127.0.0.1:1883 is away: connection refused
 ";
         assert_eq!(table(&report), wanted, "\n{}", table(&report));
     }

@@ -127,6 +127,7 @@ impl<'a> Desk<'a> {
         match asked {
             Some(Asked::Update(_) | Asked::State(_)) if self.is_taken(message) => {
                 // Confirmed after the first of the two.
+                self.twins.metrics.message("repeated");
                 self.under_way
                     .push_back(Box::pin(std::future::ready((None, heard))));
             }
@@ -183,6 +184,7 @@ impl<'a> Desk<'a> {
         let twin = match twin {
             Ok(twin) => twin,
             Err(reason) => {
+                self.twins.metrics.refused("invalid");
                 let answer = failure(base, now_ms, 400, reason);
                 self.under_way
                     .push_back(Box::pin(async move { (Some((topic, answer)), heard) }));
@@ -392,7 +394,11 @@ impl<'a> Desk<'a> {
             Quality::AtLeastOnce => QoS::AtLeastOnce,
             Quality::ExactlyOnce => QoS::ExactlyOnce,
         };
-        if payload.len() + topic.len() + HEADER >= self.config.message_max {
+        let is_long = payload.len() + topic.len() + HEADER >= self.config.message_max;
+        self.twins
+            .metrics
+            .message(if is_long { "too_long" } else { "published" });
+        if is_long {
             tracing::warn!(
                 topic,
                 bytes = payload.len(),

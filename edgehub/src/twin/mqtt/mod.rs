@@ -63,6 +63,7 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     tracing::info!(broker = %config.broker, "connected to the MQTT broker");
                     attempt = 0;
+                    twins.metrics.set_broker(&config.broker.to_string(), None);
                     connection.send_modify(|number| *number += 1);
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => {
@@ -73,6 +74,7 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
                     if refused && !flooded {
                         tracing::warn!("too many messages at once from the MQTT broker; some are not taken");
                     }
+                    twins.metrics.message(if refused { "dropped" } else { "heard" });
                     flooded = refused;
                     if refused && is_owed {
                         // It must not come after what follows it: another connection brings all that is not confirmed, in order.
@@ -82,6 +84,9 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
                 }
                 Ok(_) => {}
                 Err(error) => {
+                    twins
+                        .metrics
+                        .set_broker(&config.broker.to_string(), Some(error.to_string()));
                     let pause = config
                         .backoff
                         .pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -54,6 +54,8 @@ struct Broker {
     /// For the node, not confirmed, with whether it was sent at all, and on this connection.
     queue: VecDeque<(Publish, bool, bool)>,
     packets: u16,
+    /// What was confirmed, and is to be looked for among what was taken.
+    confirmed: Vec<Publish>,
     /// The newest delta that applications heard.
     delta: Option<BTreeMap<String, String>>,
 }
@@ -125,14 +127,27 @@ impl Broker {
     fn cut(&mut self, program: &Program) {
         self.up = false;
         let waiting: Vec<_> = program.requests.drain().collect();
-        self.take(waiting.into_iter().filter(|request| !matches!(request, Request::PubAck(_))));
+        self.take(
+            waiting
+                .into_iter()
+                .filter(|request| !matches!(request, Request::PubAck(_))),
+        );
         self.queue.iter_mut().for_each(|(_, _, now)| *now = false);
     }
 
     fn take(&mut self, requests: impl Iterator<Item = Request>) {
         for request in requests {
             match request {
-                Request::PubAck(ack) => self.queue.retain(|(message, ..)| message.pkid != ack.pkid),
+                Request::PubAck(ack) => {
+                    let at = self
+                        .queue
+                        .iter()
+                        .position(|(message, ..)| message.pkid == ack.pkid);
+                    self.confirmed.extend(
+                        at.and_then(|at| self.queue.remove(at))
+                            .map(|(message, ..)| message),
+                    );
+                }
                 Request::Publish(message) if message.topic.ends_with("/twin/update/delta") => {
                     let said: Json = serde_json::from_slice(&message.payload).unwrap();
                     self.delta = Some(serde_json::from_value(said["delta"].clone()).unwrap());
@@ -176,11 +191,13 @@ impl World {
             0..=2 => {
                 let value = self.next();
                 let name = if self.random(2) == 0 { "app" } else { "both" };
-                self.broker.publish(&json!({ name: { "actual": { "value": value } } }));
+                self.broker
+                    .publish(&json!({ name: { "actual": { "value": value } } }));
             }
             3 => {
                 let value = self.next();
-                self.broker.publish(&json!({ "wish": { "expected": { "value": value } } }));
+                self.broker
+                    .publish(&json!({ "wish": { "expected": { "value": value } } }));
             }
             4..=6 => {
                 let value = self.next();
@@ -200,10 +217,15 @@ impl World {
             8 => self.broker.cut(&self.program),
             9 => {
                 self.broker.cut(&self.program);
-                self.broker.queue.clear();
-                // It counts anew.
-                self.broker.packets = 0;
+                // It counts anew, and applications begin anew with it.
+                self.broker = Broker::default();
                 self.met.lost_brokers += 1;
+                if self.random(2) == 0 {
+                    let value = self.next();
+                    self.broker
+                        .publish(&json!({ "app": { "actual": { "value": value } } }));
+                    self.connect();
+                }
             }
             10 => self.restart().await,
             11 | 12 if !self.broker.up => self.connect(),
@@ -213,7 +235,9 @@ impl World {
         if self.random(3) == 0 {
             self.report().await;
         }
-        self.rest().await;
+        if self.random(4) > 0 {
+            self.rest().await;
+        }
     }
 
     /// Until nobody has anything to do.
@@ -222,7 +246,12 @@ impl World {
         if self.broker.up {
             // Sometimes the broker is slow.
             let slow = self.random(3) == 0;
-            let taken: Vec<_> = self.program.requests.try_iter().take(if slow { 2 } else { 50 }).collect();
+            let taken: Vec<_> = self
+                .program
+                .requests
+                .try_iter()
+                .take(if slow { 2 } else { 50 })
+                .collect();
             self.broker.take(taken.into_iter());
         }
         while let Some(Some(change)) = futures::FutureExt::now_or_never(self.program.changes.next()) {
@@ -235,6 +264,12 @@ impl World {
                     };
                     note(&mut self.seen, name, is_actual, value, &self.may_return);
                 }
+            }
+        }
+        for message in std::mem::take(&mut self.broker.confirmed) {
+            for value in values(&message) {
+                let taken = self.seen.values().any(|values| values.contains(&value));
+                assert!(taken, "{value} is confirmed to the broker and was not taken");
             }
         }
     }
@@ -265,18 +300,14 @@ impl World {
 
     async fn restart(&mut self) {
         self.met.restarts += 1;
+        self.rest().await;
         self.program.tasks.shutdown().await;
+        // What was not sent yet is gone with the program.
+        self.program.requests.drain();
         self.broker.cut(&self.program);
-        for (message, before, _) in &self.broker.queue {
-            let text = String::from_utf8_lossy(&message.payload).into_owned();
-            let said: Json = serde_json::from_str(&text).unwrap();
-            let values = said["twin"].as_object().unwrap().values();
-            let values = values.flat_map(|twin| [&twin["actual"]["value"], &twin["expected"]["value"]]);
-            if *before {
-                self.may_return
-                    .extend(values.filter_map(Json::as_str).map(str::to_owned));
-            }
-        }
+        let sent = self.broker.queue.iter().filter(|(_, before, _)| *before);
+        self.may_return
+            .extend(sent.flat_map(|(message, ..)| values(message)));
         self.program = Program::start(&self.store);
         // What was under way is told again, perhaps newer.
         self.cloud.up = None;
@@ -325,16 +356,31 @@ impl World {
 
     /// Everybody is there again, and says one thing more.
     async fn settle(&mut self) {
-        if !self.broker.up {
-            self.connect();
-        }
-        let (app, both) = (self.next(), self.next());
-        self.broker.publish(&json!({ "app": { "actual": { "value": app } } }));
+        self.broker.cut(&self.program);
+        self.connect();
         for _ in 0..200 {
             self.deliver();
             self.rest().await;
         }
-        assert!(self.broker.queue.is_empty(), "everything is confirmed to the broker");
+        let delta = self.program.twins.get(&lamp()).unwrap().delta();
+        if !delta.is_empty() {
+            assert_eq!(
+                self.broker.delta,
+                Some(delta),
+                "applications know what should be otherwise"
+            );
+        }
+        let (app, both) = (self.next(), self.next());
+        self.broker
+            .publish(&json!({ "app": { "actual": { "value": app } } }));
+        for _ in 0..200 {
+            self.deliver();
+            self.rest().await;
+        }
+        assert!(
+            self.broker.queue.is_empty(),
+            "everything is confirmed to the broker"
+        );
         let values = [("both", Value::new(&both)), ("mapper", Value::new(&both))];
         self.program.twins.report(&lamp(), values).await.unwrap();
         for _ in 0..200 {
@@ -344,18 +390,27 @@ impl World {
         let device = self.program.twins.get(&lamp()).unwrap();
         assert_eq!(device.owed(), None, "the cloud has heard everything");
         let of = |name: &str| device.properties[name].actual.text().map(str::to_owned);
-        assert_eq!((of("app"), of("both"), of("mapper")), (Some(app), Some(both.clone()), Some(both)));
+        assert_eq!(
+            (of("app"), of("both"), of("mapper")),
+            (Some(app), Some(both.clone()), Some(both))
+        );
         let ends = |log: &BTreeMap<(String, bool), Vec<String>>| -> BTreeSet<(String, bool, String)> {
-            let newest = log.iter().filter_map(|((name, side), values)| Some((name.clone(), *side, values.last()?.clone())));
+            let newest = log
+                .iter()
+                .filter_map(|((name, side), values)| Some((name.clone(), *side, values.last()?.clone())));
             newest.collect()
         };
         assert_eq!(ends(&self.seen), ends(&self.cloud.heard), "both ends agree");
-        let delta = device.delta();
-        if !delta.is_empty() {
-            assert_eq!(self.broker.delta, Some(delta), "applications know what should be otherwise");
-        }
         self.program.tasks.shutdown().await;
     }
+}
+
+/// The values that a message of an application says.
+fn values(message: &Publish) -> Vec<String> {
+    let said: Json = serde_json::from_slice(&message.payload).unwrap();
+    let twins = said["twin"].as_object().unwrap().values();
+    let values = twins.flat_map(|twin| [&twin["actual"]["value"], &twin["expected"]["value"]]);
+    values.filter_map(Json::as_str).map(str::to_owned).collect()
 }
 
 /// A value that another replaced never comes back.
@@ -380,8 +435,13 @@ fn note(
 
 #[test]
 fn whatever_is_lost_no_value_comes_back_and_all_ends_agree() {
-    let count = std::env::var("WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
-    let one = std::env::var("WORLD_SEED").ok().and_then(|text| text.parse().ok());
+    let count = std::env::var("WORLDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300);
+    let one = std::env::var("WORLD_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let mut met = Met::default();
     for seed in one.map_or(0..count, |seed: u64| seed..seed + 1) {
         println!("seed {seed}");
@@ -403,5 +463,8 @@ fn whatever_is_lost_no_value_comes_back_and_all_ends_agree() {
         met.lost_answers += world.met.lost_answers;
     }
     let counts = [met.lost_brokers, met.repeated, met.restarts, met.lost_answers];
-    assert!(one.is_some() || counts.iter().all(|count| *count > 100), "{met:?}");
+    assert!(
+        one.is_some() || counts.iter().all(|count| *count > 100),
+        "{met:?}"
+    );
 }

@@ -234,7 +234,10 @@ async fn l8_reports_of_an_outage_arrive_once_when_it_is_over_the_newest_of_each_
         // A stock cloud is told twice of what is new to it.
         let (said, reports): (&[&str], _) = match capabilities.twins {
             true => (&["temp=0", "on=yes", "temp=100"], 2),
-            false => (&["temp=0", "temp=0", "on=yes", "temp=100", "on=yes", "temp=100"], 5),
+            false => (
+                &["temp=0", "temp=0", "on=yes", "temp=100", "on=yes", "temp=100"],
+                5,
+            ),
         };
         assert_eq!(bench.said(), said, "{capabilities}");
         let sent = bench.reports.lock().unwrap().len();
@@ -273,7 +276,11 @@ async fn l9_what_a_cloud_never_confirms_is_not_repeated_for_ever() {
     bench.dialer.cut();
     bench.cloud.wait_for("membership/detail").await;
     edge.told().await;
-    assert_eq!(bench.said(), ["temp=1", "temp=1", "temp=1"], "and once more, confirmed");
+    assert_eq!(
+        bench.said(),
+        ["temp=1", "temp=1", "temp=1"],
+        "and once more, confirmed"
+    );
     assert_eq!(bench.dialer.sent("membership/detail").len(), 2);
     edge.stop().await;
 }
@@ -393,5 +400,38 @@ async fn a_failed_disk_is_an_error_and_changes_nothing() {
         Some("1")
     );
     assert_eq!(edge.twins.owing(), 0);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_a_new_device_holds_up_no_other_and_gets_it_later() {
+    let bench = Bench::new(Capabilities::ALL);
+    let store = TestStore::new();
+    let twins = TwinConfig {
+        backoff: config().backoff,
+        ..TwinConfig::new(node())
+    };
+    let edge = Node::with(config(), twins, bench.dialer.clone(), store.clone());
+    edge.edge.up().await;
+    push(&bench.cloud, "insert", "edge-1", 7, "").await;
+    edge.has(&lamp(), true).await;
+    *store.refused.lock().unwrap() = Some("fan");
+    let body = body("fan", "edge-1", "u2", 8, "3");
+    bench
+        .cloud
+        .push("insert", "home/device/fan", Some(8), &body)
+        .await;
+    // The Device itself is on the disk and is acknowledged; its twin is not there yet.
+    for n in 0..20 {
+        edge.temperature(&n.to_string()).await;
+    }
+    edge.told().await;
+    assert_eq!(bench.said().last().unwrap(), "temp=19");
+    let fan = DeviceId::parse("home/fan").unwrap();
+    let value = [("temp", TwinValue::new("1"))];
+    assert_eq!(edge.twins.report(&fan, value).await.unwrap_err().code(), 404);
+    *store.refused.lock().unwrap() = None;
+    edge.expects(&fan, "temp", "3").await;
+    edge.told().await;
     edge.stop().await;
 }

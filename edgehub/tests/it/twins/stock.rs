@@ -244,7 +244,11 @@ async fn a_cloud_that_forgets_the_first_report_of_a_property_shows_every_propert
     assert_eq!(heard.lock().unwrap().shows("temp"), ["20", "21"]);
     let reports = |heard: &Forgetful| heard.reports.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
     let ids = reports(&heard.lock().unwrap());
-    assert_eq!(ids.len(), 3, "the first report of the property goes twice, the second once");
+    assert_eq!(
+        ids.len(),
+        3,
+        "the first report of the property goes twice, the second once"
+    );
     assert_ne!(ids[0], ids[1], "an id is a message");
     // The cloud begins anew and knows nothing: a report says both values of its property.
     *heard.lock().unwrap() = Forgetful::default();
@@ -253,7 +257,10 @@ async fn a_cloud_that_forgets_the_first_report_of_a_property_shows_every_propert
     edge.twins.report(&lamp(), value).await.unwrap();
     edge.told().await;
     let heard = heard.lock().unwrap();
-    assert_eq!((heard.shows("temp"), heard.shows("on")), (["19", "21"], ["yes", ""]));
+    assert_eq!(
+        (heard.shows("temp"), heard.shows("on")),
+        (["19", "21"], ["yes", ""])
+    );
     drop(heard);
     edge.stop().await;
 }
