@@ -189,11 +189,15 @@ mod tests {
                     return;
                 }
                 match step {
-                    Step::Remove => drop(self.mapper.remove(&key)),
+                    Step::Remove => {
+                        self.mapper.remove(&key);
+                    }
                     // KubeEdge's framework takes no new state from an addition of what it has.
-                    Step::Add => drop(self.mapper.entry(key.clone()).or_insert(self.wanted[&key])),
+                    Step::Add => {
+                        self.mapper.entry(key.clone()).or_insert(self.wanted[&key]);
+                    }
                     Step::AddAndUpdate | Step::Update => {
-                        drop(self.mapper.insert(key.clone(), self.wanted[&key]))
+                        self.mapper.insert(key.clone(), self.wanted[&key]);
                     }
                 }
                 let has_model = self.mapper.contains_key(&self::key(Kind::Model, "m"));

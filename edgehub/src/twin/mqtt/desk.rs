@@ -37,8 +37,8 @@ pub(super) struct Desk<'a> {
     changes: Changes,
     /// In the order in which they were asked for.
     under_way: FuturesOrdered<BoxFuture<'a, Done>>,
-    /// The number of the connection. Zero before the first.
-    connection: watch::Receiver<u64>,
+    /// The number of the connection; None while there is none.
+    connection: watch::Receiver<Option<u64>>,
     /// The changes that were taken last, by packet number and content: a broker that was lost before it heard of that sends them again,
     /// and whatever came between is newer.
     taken: VecDeque<(u16, u64)>,
@@ -58,7 +58,7 @@ impl<'a> Desk<'a> {
         twins: &'a Twins,
         config: &'a MqttConfig,
         client: AsyncClient,
-        connection: watch::Receiver<u64>,
+        connection: watch::Receiver<Option<u64>>,
     ) -> Self {
         Self {
             changes: twins.changes(),
@@ -85,7 +85,12 @@ impl<'a> Desk<'a> {
                     }
                     self.confirm(&asked).await;
                 }
-                Ok(()) = self.connection.changed() => self.greet().await,
+                Ok(()) = self.connection.changed() => {
+                    let is_up = self.connection.borrow_and_update().is_some();
+                    if is_up {
+                        self.greet().await;
+                    }
+                }
                 change = self.changes.next() => match change {
                     Some(change) => self.tell(change).await,
                     None => return,
@@ -411,14 +416,18 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Tells the broker that a message was dealt with.
+    /// Tells the broker that a message was dealt with, on the connection on which it came. On another it comes again.
     async fn confirm(&mut self, heard: &Heard) {
-        if heard.connection != *self.connection.borrow() {
-            // It comes again.
+        let mut connection = self.connection.clone();
+        if *connection.borrow_and_update() != Some(heard.connection) {
             return;
         }
-        let message = &heard.message;
-        if let Err(error) = self.client.ack(message).await {
+        let told = tokio::select! {
+            biased;
+            _ = connection.changed() => return,
+            told = self.client.ack(&heard.message) => told,
+        };
+        if let Err(error) = told {
             tracing::debug!(%error, "a message is not confirmed to the MQTT broker");
         }
     }

@@ -55,22 +55,28 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
     }
     let (client, mut events) = AsyncClient::new(options, config.queue_max.max(1));
     let (heard, hears) = mpsc::channel::<Heard>(config.handlers_max.max(1));
-    let (connection, connected) = watch::channel(0);
+    let (connection, connected) = watch::channel(None);
     let line = async {
-        let (mut attempt, mut flooded) = (0, false);
+        let (mut number, mut attempt, mut flooded) = (0, 0, false);
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     tracing::info!(broker = %config.broker, "connected to the MQTT broker");
                     attempt = 0;
                     twins.metrics.set_broker(&config.broker.to_string(), None);
-                    connection.send_modify(|number| *number += 1);
+                    number += 1;
+                    connection.send_replace(Some(number));
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => {
                     // This task must not wait, or nothing is sent. Most brokers send no more than a few that are not confirmed, so
                     // this is full of such as may be lost.
-                    let (connection, is_owed) = (*connection.borrow(), message.qos != QoS::AtMostOnce);
-                    let refused = heard.try_send(Heard { message, connection }).is_err();
+                    let is_owed = message.qos != QoS::AtMostOnce;
+                    let refused = heard
+                        .try_send(Heard {
+                            message,
+                            connection: number,
+                        })
+                        .is_err();
                     if refused && !flooded {
                         tracing::warn!("too many messages at once from the MQTT broker; some are not taken");
                     }
@@ -78,12 +84,14 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
                     flooded = refused;
                     if refused && is_owed {
                         // It must not come after what follows it: another connection brings all that is not confirmed, in order.
+                        connection.send_replace(None);
                         events.clean();
                         sleep(config.backoff.pause(0, 0)).await;
                     }
                 }
                 Ok(_) => {}
                 Err(error) => {
+                    connection.send_replace(None);
                     twins
                         .metrics
                         .set_broker(&config.broker.to_string(), Some(error.to_string()));
