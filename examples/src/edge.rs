@@ -12,7 +12,7 @@ use edgehub::{EdgeHandle, EdgeHub, EdgeHubConfig, NodeAgentConfig, RunError, Tai
 use futures::FutureExt as _;
 use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
-use hub_core::object::GroupVersionResource;
+
 use hub_core::scope::Scope;
 use hub_core::transport::Endpoint;
 use hyper::Method;
@@ -331,20 +331,9 @@ fn endpoints(key: &str, text: &str) -> Result<Vec<Endpoint>, String> {
     text.split(',').map(parse).collect()
 }
 
-/// `resource` of the core group, or `resource.version.group`.
 fn scope(text: &str) -> Result<Scope, String> {
-    let mut parts = text.splitn(3, '.');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(resource), None, None) if !resource.is_empty() => {
-            Ok(Scope::all(GroupVersionResource::core(resource)))
-        }
-        (Some(resource), Some(version), Some(group)) => {
-            Ok(Scope::all(GroupVersionResource::new(group, version, resource)))
-        }
-        _ => Err(format!(
-            "edgeTunnel.prefetch: {text:?} is neither a resource nor resource.version.group"
-        )),
-    }
+    let resource = config::collection(text).map_err(|error| format!("edgeTunnel.prefetch: {error}"))?;
+    Ok(Scope::all(resource))
 }
 
 #[cfg(test)]

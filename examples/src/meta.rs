@@ -31,8 +31,14 @@ pub(crate) fn server(config: &EdgeCore, store: EdgeStore, hub: EdgeHandle) -> Me
             ..AuthConfig::default()
         }
     };
+    let mut local_writes = LocalWrites::of_node(node);
+    match config::offline_rules(&config.edge_tunnel.meta_server.offline_writes) {
+        Ok(rules) => local_writes.rules.extend(rules),
+        // The file was checked before.
+        Err(error) => tracing::error!("edgeTunnel.metaServer.offlineWrites: {error}"),
+    }
     let meta_config = MetaConfig {
-        local_writes: LocalWrites::of_node(node),
+        local_writes,
         auth,
         ..MetaConfig::default()
     };

@@ -369,6 +369,10 @@ impl Api {
     where
         B: http_body::Body<Data: Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
+        let stream = extension::stream(&asked.kind.resource, asked.subresource.as_deref(), &asked.query);
+        if let Some(status) = stream.filter(|_| !self.authoritative()) {
+            return Err(status);
+        }
         match verb {
             Verb::Get if matches!(asked.subresource.as_deref(), None | Some("status")) => {
                 self.get(&asked).await

@@ -1,10 +1,13 @@
 //! KubeEdge's own URLs beside Kubernetes' (`edge/pkg/metamanager/metaserver/handlerfactory`, metaServer specification A.6).
 //!
-//! Logs, exec and changes of Devices are ordinary requests here, and answered as Kubernetes answers them. The others tell the container
-//! runtime of KubeEdge's node, or its upgrades, what to do: that is said to whoever asks, so that nobody looks for a mistake of his own.
+//! Logs and changes of Devices are ordinary requests here, and answered as Kubernetes answers them. The others tell the container runtime
+//! of KubeEdge's node, or its upgrades, what to do: that is said to whoever asks, so that nobody looks for a mistake of his own.
 
 use http::Method;
 use hub_core::api::{Reason, Status};
+use hub_core::object::GroupVersionResource;
+
+use crate::request::query;
 
 /// What is answered to a request that only a KubeEdge node can do; None for all others.
 pub(crate) fn refused(method: &Method, path: &str) -> Option<Status> {
@@ -24,9 +27,40 @@ pub(crate) fn refused(method: &Method, path: &str) -> Option<Status> {
         }
         _ => return None,
     };
+    Some(not_implemented(why))
+}
+
+/// What is answered to a request for a stream into or out of a container; None for all others. Such a stream ends at the kubelet of
+/// the pod's node, and the tunnel carries requests with one answer.
+pub(crate) fn stream(
+    resource: &GroupVersionResource,
+    subresource: Option<&str>,
+    query_text: &str,
+) -> Option<Status> {
+    if (&*resource.group, &*resource.resource) != ("", "pods") {
+        return None;
+    }
+    let follows = || {
+        query(query_text).any(|(key, value)| {
+            key == "follow" && matches!(&*value, "true" | "1" | "True" | "TRUE" | "t" | "T")
+        })
+    };
+    match subresource {
+        Some("exec" | "attach" | "portforward") => Some(not_implemented(
+            "streams into containers are served by the kubelet of the pod's node, which this server does not speak to; use the node's \
+             container runtime there, such as crictl",
+        )),
+        Some("log") if follows() => Some(not_implemented(
+            "logs are not followed through this server; ask for them without follow, or follow them on the pod's node",
+        )),
+        _ => None,
+    }
+}
+
+fn not_implemented(why: &str) -> Status {
     let mut status = Status::failure(Reason::InternalError, why);
     (status.code, status.reason) = (501, None);
-    Some(status)
+    status
 }
 
 #[cfg(test)]
@@ -47,6 +81,22 @@ mod tests {
                 "{path} is a name like any other"
             );
         }
+        let pods = GroupVersionResource::core("pods");
+        for (below, query, refused) in [
+            ("exec", "command=ls", true),
+            ("portforward", "ports=80", true),
+            ("log", "container=c&follow=true", true),
+            ("log", "follow=false", false),
+            ("status", "", false),
+        ] {
+            let said = stream(&pods, Some(below), query);
+            assert_eq!(
+                said.map(|said| said.code),
+                refused.then_some(501),
+                "{below}?{query}"
+            );
+        }
+        assert!(stream(&GroupVersionResource::core("nodes"), Some("exec"), "").is_none());
         for path in [
             "/api/v1/namespaces/shop/pods",
             "/api/v1/namespaces/shop/pods/web/exec",

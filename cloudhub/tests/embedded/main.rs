@@ -7,9 +7,11 @@
 
 mod applying;
 mod durability;
+mod full_disk;
 mod garbage;
 mod kinds;
 mod recorded;
+mod roles;
 mod semantics;
 mod tokens;
 mod versions;

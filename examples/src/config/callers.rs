@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// `edgeTunnel.metaServer`: callers who show nothing, where callers must show who they are.
+use super::offline_writes;
+
+/// `edgeTunnel.metaServer`: callers who show nothing, where callers must show who they are; and what may be written without the cloud.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Callers {
@@ -20,6 +22,9 @@ pub struct Callers {
     pub anonymous: bool,
     /// How long after its end a token is taken while the cloud is away.
     pub expiry_grace: String,
+    /// What is taken for the cloud while it is away, and who wins: `[namespace/]resource[.version.group]` with `cloudWins` or
+    /// `nodeWins`.
+    pub offline_writes: BTreeMap<String, String>,
 }
 
 impl Callers {
@@ -41,6 +46,9 @@ impl Callers {
         if let Some(uid) = self.callers.keys().find(is_no_uid) {
             let what = format!("expected user ids or `others`, not {uid:?}");
             mistakes.push(("edgeTunnel.metaServer.callers", what));
+        }
+        if let Err(error) = offline_writes::rules(&self.offline_writes) {
+            mistakes.push(("edgeTunnel.metaServer.offlineWrites", error));
         }
         mistakes
     }

@@ -20,6 +20,7 @@ mod host;
 mod kind;
 mod load;
 mod mistake;
+mod offline_writes;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -39,4 +40,5 @@ pub use kind::Kind;
 pub(crate) use kind::{duration, https};
 pub use load::{Configuration, Loaded, load};
 pub use mistake::ConfigError;
+pub use offline_writes::{collection, rules as offline_rules};
 pub use start::{ExampleArguments, LogArguments, bootstrap_token, of_process, to_yaml};

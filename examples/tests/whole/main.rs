@@ -20,5 +20,7 @@ mod outage;
 mod process;
 mod programs;
 mod short_examples;
+mod thin_links;
 mod tunnel;
+mod turmoil;
 mod world;

@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::GROUP;
+use super::{GROUP, people};
 use crate::object::{GroupVersionResource, Object};
 
-/// ClusterRoles and ClusterRoleBindings for discovery, health, questions about oneself, and administrators (Kubernetes
+/// ClusterRoles and ClusterRoleBindings for discovery, health, questions about oneself, administrators and people (Kubernetes
 /// `plugin/pkg/auth/authorizer/rbac/bootstrappolicy`).
 pub fn bootstrap() -> &'static [Object] {
     static OBJECTS: LazyLock<Vec<Object>> = LazyLock::new(objects);
@@ -69,33 +69,52 @@ fn objects() -> Vec<Object> {
     ]
     .into_iter()
     .flat_map(|(name, rules, groups)| pair(name, &rules, groups))
+    .chain(
+        people::roles()
+            .into_iter()
+            .map(|(name, labels, body)| object("clusterroles", "ClusterRole", name, &labels, body)),
+    )
     .collect()
 }
 
 fn pair(name: &str, rules: &Value, groups: &[&str]) -> [Object; 2] {
-    let object = |resource: &str, kind: &str, mut body: Value| {
-        body["apiVersion"] = format!("{GROUP}/v1").into();
-        body["kind"] = kind.into();
-        body["metadata"] = json!({
-            "name": name,
-            "labels": { "kubernetes.io/bootstrapping": "rbac-defaults" },
-            "annotations": { "rbac.authorization.kubernetes.io/autoupdate": "true" },
-        });
-        let resource = GroupVersionResource::new(GROUP, "v1", resource);
-        Object::from_body(resource, body.to_string().into())
-            .expect("a constant of this file, which its test reads")
-    };
     let subjects = groups
         .iter()
         .map(|group| json!({ "apiGroup": GROUP, "kind": "Group", "name": group }));
     let subjects: Vec<Value> = subjects.collect();
     let role_ref = json!({ "apiGroup": GROUP, "kind": "ClusterRole", "name": name });
+    let binding = json!({ "subjects": subjects, "roleRef": role_ref });
     [
-        object("clusterroles", "ClusterRole", json!({ "rules": rules })),
+        object(
+            "clusterroles",
+            "ClusterRole",
+            name,
+            &json!({}),
+            json!({ "rules": rules }),
+        ),
         object(
             "clusterrolebindings",
             "ClusterRoleBinding",
-            json!({ "subjects": subjects, "roleRef": role_ref }),
+            name,
+            &json!({}),
+            binding,
         ),
     ]
+}
+
+fn object(resource: &str, kind: &str, name: &str, labels: &Value, mut body: Value) -> Object {
+    body["apiVersion"] = format!("{GROUP}/v1").into();
+    body["kind"] = kind.into();
+    let mut all = json!({ "kubernetes.io/bootstrapping": "rbac-defaults" });
+    for (label, value) in labels.as_object().into_iter().flatten() {
+        all[label] = value.clone();
+    }
+    body["metadata"] = json!({
+        "name": name,
+        "labels": all,
+        "annotations": { "rbac.authorization.kubernetes.io/autoupdate": "true" },
+    });
+    let resource = GroupVersionResource::new(GROUP, "v1", resource);
+    Object::from_body(resource, body.to_string().into())
+        .expect("a constant of this file, which its test reads")
 }

@@ -29,9 +29,11 @@
 //! assert!(!rbac.allows(&node, &Attributes::resource("delete", "", "nodes", None)));
 //! ```
 
+mod aggregate;
 mod binding;
 mod bootstrap;
 mod denial;
+mod people;
 pub mod review;
 mod rule;
 
@@ -44,6 +46,7 @@ use crate::api::{ApiRequest, Target, User, Verb};
 use crate::object::Object;
 use crate::selector::{FieldSelector, LabelSelector};
 
+pub use aggregate::aggregated;
 use binding::{Binding, Subject};
 pub use bootstrap::bootstrap;
 pub use denial::denial;

@@ -82,6 +82,12 @@ impl Log {
             .map(drop)
     }
 
+    /// Writes something that means nothing: whether that fails tells of the disk.
+    pub(super) fn probe(&mut self) -> rusqlite::Result<()> {
+        let next = "INSERT INTO meta (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1";
+        self.connection.execute(next, []).map(drop)
+    }
+
     /// Makes changes durable, all or none. When this returns they survive a loss of power.
     pub(super) fn append<'a>(
         &mut self,

@@ -46,6 +46,7 @@ mod propagation;
 mod quantity;
 mod read;
 mod review;
+mod roles;
 mod scale;
 mod service;
 mod state;
@@ -82,7 +83,7 @@ use tower::util::BoxCloneSyncService;
 use super::{Cluster, ClusterError, ClusterEvent};
 use issuer::Issuer;
 use state::State;
-use writer::{Job, Writer};
+use writer::{Job, Trouble, Writer};
 
 /// The limits of an embedded cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +148,7 @@ pub struct EmbeddedCluster {
 struct Inner {
     memory: MemoryStore,
     rules: Arc<ArcSwap<Rbac>>,
+    trouble: Trouble,
     discovery: Discovery,
     issuer: Arc<Issuer>,
     config: EmbeddedConfig,
@@ -201,9 +203,11 @@ impl EmbeddedCluster {
             config.bytes_max,
         );
         let rules = Arc::new(ArcSwap::from_pointee(state.rules()));
+        let trouble = Trouble::default();
         let mut writer = Writer {
             state,
             rules: rules.clone(),
+            trouble: trouble.clone(),
             log,
             issuer: issuer.clone(),
             memory: memory.clone(),
@@ -233,6 +237,7 @@ impl EmbeddedCluster {
         let inner = Inner {
             memory,
             rules,
+            trouble,
             discovery: Discovery::default(),
             issuer,
             config,
@@ -350,6 +355,14 @@ impl ObjectStore for EmbeddedCluster {
 
     fn registry(&self) -> &Registry {
         self.inner.memory.registry()
+    }
+
+    /// Whoever asks has the disk tried again, so that health comes back though nobody writes.
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.inner.trouble.load_full()?;
+        // A full queue tries the disk too.
+        let _ = self.submit(Job::Probe);
+        Some(format!("the disk takes no changes: {trouble}"))
     }
 
     /// Takes objects over as they are, each with a new version of this cluster's own; the versions given are ignored.

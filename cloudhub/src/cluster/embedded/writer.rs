@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hub_core::api::{ApiRequest, ApiResponse, Status, UpstreamError};
 use hub_core::object::{Object, ObjectKey, Revision};
 use hub_core::rbac::{self, Rbac};
@@ -15,7 +15,7 @@ use super::decide::decide;
 use super::issuer::Issuer;
 use super::log::Log;
 use super::state::State;
-use super::{fault, validate, versions};
+use super::{fault, roles, validate, versions};
 
 /// Work for the writer.
 pub(super) enum Job {
@@ -26,7 +26,12 @@ pub(super) enum Job {
     ),
     /// Objects to be taken over, or forgotten, without asking any rule.
     Changes(Vec<Change>, oneshot::Sender<Result<Revision, StoreError>>),
+    /// Finds out whether the disk takes anything again.
+    Probe,
 }
+
+/// Why the disk took nothing the last time; none while it takes everything.
+pub(super) type Trouble = Arc<ArcSwapOption<String>>;
 
 /// An answer that waits for the disk.
 enum Answer {
@@ -44,6 +49,7 @@ pub(super) struct Writer {
     pub(super) log: Log,
     pub(super) issuer: Arc<Issuer>,
     pub(super) memory: MemoryStore,
+    pub(super) trouble: Trouble,
     pub(super) group_max: usize,
 }
 
@@ -51,11 +57,11 @@ impl Writer {
     /// Works until nobody can bring more.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(first) = jobs.blocking_recv() {
-            let mut answers = vec![self.prepare(first)];
+            let mut answers: Vec<Answer> = self.prepare(first).into_iter().collect();
             while answers.len() < self.group_max
                 && let Ok(job) = jobs.try_recv()
             {
-                answers.push(self.prepare(job));
+                answers.extend(self.prepare(job));
             }
             let durable = self.commit();
             for answer in answers {
@@ -66,46 +72,66 @@ impl Writer {
 
     /// Makes the prepared steps durable, then visible. On an error they never were.
     pub(super) fn commit(&mut self) -> Result<(), rusqlite::Error> {
-        let definitions = self.commit_steps()?;
+        let (definitions, roles) = self.commit_steps()?;
         for definition in &definitions {
             // The registry knows its versions only now.
             versions::agree(&mut self.state, definition);
         }
-        if !definitions.is_empty() {
+        if roles {
+            roles::agree(&mut self.state);
+        }
+        if !definitions.is_empty() || roles {
             self.commit_steps()?;
         }
         Ok(())
     }
 
-    /// Commits, and answers with the definitions of custom kinds that were among the steps.
-    fn commit_steps(&mut self) -> Result<Vec<Object>, rusqlite::Error> {
+    /// Commits, and answers with the definitions of custom kinds that were among the steps, and whether roles were.
+    fn commit_steps(&mut self) -> Result<(Vec<Object>, bool), rusqlite::Error> {
         if self.state.changes().next().is_none() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         if let Err(error) = self.log.append(self.state.changes(), self.state.revision()) {
+            self.trouble.store(Some(Arc::new(error.to_string())));
             tracing::error!(%error, "the embedded cluster could not write; free or repair its disk");
             self.state.roll_back_all();
             return Err(error);
         }
+        self.works();
         let changes = self.state.settle();
         if changes.iter().any(is_about_rules) {
             self.rules.store(Arc::new(self.state.rules()));
         }
         let definitions = changes.iter().filter_map(versions::definition).cloned().collect();
+        let roles = changes.iter().any(roles::is_one);
         if let Err(error) = self.memory.apply_now(changes) {
             // Its limits are above ours.
             tracing::error!(%error, "the embedded cluster's memory refused what is durable already");
         }
-        Ok(definitions)
+        Ok((definitions, roles))
     }
 
-    fn prepare(&mut self, job: Job) -> Answer {
-        match job {
+    fn works(&self) {
+        if self.trouble.load().is_some() {
+            tracing::info!("the embedded cluster's disk takes changes again");
+            self.trouble.store(None);
+        }
+    }
+
+    fn prepare(&mut self, job: Job) -> Option<Answer> {
+        Some(match job {
             Job::Request(request, answer) => {
                 Answer::Request(decide(&mut self.state, &self.issuer, &request), answer)
             }
             Job::Changes(changes, answer) => Answer::Changes(self.take_over(changes), answer),
-        }
+            Job::Probe => {
+                match self.log.probe() {
+                    Ok(()) => self.works(),
+                    Err(error) => self.trouble.store(Some(Arc::new(error.to_string()))),
+                }
+                return None;
+            }
+        })
     }
 
     fn take_over_one(&mut self, key: &ObjectKey, value: &mut serde_json::Value) -> Result<(), Status> {

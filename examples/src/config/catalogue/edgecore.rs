@@ -23,6 +23,7 @@ edgeTunnel:
     callers:
       \"0\": node
     expiryGrace: 0s
+    offlineWrites: {}
     plain: \"\"
     socket: \"\"
   metrics: \"\"
@@ -197,6 +198,13 @@ const META: &[Run] = &[
             ("anonymous", Kind::Switch),
             ("expiryGrace", Kind::Duration),
         ],
+    ),
+    Run::honoured(
+        "edgeTunnel.metaServer",
+        "ours: what the node takes for the cloud while it is away, beside what is its own: `configmaps`, `shop/configmaps` in one \
+         namespace, `recipes.v1.apps.example.com`, each with `cloudWins` or `nodeWins` for what both ends changed. Credentials, roles, \
+         leases, nodes, namespaces and what defines the API are never taken",
+        &[("offlineWrites", Kind::TextMap)],
     ),
     Run::honoured(
         "featureGates",

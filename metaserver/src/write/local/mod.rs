@@ -11,9 +11,11 @@
 //! clients see now. So writes coalesce, and telling the cloud twice does nothing the second time.
 
 mod apply;
+mod born;
 mod intent;
 mod merge;
 mod note;
+mod operations;
 mod policy;
 mod remove;
 mod replay;
@@ -29,15 +31,14 @@ use hub_core::object::ObjectKey;
 use hub_core::scope::Scope;
 use hub_core::store::{Change, LocalCopy, Stored};
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Mutex, Notify};
 
 use crate::accept::Offer;
 use crate::api::{Api, Asked};
 use crate::fault;
 use crate::reply::{self, Reply, Source};
-use apply::{Birth, Write};
+use apply::Write;
+use born::{birth, created_key, now_text};
 use note::{Intent, Note, Pending};
 pub use note::{LocalJournal, PendingWrite, WriteConflict};
 pub use policy::{LocalClass, LocalRule, LocalWrites, Whose, Winner};
@@ -336,40 +337,6 @@ impl Api {
     }
 }
 
-/// Where an object that is to be created goes; its name is made here when only its beginning is given.
-fn created_key(asked: &Asked, body: &[u8]) -> Result<ObjectKey, Status> {
-    let new = apply::object(body)?;
-    let namespace = asked.namespace.as_deref().filter(|_| asked.kind.namespaced);
-    let (name, prefix) = (apply::text(&new, "name"), apply::text(&new, "generateName"));
-    let name = match (name, prefix) {
-        ("", "") => {
-            return Err(Status::failure(
-                Reason::Invalid,
-                format!(
-                    "{} \"\" is invalid: metadata.name: Required value: name or generateName is required",
-                    asked.kind.kind
-                ),
-            ));
-        }
-        ("", prefix) => {
-            let random = uuid::Uuid::new_v4().simple().to_string();
-            format!("{prefix}{}", &random[..5])
-        }
-        (name, _) => name.to_owned(),
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:@+=".contains(c);
-    if name.len() > 253 || !name.chars().all(plain) {
-        return Err(Status::failure(
-            Reason::Invalid,
-            format!(
-                "{} {name:?} is invalid: metadata.name: Invalid value",
-                asked.kind.kind
-            ),
-        ));
-    }
-    Ok(ObjectKey::new(asked.kind.resource.clone(), namespace, &name))
-}
-
 /// What is noted of a write beside its outcome.
 struct Noted<'a> {
     rule: &'a LocalRule,
@@ -385,19 +352,6 @@ impl<'a> Noted<'a> {
             intent: None,
         }
     }
-}
-
-/// The uid is this node's until the cloud gives its own.
-fn birth(now_ms: i64) -> Birth {
-    Birth {
-        uid: uuid::Uuid::new_v4().to_string(),
-        now: now_text(now_ms),
-    }
-}
-
-fn now_text(now_ms: i64) -> String {
-    let now = OffsetDateTime::from_unix_timestamp(now_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    now.format(&Rfc3339).unwrap_or_default()
 }
 
 const APPLY: &str = "application/apply-patch+yaml";

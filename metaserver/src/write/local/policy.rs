@@ -53,6 +53,8 @@ pub enum Whose {
     Named,
     /// Those in this namespace that are named like the node.
     NamedIn(Cow<'static, str>),
+    /// All in this namespace.
+    In(Cow<'static, str>),
     /// Those that have `<prefix><node>` at a JSON pointer.
     Field {
         /// Where.
@@ -158,6 +160,7 @@ impl Whose {
             Self::NamedIn(namespace) => {
                 key.name.as_ref() == node && key.namespace.as_deref() == Some(&**namespace)
             }
+            Self::In(namespace) => key.namespace.as_deref() == Some(&**namespace),
             Self::Field { pointer, prefix } => state
                 .pointer(pointer)
                 .and_then(Value::as_str)
