@@ -30,6 +30,7 @@ mod tests;
 pub use compare::{Comparison, compare};
 pub use conflict::Conflicts;
 pub use element::{Element, InvalidElement};
+pub(crate) use fields::go;
 pub use fields::{TypeErrors, check, field_set};
 pub use managed::{InvalidManagedFields, Managed, Manager, Operation};
 pub use merge::merge;

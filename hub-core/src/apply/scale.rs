@@ -18,7 +18,7 @@ impl Managed {
                 api_version: SCALE_VERSION.to_owned(),
                 time: entry.time.clone(),
             };
-            (manager.clone(), entry)
+            (in_scale(manager), entry)
         });
         Self {
             entries: owners.collect(),
@@ -33,16 +33,16 @@ impl Managed {
         let number = FieldSet::of_fields(&[path]);
         let path = fields(path);
         for (manager, entry) in &mut self.entries {
-            if entry.fields.contains(&path) && scale.entries.remove(manager).is_none() {
+            if entry.fields.contains(&path) && scale.entries.remove(&in_scale(manager)).is_none() {
                 entry.fields = std::mem::take(&mut entry.fields).difference(&number);
             }
         }
         self.keep_owners();
-        let in_scale = fields(IN_SCALE);
+        let replicas = fields(IN_SCALE);
         for (manager, _) in scale
             .entries
             .into_iter()
-            .filter(|(_, entry)| entry.fields.contains(&in_scale))
+            .filter(|(_, entry)| entry.fields.contains(&replicas))
         {
             let operation: Operation = manager.operation;
             let subresource = Some(&*manager.subresource);
@@ -57,6 +57,12 @@ impl Managed {
         }
         self
     }
+}
+
+/// Who owns it, as conflicts about the scale name him.
+fn in_scale(manager: &Manager) -> Manager {
+    let subresource = Some(&*manager.subresource);
+    Manager::new(&manager.name, manager.operation, SCALE_VERSION, subresource)
 }
 
 fn fields(path: &[&str]) -> Vec<Element> {

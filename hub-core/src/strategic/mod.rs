@@ -47,6 +47,14 @@ fn merge_map(
         retain_keys(original, patch, retained)?;
     }
     for (key, value) in patch {
+        if let (Some(field), Value::Array(order)) = (key.strip_prefix(SET_ELEMENT_ORDER), value)
+            && let Some(Value::Array(list)) = patch.get(field)
+        {
+            let merge_key = place.field(field).and_then(|field| field.merge.as_deref());
+            check_order(list, order, merge_key.unwrap_or_default())?;
+        }
+    }
+    for (key, value) in patch {
         if let Some(field) = key.strip_prefix(DELETE_FROM_PRIMITIVES) {
             delete_primitives(original.get_mut(field), value);
         }
@@ -92,11 +100,34 @@ fn merge_field(
             let merge_key = rules.and_then(|rules| rules.merge.as_deref()).unwrap_or_default();
             merge_list(original, patch, merge_key, place.below(key))
         }
+        // Where nothing is, there is nothing to replace or delete.
+        (None, Value::Object(patch)) if patch.contains_key(PATCH) && patch[PATCH] != "merge" => Ok(()),
         _ => {
             original.insert(key.to_owned(), without_directives(value));
             Ok(())
         }
     }
+}
+
+/// The elements of a patch come in the order that it wants of the whole list.
+fn check_order(list: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
+    let same = |a: &Value, b: &Value| if key.is_empty() { a == b } else { a.get(key) == b.get(key) };
+    let kept: Vec<&Value> = list.iter().filter(|element| element.get(PATCH).is_none()).collect();
+    let mut wanted = order.iter();
+    if kept.iter().all(|element| wanted.any(|other| same(element, other))) {
+        return Ok(());
+    }
+    let go = |all: &[&Value]| {
+        let all: Vec<String> = all.iter().map(|value| crate::apply::go(value)).collect();
+        format!("[{}]", all.join(" "))
+    };
+    let order: Vec<&Value> = order.iter().collect();
+    Err(PatchError(format!(
+        "The order in patch list:\n{}\n doesn't match {} list:\n{}\n",
+        go(&kept),
+        SET_ELEMENT_ORDER.trim_end_matches('/'),
+        go(&order)
+    )))
 }
 
 fn merge_list(original: &mut Vec<Value>, patch: &[Value], key: &str, place: Place) -> Result<(), PatchError> {

@@ -13,8 +13,16 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
     let binding: Value = serde_json::from_slice(&call.request.body)
         .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
     let node = binding["target"]["name"].as_str().unwrap_or_default();
+    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "Node") {
+        let why = format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+        return Err(fault::internal(why));
+    }
     if node.is_empty() {
-        return Err(fault::bad_request("a binding names a node: target.name"));
+        return Err(fault::internal("target.name: Required value"));
+    }
+    if !matches!(meta(&binding, "name"), name if name.is_empty() || name == &*key.name) {
+        return Err(fault::bad_request("name in URL does not match name in Binding object"));
     }
     let Some(mut pod) = state.value(&key)? else {
         return Err(fault::not_found(&call.kind, &key.name));

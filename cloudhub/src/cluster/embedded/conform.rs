@@ -40,6 +40,22 @@ pub(super) fn conform(
     Ok(walk.unknown)
 }
 
+/// The same with the metadata of an object of a custom kind, which is that of every object.
+pub(super) fn metadata(value: &mut Value) -> Result<Vec<String>, String> {
+    let Some(Value::Object(fields)) = value.get_mut("metadata") else {
+        return Ok(Vec::new());
+    };
+    let mut walk = Walk {
+        fill: Fill::Nothing,
+        // As if it stood by itself.
+        path: Vec::new(),
+        unknown: Vec::new(),
+    };
+    walk.message(Table::known("meta.k8s.io/v1", "ObjectMeta"), "ObjectMeta", fields)?;
+    let unknown = walk.unknown.into_iter();
+    Ok(unknown.map(|path| format!("metadata.{path}")).collect())
+}
+
 /// What to put where there is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fill {
@@ -67,7 +83,7 @@ impl Walk {
         let top = self.path.is_empty();
         let known = |key: &str| {
             // Objects say what they are, also the one kind of them that stands within others.
-            let typed = top || within == "PersistentVolumeClaim";
+            let typed = (top && within != "ObjectMeta") || within == "PersistentVolumeClaim";
             message.named(key).is_some() || (typed && matches!(key, "kind" | "apiVersion"))
         };
         let mut unknown = Vec::new();
@@ -246,6 +262,7 @@ impl Walk {
 
 /// Lists that are shown even where there is none.
 const NULL_LISTS: &[(&str, &str)] = &[
+    ("CSINodeDriver", "topologyKeys"),
     ("CSINodeSpec", "drivers"),
     ("ClusterRole", "rules"),
     ("EndpointSlice", "endpoints"),

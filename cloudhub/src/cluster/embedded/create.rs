@@ -81,7 +81,6 @@ pub(super) fn insert(
     fields::complete(kind, &mut value);
     validate::object(kind, None, &value)?;
     fields::check(state, call, &value)?;
-    workload::check(kind, None, &value)?;
     workload::needs_account(state, kind, &value)?;
     too_long(kind, &value)?;
     if let Some(held) = state.value(&call.key(&name))? {

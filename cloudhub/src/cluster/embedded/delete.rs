@@ -26,6 +26,11 @@ pub(super) struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// Whether nothing is to change.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run.is_some()
+    }
+
     /// What the client says of dependents, if anything.
     fn propagation(&self) -> Option<Propagation> {
         match (self.orphan_dependents, self.propagation_policy.as_deref()) {
@@ -155,8 +160,9 @@ pub(super) fn one(
         }
         return Ok(ApiResponse::json(200, body));
     }
-    if marked && is(kind, "", "pods") {
-        // Watchers see that a pod is on its way before it is gone, however short the way is.
+    let protected = PROTECTIONS.iter().any(|finalizer| has_finalizer(&value, finalizer));
+    if marked && (is(kind, "", "pods") || protected) {
+        // Watchers see that it is on its way before it is gone, however short the way is.
         state.put(&kind.resource, &mut value)?;
     }
     state.remove(key);
@@ -168,7 +174,7 @@ pub(super) fn one(
         // It went at once, so it never was on its way.
         return Ok(ApiResponse::json(200, before.to_string()));
     }
-    if is(kind, "", "pods") || is_namespaces(kind) {
+    if is(kind, "", "pods") || is_namespaces(kind) || protected {
         return Ok(ApiResponse::json(200, value.to_string()));
     }
     let mut status = Status::success().about(&resource.group, &resource.resource, &key.name);
@@ -243,7 +249,7 @@ fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
     let metadata = &value["metadata"];
     metadata["finalizers"]
         .as_array()
-        .is_some_and(|all| !all.is_empty())
+        .is_some_and(|all| all.iter().any(|finalizer| !PROTECTIONS.iter().any(|name| finalizer == name)))
         || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
         || (key.resource == GroupVersionResource::core("namespaces")
             && !state.in_namespace(&key.name).is_empty())
@@ -417,5 +423,7 @@ fn check_types(value: &Value) -> Result<(), Status> {
 }
 
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+/// What a controller takes from volumes and claims that nobody uses. There is none here, so nobody is waited for.
+const PROTECTIONS: &[&str] = &["kubernetes.io/pv-protection", "kubernetes.io/pvc-protection"];
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];

@@ -19,6 +19,10 @@ pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         Some(options) => delete::read_options(options.clone())?,
     };
     let key = call.named()?;
+    if !matches!(meta(&eviction, "name"), name if name.is_empty() || name == &*key.name) {
+        return Err(fault::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let mark = state.mark();
     let pod = state
         .value(&key)?
         .ok_or_else(|| fault::not_found(&call.kind, &key.name))?;
@@ -26,6 +30,9 @@ pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         pay(state, &budget, value, &pod)?;
     }
     delete::one(state, &call.kind, &key, &options)?;
+    if options.is_dry_run() {
+        state.roll_back(mark);
+    }
     let status = Status {
         code: 201,
         ..Status::success()

@@ -22,6 +22,15 @@ impl FieldError {
         }
     }
 
+    /// The same with a value as Kubernetes' own types show it.
+    pub(super) fn invalid_shown(field: impl Into<String>, shown: &str, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            detail: format!("Invalid value: {shown}: {detail}"),
+        }
+    }
+
     pub(super) fn required(field: impl Into<String>, detail: &str) -> Self {
         let detail = match detail {
             "" => "Required value".into(),
@@ -52,6 +61,15 @@ impl FieldError {
         }
     }
 
+    /// The same with a value as Kubernetes' own types show it.
+    pub(super) fn duplicate_shown(field: impl Into<String>, shown: &str) -> Self {
+        Self {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            detail: format!("Duplicate value: {shown}"),
+        }
+    }
+
     /// It has more bytes than it may have.
     pub(super) fn too_long(field: impl Into<String>, bytes_max: usize) -> Self {
         Self {
@@ -59,6 +77,21 @@ impl FieldError {
             field: field.into(),
             detail: format!("Too long: may not be more than {bytes_max} bytes"),
         }
+    }
+
+    /// It has more elements than it may have.
+    pub(super) fn too_many(field: impl Into<String>, found: u64, most: u64) -> Self {
+        Self {
+            reason: "FieldValueTooMany",
+            field: field.into(),
+            detail: format!("Too many: {found}: must have at most {most} items"),
+        }
+    }
+
+    /// The same of a part of an object, whose paths begin there: `phase in body`, for `status.phase`.
+    pub(super) fn within(mut self, part: &str) -> Self {
+        self.detail = self.detail.replacen(&format!(" {part}."), " ", 1);
+        self
     }
 
     /// It names something that is not there.

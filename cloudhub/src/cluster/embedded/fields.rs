@@ -43,7 +43,14 @@ pub(super) fn read_patched(state: &State, call: &Call<'_>, value: &mut Value) ->
 pub(super) fn read_applied(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     let refused =
         |why: String| fault::internal(format!("failed to convert new typed object to object: {why}"));
-    shape(state, &call.kind, value).map_err(refused).map(drop)
+    if !call.kind.custom {
+        return shape(state, &call.kind, value).map_err(refused).map(drop);
+    }
+    conform::metadata(value).map_err(refused)?;
+    if let Some(definition) = Definition::of(state, &call.kind) {
+        definition.fill(value);
+    }
+    Ok(())
 }
 
 /// Puts what Kubernetes writes for nothing where there is nothing.
@@ -68,6 +75,7 @@ pub(super) fn check(state: &State, call: &Call<'_>, value: &Value) -> Result<(),
     if call.subresource == Some("status") {
         // Who writes the status is not to blame for the rest.
         errors.retain(|error| error.field().starts_with("status") || error.field() == "<nil>");
+        errors = errors.into_iter().map(|error| error.within("status")).collect();
     }
     if errors.iter().all(|error| error.field() == "<nil>") {
         return Ok(());
@@ -80,7 +88,11 @@ fn shape(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<Vec<St
     if !kind.custom {
         return conform::conform(&kind.resource.api_version(), &kind.kind, value, Fill::Nothing);
     }
-    Ok(Definition::of(state, kind).map_or_else(Vec::new, |definition| definition.shape(value)))
+    let mut unknown = conform::metadata(value)?;
+    if let Some(definition) = Definition::of(state, kind) {
+        unknown.extend(definition.shape(value));
+    }
+    Ok(unknown)
 }
 
 fn tell(call: &Call<'_>, body: Option<&[u8]>, unknown: Vec<String>) -> Result<(), String> {
@@ -88,7 +100,25 @@ fn tell(call: &Call<'_>, body: Option<&[u8]>, unknown: Vec<String>) -> Result<()
     if validation == "Ignore" {
         return Ok(());
     }
-    let mut odd: Vec<String> = body.map_or_else(Vec::new, duplicates);
+    let patch = &call.request.body;
+    let mut odd = match (body, &*call.media_type()) {
+        (Some(body), _) => duplicates(body),
+        (None, "application/merge-patch+json") => duplicates(patch),
+        (None, "application/json-patch+json") => {
+            let found = duplicates(patch).into_iter();
+            found.map(|duplicate| format!("json patch {duplicate}")).collect()
+        }
+        (None, _) => Vec::new(),
+    };
+    let mut unknown = unknown;
+    if let Some(body) = body.filter(|_| unknown.len() > 1 && !call.kind.custom) {
+        // As they come in the body.
+        let text = String::from_utf8_lossy(body);
+        unknown.sort_by_key(|path| {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            text.find(&format!("\"{name}\""))
+        });
+    }
     odd.extend(unknown.iter().map(|field| format!("unknown field {field:?}")));
     if odd.is_empty() {
         return Ok(());

@@ -1,5 +1,21 @@
 //! Quantities (`100m`, `1Gi`, `1e3`) in the one form in which Kubernetes writes each (`apimachinery/pkg/api/resource`).
 
+/// How much a quantity is, near enough to compare it with another. None where there is none.
+pub(super) fn amount(value: &serde_json::Value) -> Option<f64> {
+    let text = match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '-' | '+')).unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(end);
+    let number: f64 = digits.parse().ok()?;
+    Some(match Format::of(suffix)? {
+        Format::Binary(power) => number * 1024_f64.powi(i32::try_from(power).ok()?),
+        Format::Decimal(power) | Format::Exponent(power) => number * 10_f64.powi(power),
+    })
+}
+
 /// The canonical form: no fraction, and the greatest suffix that needs none.
 pub(super) fn canonical(text: &str) -> Result<String, String> {
     let malformed = || {

@@ -1,7 +1,7 @@
 //! Services and their cluster addresses.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hub_core::api::Status;
 use hub_core::object::GroupVersionResource;
@@ -31,6 +31,11 @@ pub(super) fn of_version(spec: &mut Value) {
         }
         let number = port["port"].clone();
         default(port, "targetPort", number);
+    }
+    if spec["sessionAffinity"] == "None"
+        && let Some(fields) = spec.as_object_mut()
+    {
+        fields.remove("sessionAffinityConfig");
     }
     if spec["sessionAffinity"] == "ClientIP" {
         default(spec, "sessionAffinityConfig", json!({}));
@@ -78,6 +83,11 @@ pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) ->
                 let error = FieldError::invalid("spec.clusterIPs", &json!([given]), &detail);
                 Err(fault::invalid(kind, &name, &[error]))
             };
+            if given.parse::<IpAddr>().is_err() {
+                let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+                let error = FieldError::invalid("spec.clusterIPs[0]", &given.into(), detail);
+                return Err(fault::invalid(kind, &name, &[error]));
+            }
             match given.parse::<Ipv4Addr>() {
                 Ok(address) if in_range(address) => {
                     if taken(state).contains(&address) {
@@ -103,7 +113,15 @@ pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) ->
 
 /// An address stays for life; a client may leave it out, but not change it.
 pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) -> Result<(), Status> {
-    if new["spec"]["type"] == "ExternalName" || old["spec"]["type"] == "ExternalName" {
+    let reached = |spec: &Value| matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer"));
+    if reached(&old["spec"]) && !reached(&new["spec"]) {
+        drop_held(&old["spec"], &mut new["spec"], REACHED);
+    }
+    if new["spec"]["type"] == "ExternalName" {
+        drop_held(&old["spec"], &mut new["spec"], ADDRESSED);
+        return Ok(());
+    }
+    if old["spec"]["type"] == "ExternalName" {
         return Ok(());
     }
     for field in [
@@ -123,6 +141,17 @@ pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) ->
         return Err(fault::invalid(kind, meta(new, "name"), &[error]));
     }
     Ok(())
+}
+
+/// What came with the old type goes with it, unless the client changed it.
+fn drop_held(old: &Value, new: &mut Value, fields: &[&str]) {
+    if let Some(new) = new.as_object_mut() {
+        for field in fields {
+            if new.get(*field) == old.get(*field) {
+                new.remove(*field);
+            }
+        }
+    }
 }
 
 fn taken(state: &State) -> HashSet<Ipv4Addr> {
@@ -169,6 +198,12 @@ struct ServiceSpec {
     cluster_ip: String,
 }
 
+/// What a service has that has an address.
+const ADDRESSED: &[&str] =
+    &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"];
+/// What a service has that is reached through nodes.
+const REACHED: &[&str] =
+    &["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"];
 /// 10.96.0.0/16.
 const RANGE: [u8; 2] = [10, 96];
 /// The API server's and, by convention, the cluster DNS's.

@@ -31,11 +31,13 @@ pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<A
         return Err(fault::not_found(&call.kind, &key.name));
     };
     let spec = &mut request.spec;
+    let own_audiences = spec.audiences.as_ref().is_some_and(|audiences| !audiences.is_empty());
     if spec.audiences.as_ref().is_none_or(Vec::is_empty) {
         spec.audiences = Some(vec![ISSUER.into()]);
     }
     let seconds = *spec.expiration_seconds.get_or_insert(SECONDS_DEFAULT);
-    check_seconds(seconds, &key.name)?;
+    check_seconds(seconds, request.metadata.name.as_str())?;
+    check_name(&request.metadata.name, &key.name)?;
 
     let mut about = About {
         namespace: call.namespace.unwrap_or_default().into(),
@@ -57,7 +59,7 @@ pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<A
     let token = issuer
         .sign(&claims)
         .map_err(|error| fault::internal(format!("the token could not be signed: {error}")))?;
-    let answer = json!({
+    let mut answer = json!({
         "kind": KIND,
         "apiVersion": API_VERSION,
         "metadata": {
@@ -69,6 +71,16 @@ pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<A
         "spec": spec,
         "status": { "token": token, "expirationTimestamp": clock::after(seconds) },
     });
+    if let Some(manager) = call.parameter("fieldManager") {
+        let mut fields = json!({"f:expirationSeconds": {}});
+        if own_audiences {
+            fields["f:audiences"] = json!({});
+        }
+        answer["metadata"]["managedFields"] = json!([{
+            "manager": manager, "operation": "Update", "apiVersion": API_VERSION, "time": clock::now(),
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields}, "subresource": "token",
+        }]);
+    }
     Ok(ApiResponse::json(201, answer.to_string()))
 }
 
@@ -147,7 +159,8 @@ fn bind(
         ("v1" | "", "Secret") if node.is_none() => "secrets",
         _ if node.is_some() => return denied("node requested token not bound to a pod"),
         (version, kind) => {
-            let text = format!("cannot bind token to object of type {version}, Kind={kind}");
+            let slash = if version.contains('/') { "" } else { "/" };
+            let text = format!("cannot bind token to object of type {slash}{version}, Kind={kind}");
             return Err(fault::bad_request(text));
         }
     };
@@ -198,6 +211,15 @@ fn bind(
     Ok(())
 }
 
+fn check_name(given: &str, name: &str) -> Result<(), Status> {
+    if given.is_empty() || given == name {
+        return Ok(());
+    }
+    let detail = "must match the service account name if specified";
+    let error = FieldError::invalid("metadata.name", &given.into(), detail);
+    Err(fault::invalid_named("authentication.k8s.io", KIND, name, &[error]))
+}
+
 fn check_seconds(seconds: i64, name: &str) -> Result<(), Status> {
     let detail = if seconds < SECONDS_MIN {
         "may not specify a duration less than 10 minutes"
@@ -231,7 +253,16 @@ struct Request {
     #[serde(default)]
     kind: Option<String>,
     #[serde(default)]
+    metadata: OwnName,
+    #[serde(default)]
     spec: Spec,
+}
+
+/// A request may say the name of its account, but no other.
+#[derive(Deserialize, Default)]
+struct OwnName {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]

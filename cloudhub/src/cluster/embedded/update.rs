@@ -10,7 +10,7 @@ use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, create, defaults, delete, fields, structural, validate, workload};
+use super::{certificate, create, defaults, delete, fields, structural, validate};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -84,7 +84,6 @@ pub(super) fn replace(
         validate::metadata(kind, &new)?;
     } else {
         validate::object(kind, Some(old), &new)?;
-        workload::check(kind, Some(old), &new)?;
     }
     if !frozen.is_empty() {
         return Err(fault::invalid(kind, &key.name, &frozen));
@@ -92,7 +91,9 @@ pub(super) fn replace(
     fields::check(state, call, &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
-    if has_generation(kind) && without_bookkeeping(old) != without_bookkeeping(&new) {
+    if has_generation(kind)
+        && (without_bookkeeping(old) != without_bookkeeping(&new) || counts_metadata(kind, old, &new))
+    {
         let generation = old["metadata"]["generation"].as_u64().unwrap_or_default();
         new["metadata"]["generation"] = (generation + 1).into();
     }
@@ -223,6 +224,13 @@ fn without_bookkeeping(value: &Value) -> Map<String, Value> {
     fields.remove("metadata");
     fields.remove("status");
     fields
+}
+
+/// Whether a change of an object's metadata counts too, as it does for two kinds.
+fn counts_metadata(kind: &ResourceKind, old: &Value, new: &Value) -> bool {
+    let changed = |field: &str| old["metadata"][field] != new["metadata"][field];
+    (is(kind, "apps", "deployments") && changed("annotations"))
+        || (is(kind, "discovery.k8s.io", "endpointslices") && changed("labels"))
 }
 
 fn set(value: &mut Value, field: &str, to: Option<&Value>) {

@@ -6,43 +6,8 @@ use hub_core::registry::ResourceKind;
 use serde_json::Value;
 
 use super::call::{is, meta};
-use super::fault::{self, FieldError};
+use super::fault;
 use super::state::State;
-
-/// Objects that make pods find them by their selector, for life.
-pub(super) fn check(kind: &ResourceKind, old: Option<&Value>, value: &Value) -> Result<(), Status> {
-    let selecting = ["daemonsets", "deployments", "replicasets", "statefulsets"];
-    if !selecting.iter().any(|resource| is(kind, "apps", resource)) {
-        return Ok(());
-    }
-    let (selector, template) = (&value["spec"]["selector"], &value["spec"]["template"]);
-    let labels = &template["metadata"]["labels"];
-    let mut errors = Vec::new();
-    if selector.is_null() {
-        errors.push(FieldError::required("spec.selector", ""));
-    }
-    if selector.is_null() || !selects(selector, labels) {
-        errors.push(FieldError::invalid(
-            "spec.template.metadata.labels",
-            labels,
-            "`selector` does not match template `labels`",
-        ));
-    }
-    if let Some(old) = old
-        && old["spec"]["selector"] != *selector
-    {
-        errors.push(FieldError::invalid(
-            "spec.selector",
-            selector,
-            "field is immutable",
-        ));
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(fault::invalid(kind, meta(value, "name"), &errors))
-    }
-}
 
 /// A pod runs as an account that exists; one that only shows what a node runs by itself has none.
 pub(super) fn needs_account(state: &State, kind: &ResourceKind, value: &Value) -> Result<(), Status> {

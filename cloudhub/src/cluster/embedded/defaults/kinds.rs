@@ -73,6 +73,11 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
                 "\"Retain\"",
             ),
             ("spec.revisionHistoryLimit", "10"),
+            ("spec.updateStrategy.type", "\"RollingUpdate\""),
+            ("spec.updateStrategy[type=RollingUpdate].rollingUpdate", "{}"),
+            ("spec.updateStrategy.rollingUpdate.partition", "0"),
+            ("spec.volumeClaimTemplates[].apiVersion", "\"v1\""),
+            ("spec.volumeClaimTemplates[].kind", "\"PersistentVolumeClaim\""),
             ("spec.volumeClaimTemplates[].spec.volumeMode", "\"Filesystem\""),
             ("spec.volumeClaimTemplates[].apiVersion", "\"v1\""),
             ("spec.volumeClaimTemplates[].kind", "\"PersistentVolumeClaim\""),
@@ -146,12 +151,12 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
     (
         "rbac.authorization.k8s.io",
         "rolebindings",
-        &[("roleRef.apiGroup", "\"rbac.authorization.k8s.io\"")],
+        BINDING,
     ),
     (
         "rbac.authorization.k8s.io",
         "clusterrolebindings",
-        &[("roleRef.apiGroup", "\"rbac.authorization.k8s.io\"")],
+        BINDING,
     ),
     (
         "storage.k8s.io",
@@ -179,6 +184,37 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
         "scheduling.k8s.io",
         "priorityclasses",
         &[("preemptionPolicy", "\"PreemptLowerPriority\"")],
+    ),
+    (
+        "apiregistration.k8s.io",
+        "apiservices",
+        &[("spec.service.port", "443")],
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
+        WEBHOOKS,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        MUTATING_WEBHOOKS,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicies",
+        &[
+            ("spec.failurePolicy", "\"Fail\""),
+            ("spec.matchConstraints.matchPolicy", "\"Equivalent\""),
+            ("spec.matchConstraints.namespaceSelector", "{}"),
+            ("spec.matchConstraints.objectSelector", "{}"),
+            ("spec.matchConstraints.resourceRules[].scope", "\"*\""),
+        ],
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations",
+        &[("spec.limited.lendablePercent", "0")],
     ),
     (
         "autoscaling",
@@ -215,6 +251,29 @@ const WEBHOOKS: &[Rule] = &[
     ("webhooks[].namespaceSelector", "{}"),
     ("webhooks[].objectSelector", "{}"),
     ("webhooks[].timeoutSeconds", "10"),
+    ("webhooks[].clientConfig.service.port", "443"),
+    ("webhooks[].rules[].scope", "\"*\""),
+];
+
+const BINDING: &[Rule] = &[
+    ("roleRef.apiGroup", "\"rbac.authorization.k8s.io\""),
+];
+const WEBHOOKS: &[Rule] = &[
+    ("webhooks[].failurePolicy", "\"Fail\""),
+    ("webhooks[].matchPolicy", "\"Equivalent\""),
+    ("webhooks[].namespaceSelector", "{}"),
+    ("webhooks[].objectSelector", "{}"),
+    ("webhooks[].timeoutSeconds", "10"),
+    ("webhooks[].clientConfig.service.port", "443"),
+    ("webhooks[].rules[].scope", "\"*\""),
+];
+const MUTATING_WEBHOOKS: &[Rule] = &[
+    ("webhooks[].failurePolicy", "\"Fail\""),
+    ("webhooks[].matchPolicy", "\"Equivalent\""),
+    ("webhooks[].namespaceSelector", "{}"),
+    ("webhooks[].objectSelector", "{}"),
+    ("webhooks[].timeoutSeconds", "10"),
+    ("webhooks[].reinvocationPolicy", "\"Never\""),
     ("webhooks[].clientConfig.service.port", "443"),
     ("webhooks[].rules[].scope", "\"*\""),
 ];

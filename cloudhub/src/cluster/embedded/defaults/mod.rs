@@ -44,6 +44,13 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         value["status"] = json!({"loadBalancer": {}});
     } else if is(kind, "batch", "jobs") {
         own_pods(value);
+    } else if is(kind, "", "persistentvolumes") {
+        protect(value, "kubernetes.io/pv-protection");
+        let since = meta(value, "creationTimestamp").to_owned();
+        value["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": since});
+    } else if is(kind, "", "persistentvolumeclaims") {
+        protect(value, "kubernetes.io/pvc-protection");
+        value["status"] = json!({"phase": "Pending"});
     } else if is(kind, "apps", "deployments")
         || is(kind, "apps", "replicasets")
         || is(kind, "apps", "statefulsets")
@@ -65,21 +72,18 @@ pub(super) fn on_update(
     new: &mut Value,
 ) -> Result<(), Status> {
     if is_namespaces(kind) {
+        name_label(new);
         default(&mut new["spec"], "finalizers", old["spec"]["finalizers"].clone());
     } else if is(kind, "", "pods") {
         pod::pod(new);
-        let (held, given) = (&old["spec"]["nodeName"], &new["spec"]["nodeName"]);
-        if held.is_string() && held != given {
-            let error = FieldError::forbidden(
-                "spec",
-                "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-            );
-            return Err(fault::invalid(kind, meta(new, "name"), &[error]));
-        }
+        pod::keep(kind, old, new)?;
     } else if is(kind, "", "services") {
         service::keep_address(kind, old, new)?;
         service::of_version(&mut new["spec"]);
         node_ports::complete(state, kind, Some(old), new)?;
+        if old["spec"]["type"] == "ExternalName" && new["spec"]["type"] != "ExternalName" {
+            service::complete(state, kind, new)?;
+        }
     } else if is(kind, "", "secrets") {
         default(new, "type", old["type"].clone());
         if new["type"] != old["type"] {
@@ -90,6 +94,16 @@ pub(super) fn on_update(
     both(kind, new)
 }
 
+/// What is in use does not go (Kubernetes `plugin/pkg/admission/storage/storageobjectinuseprotection`).
+fn protect(value: &mut Value, finalizer: &str) {
+    default(&mut value["metadata"], "finalizers", json!([]));
+    if let Some(finalizers) = value["metadata"]["finalizers"].as_array_mut()
+        && !finalizers.iter().any(|held| held == finalizer)
+    {
+        finalizers.push(finalizer.into());
+    }
+}
+
 fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     if is(kind, "batch", "jobs") && value["spec"]["parallelism"].is_null() {
         default(&mut value["spec"], "completions", json!(1));
@@ -97,6 +111,17 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     rules::apply(value, kinds::of(kind));
     if let Some(path) = kinds::pod_spec(kind) {
         rules::each(value, path, &mut pod::spec);
+    }
+    if is(kind, "", "nodes") {
+        let (network, capacity) = (value["spec"]["podCIDR"].clone(), value["status"]["capacity"].clone());
+        if network.is_string() {
+            default(&mut value["spec"], "podCIDRs", json!([network]));
+        }
+        if capacity.is_object() {
+            default(&mut value["status"], "allocatable", capacity);
+        }
+    } else if is(kind, "autoscaling", "horizontalpodautoscalers") {
+        metrics(value);
     }
     if is(kind, "networking.k8s.io", "networkpolicies") {
         policy_types(value);
@@ -210,6 +235,23 @@ fn subjects(value: &mut Value) {
             subject["apiGroup"] = "rbac.authorization.k8s.io".into();
         }
     }
+}
+
+/// An autoscaler that does not say what it looks at looks at processors.
+fn metrics(value: &mut Value) {
+    let spec = &mut value["spec"];
+    if !spec.is_object() || value_is_v1(spec) {
+        return;
+    }
+    let some = spec["metrics"].as_array().is_some_and(|metrics| !metrics.is_empty());
+    if !some {
+        spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 80}}}]);
+    }
+}
+
+fn value_is_v1(spec: &Value) -> bool {
+    !spec["targetCPUUtilizationPercentage"].is_null()
 }
 
 fn name_label(value: &mut Value) {

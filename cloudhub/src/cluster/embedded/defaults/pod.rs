@@ -1,7 +1,11 @@
 //! What every pod gets: the defaults of its spec, and what admission adds.
 
+use hub_core::api::Status;
+use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
+use super::super::call::meta;
+use super::super::fault::{self, FieldError};
 use super::default;
 use super::rules::{self, Rule, each};
 
@@ -98,6 +102,37 @@ pub(super) fn pod(value: &mut Value) {
     of_version(value);
 }
 
+/// A pod that was made stays what it is, but for a few fields (Kubernetes `pkg/apis/core/validation`, `ValidatePodUpdate`).
+pub(super) fn keep(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status> {
+    let count = |pod: &Value, list: &str| pod["spec"][list].as_array().map_or(0, Vec::len);
+    let refuse = |error| Err(fault::invalid(kind, meta(new, "name"), &[error]));
+    for list in ["containers", "initContainers"] {
+        if count(old, list) != count(new, list) {
+            let detail = format!("pod updates may not add or remove {list}");
+            return refuse(FieldError::forbidden(format!("spec.{list}"), &detail));
+        }
+    }
+    let frozen = |pod: &Value| {
+        let mut spec = pod["spec"].clone();
+        for list in CONTAINERS {
+            each(&mut spec, &[list], &mut |container| {
+                if let Some(container) = container.as_object_mut() {
+                    container.remove("image");
+                    container.remove("imagePullPolicy");
+                }
+            });
+        }
+        if let Some(spec) = spec.as_object_mut() {
+            spec.retain(|field, _| !MAY_CHANGE.contains(&field.as_str()));
+        }
+        spec
+    };
+    if frozen(old) != frozen(new) {
+        return refuse(FieldError::forbidden("spec", KEPT));
+    }
+    Ok(())
+}
+
 /// The defaults of a pod itself.
 pub(super) fn of_version(value: &mut Value) {
     let pod = &mut value["spec"];
@@ -186,6 +221,18 @@ fn tolerate(spec: &mut Value) {
     }
     spec["tolerations"] = tolerations.into();
 }
+
+/// What of a pod's spec may change, beside the images.
+const MAY_CHANGE: &[&str] = &[
+    "activeDeadlineSeconds",
+    "ephemeralContainers",
+    "priority",
+    "preemptionPolicy",
+    "schedulingGates",
+    "terminationGracePeriodSeconds",
+    "tolerations",
+];
+const KEPT: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 //! Rules in CEL (`x-kubernetes-validations`) are not evaluated here: whoever brings a definition that has some is warned
 //! (decision 0023).
 
+mod text;
 mod validate;
 
 use std::cell::RefCell;
@@ -88,9 +89,16 @@ impl Definition {
         let mut unknown = Vec::new();
         if let Some(schema) = self.schema() {
             prune(value, schema, true, "", &mut unknown);
-            default(value, schema);
+            default(value, schema, true);
         }
         unknown
+    }
+
+    /// Fills the defaults of the schema in, and takes nothing out: what was applied is not read as a whole object is.
+    pub(super) fn fill(&self, value: &mut Value) {
+        if let Some(schema) = self.schema() {
+            default(value, schema, false);
+        }
     }
 
     /// What is wrong with an object.
@@ -149,7 +157,8 @@ fn prune(value: &mut Value, schema: &Value, whole: bool, path: &str, unknown: &m
     }
 }
 
-fn default(value: &mut Value, schema: &Value) {
+/// With `drop`, nulls go where the schema does not say that nothing is a value.
+fn default(value: &mut Value, schema: &Value, drop: bool) {
     match value {
         Value::Object(fields) => {
             for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
@@ -159,26 +168,25 @@ fn default(value: &mut Value, schema: &Value) {
                     fields.insert(name.clone(), to.clone());
                 }
                 match fields.get_mut(name) {
-                    // Nothing is no value, unless the schema says that it is.
-                    Some(Value::Null) if schema["nullable"] != true => {
+                    Some(Value::Null) if drop && schema["nullable"] != true => {
                         fields.remove(name);
                     }
-                    Some(field) => default(field, schema),
+                    Some(field) => default(field, schema, drop),
                     None => {}
                 }
             }
             let more = &schema["additionalProperties"];
             if more.is_object() {
-                fields.retain(|_, field| !field.is_null() || more["nullable"] == true);
+                fields.retain(|_, field| !drop || !field.is_null() || more["nullable"] == true);
                 let others = fields
                     .iter_mut()
                     .filter(|(name, _)| schema["properties"].get(*name).is_none());
-                others.for_each(|(_, field)| default(field, more));
+                others.for_each(|(_, field)| default(field, more, drop));
             }
         }
         Value::Array(elements) => {
             for element in elements {
-                default(element, &schema["items"]);
+                default(element, &schema["items"], drop);
             }
         }
         _ => {}

@@ -42,10 +42,23 @@ pub(in crate::cluster::embedded) fn validate(
     };
     match value {
         Value::Number(_) => number(value, schema, &mut wrong),
-        Value::String(text) => length(text.chars().count(), schema, "Length", "chars long", &mut wrong),
-        Value::Array(elements) => length(elements.len(), schema, "Items", "items", &mut wrong),
-        Value::Object(fields) => length(fields.len(), schema, "Properties", "properties", &mut wrong),
+        Value::String(text) => {
+            if let Some(least) = schema["minLength"].as_u64().filter(|least| count(text.chars()) < *least) {
+                wrong(format!("should be at least {least} chars long"));
+            }
+            let most = schema["maxLength"].as_u64().filter(|most| count(text.chars()) > *most);
+            if let Some(most) = most.and_then(|most| usize::try_from(most).ok()) {
+                errors.push(FieldError::too_long(shown.clone(), most));
+            }
+            super::text::check(text, value, schema, path, errors);
+        }
+        Value::Array(elements) => length(elements.len(), schema, "Items", "items", path, errors),
+        Value::Object(fields) => length(fields.len(), schema, "Properties", "properties", path, errors),
         _ => {}
+    }
+    if schema["format"] == "int32" && value.as_i64().is_some_and(|number| i32::try_from(number).is_err()) {
+        let detail = format!("Checked value must be of type integer with format int32 in {path}");
+        errors.push(FieldError::invalid("<nil>", &"".into(), &detail));
     }
     combined(value, schema, path, errors);
     match value {
@@ -59,6 +72,9 @@ pub(in crate::cluster::embedded) fn validate(
             duplicates(elements, schema, path, errors);
         }
         Value::Object(fields) => {
+            if schema["x-kubernetes-embedded-resource"] == true {
+                embedded(value, path, errors);
+            }
             for required in schema["required"].as_array().into_iter().flatten() {
                 let name = required.as_str().unwrap_or_default();
                 if !fields.contains_key(name) {
@@ -75,6 +91,17 @@ pub(in crate::cluster::embedded) fn validate(
         }
         _ => {}
     }
+}
+
+/// An object within an object says what it is.
+fn embedded(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for field in ["apiVersion", "kind"] {
+        if value[field].as_str().unwrap_or_default().is_empty() {
+            errors.push(FieldError::required(below(path, field), ""));
+        }
+    }
+    let path = below(path, "metadata.labels");
+    crate::cluster::embedded::validate::labels(&value["metadata"]["labels"], &path, errors);
 }
 
 fn number(value: &Value, schema: &Value, wrong: &mut dyn FnMut(String)) {
@@ -100,40 +127,52 @@ fn number(value: &Value, schema: &Value, wrong: &mut dyn FnMut(String)) {
     }
 }
 
-fn length(found: usize, schema: &Value, what: &str, unit: &str, wrong: &mut dyn FnMut(String)) {
+fn length(found: usize, schema: &Value, what: &str, unit: &str, path: &str, errors: &mut Vec<FieldError>) {
     let bound = |prefix: &str| schema[format!("{prefix}{what}")].as_u64();
     let found = u64::try_from(found).unwrap_or(u64::MAX);
-    let should = if what == "Length" {
-        "should be"
-    } else {
-        "should have"
-    };
     if let Some(least) = bound("min").filter(|least| found < *least) {
-        wrong(format!("{should} at least {least} {unit}"));
+        let detail = format!("{path} in body should have at least {least} {unit}");
+        errors.push(FieldError::invalid(path, &found.into(), &detail));
     }
     if let Some(most) = bound("max").filter(|most| found > *most) {
-        wrong(format!("{should} at most {most} {unit}"));
+        errors.push(FieldError::too_many(path, found, most));
     }
 }
 
+fn count(all: impl Iterator) -> u64 {
+    u64::try_from(all.count()).unwrap_or(u64::MAX)
+}
+
 fn combined(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let holds = |schema: &Value| {
+    let faults = |schema: &Value| {
         let mut errors = Vec::new();
         validate(value, schema, path, &mut errors);
-        errors.is_empty()
+        errors
     };
+    let holds = |schema: &Value| faults(schema).is_empty();
     let all = |keyword: &str| schema[keyword].as_array().filter(|all| !all.is_empty());
-    let mut wrong = |detail: &str| {
-        errors.push(FieldError::invalid(path, value, &format!("{path:?} {detail}")));
-    };
-    if all("anyOf").is_some_and(|any| !any.iter().any(holds)) {
-        wrong("must validate at least one schema (anyOf)");
+    // Of what none of several holds, Kubernetes does not say where.
+    let wrong = |detail: &str| FieldError::invalid("<nil>", &"".into(), &format!("{path:?} {detail}"));
+    if let Some(any) = all("anyOf")
+        && !any.iter().any(holds)
+    {
+        errors.push(wrong("must validate at least one schema (anyOf)"));
+        errors.extend(any.first().map(faults).into_iter().flatten());
     }
-    if all("oneOf").is_some_and(|one| one.iter().filter(|schema| holds(schema)).count() != 1) {
-        wrong("must validate one and only one schema (oneOf)");
+    if let Some(one) = all("oneOf") {
+        match one.iter().filter(|schema| holds(schema)).count() {
+            0 => {
+                errors.push(wrong("must validate one and only one schema (oneOf). Found none valid"));
+                errors.extend(one.first().map(faults).into_iter().flatten());
+            }
+            1 => {}
+            found => errors.push(wrong(&format!(
+                "must validate one and only one schema (oneOf). Found {found} valid alternatives"
+            ))),
+        }
     }
     if schema.get("not").is_some_and(holds) {
-        wrong("must not validate the schema (not)");
+        errors.push(wrong("must not validate the schema (not)"));
     }
     for schema in all("allOf").into_iter().flatten() {
         validate(value, schema, path, errors);
@@ -164,6 +203,11 @@ fn duplicates(elements: &[Value], schema: &Value, path: &str, errors: &mut Vec<F
     };
     let mut seen = std::collections::HashSet::new();
     for (index, element) in elements.iter().enumerate() {
+        if !keys.is_empty() && !element.is_object() {
+            let detail = "must be an object for an array of list-type map";
+            errors.push(FieldError::invalid(format!("{path}[{index}]"), element, detail));
+            continue;
+        }
         let key = key_of(element);
         if !seen.insert(key.to_string()) {
             errors.push(FieldError::duplicate(format!("{path}[{index}]"), &key));

@@ -1,0 +1,415 @@
+//! What objects that make pods must be (Kubernetes `pkg/apis/apps/validation`, `pkg/apis/batch/validation`).
+
+use hub_core::registry::ResourceKind;
+use serde_json::{Value, json};
+
+use super::{EVERY_POLICY, list, not_negative, one_of, percent, pod, text};
+use crate::cluster::embedded::fault::FieldError;
+use crate::cluster::embedded::{names, validate, workload};
+
+type Errors = Vec<FieldError>;
+
+pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Errors) {
+    let spec = &value["spec"];
+    match (&*kind.resource.group, &*kind.resource.resource) {
+        ("", "replicationcontrollers") => {
+            not_negative(&spec["replicas"], "spec.replicas", errors);
+            template(spec, "spec.template", errors);
+        }
+        ("apps", "deployments") => deployment(spec, errors),
+        ("apps", "replicasets") => {
+            not_negative(&spec["replicas"], "spec.replicas", errors);
+            not_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+            selected(spec, "deployment", "ReplicaSet", errors);
+        }
+        ("apps", "statefulsets") => stateful(spec, errors),
+        ("apps", "daemonsets") => daemon(spec, errors),
+        ("batch", "jobs") => {
+            let uid = text(&value["metadata"]["uid"]);
+            if spec["manualSelector"] != true {
+                let generated = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+                if !spec["selector"].is_null() && spec["selector"] != generated {
+                    let detail = "`selector` not auto-generated";
+                    errors.push(FieldError::invalid("spec.selector", &spec["selector"], detail));
+                }
+            }
+            let labels = &spec["template"]["metadata"]["labels"];
+            if spec["selector"].is_null() {
+                errors.push(FieldError::required("spec.selector", ""));
+            }
+            if spec["selector"].is_null() || !workload::selects(&spec["selector"], labels) {
+                mismatch(labels, errors);
+            }
+            job(spec, "spec", errors);
+        }
+        ("batch", "cronjobs") => cron(spec, errors),
+        _ => {}
+    }
+}
+
+/// Adds what may not have become of an object.
+pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mut Errors) {
+    let (old, new) = (&old["spec"], &new["spec"]);
+    let mut frozen = |field: &str| {
+        if old[field] != new[field] {
+            let path = format!("spec.{field}");
+            errors.push(FieldError::invalid(path, &new[field], "field is immutable"));
+        }
+    };
+    match (&*kind.resource.group, &*kind.resource.resource) {
+        ("apps", "deployments" | "replicasets" | "daemonsets") => frozen("selector"),
+        ("apps", "statefulsets") => {
+            let rest = |spec: &Value| {
+                let mut spec = spec.as_object().cloned().unwrap_or_default();
+                spec.retain(|field, _| !STATEFUL_CHANGES.contains(&field.as_str()));
+                spec
+            };
+            if rest(old) != rest(new) {
+                errors.push(FieldError::forbidden("spec", STATEFUL));
+            }
+        }
+        ("batch", "jobs") => {
+            if old["completionMode"] != "Indexed" {
+                frozen("completions");
+            }
+            frozen("selector");
+            // Whoever does not run yet may still be told where to.
+            if old["suspend"] != true {
+                frozen("template");
+            }
+            frozen("completionMode");
+        }
+        _ => {}
+    }
+}
+
+fn deployment(spec: &Value, errors: &mut Errors) {
+    not_negative(&spec["replicas"], "spec.replicas", errors);
+    selected(spec, "deployment", "ReplicaSet", errors);
+    let strategy = &spec["strategy"];
+    let rolling = &strategy["rollingUpdate"];
+    let path = "spec.strategy.rollingUpdate";
+    match text(&strategy["type"]) {
+        "Recreate" if !rolling.is_null() => errors.push(FieldError::forbidden(
+            path,
+            "may not be specified when strategy `type` is 'Recreate'",
+        )),
+        "Recreate" => {}
+        "RollingUpdate" => {
+            percent(&rolling["maxUnavailable"], &format!("{path}.maxUnavailable"), false, errors);
+            percent(&rolling["maxSurge"], &format!("{path}.maxSurge"), false, errors);
+            let zero = |value: &Value| *value == 0 || *value == "0%";
+            if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
+                let (path, value) = (format!("{path}.maxUnavailable"), &rolling["maxUnavailable"]);
+                errors.push(FieldError::invalid(path, value, "may not be 0 when `maxSurge` is 0"));
+            }
+            percent(&rolling["maxUnavailable"], &format!("{path}.maxUnavailable"), true, errors);
+        }
+        other => strategies("spec.strategy", other, "\"Recreate\", \"RollingUpdate\"", errors),
+    }
+    for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+        not_negative(&spec[field], &format!("spec.{field}"), errors);
+    }
+    let ready = spec["minReadySeconds"].as_i64().unwrap_or(0);
+    if spec["progressDeadlineSeconds"].as_i64().is_some_and(|deadline| deadline <= ready) {
+        errors.push(FieldError::invalid(
+            "spec.progressDeadlineSeconds",
+            &spec["progressDeadlineSeconds"],
+            "must be greater than minReadySeconds",
+        ));
+    }
+}
+
+fn stateful(spec: &Value, errors: &mut Errors) {
+    let management = text(&spec["podManagementPolicy"]);
+    if !matches!(management, "OrderedReady" | "Parallel") {
+        let detail = "must be 'OrderedReady' or 'Parallel'";
+        errors.push(FieldError::invalid("spec.podManagementPolicy", &management.into(), detail));
+    }
+    let strategy = &spec["updateStrategy"];
+    match text(&strategy["type"]) {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let path = "spec.updateStrategy.rollingUpdate.partition";
+            not_negative(&strategy["rollingUpdate"]["partition"], path, errors);
+        }
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": null}).to_string();
+            // As Go writes it: in the order of the type's fields.
+            let shown = shown.replace("{\"RollingUpdate\":null,\"Type\":", "{\"Type\":");
+            let shown = shown.strip_suffix('}').unwrap_or_default();
+            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            let shown = format!("{shown},\"RollingUpdate\":null}}");
+            errors.push(FieldError::invalid_shown("spec.updateStrategy", &shown, detail));
+        }
+    }
+    let retention = &spec["persistentVolumeClaimRetentionPolicy"];
+    for field in ["whenDeleted", "whenScaled"] {
+        let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
+        one_of(&retention[field], &path, &["Retain", "Delete"], errors);
+    }
+    not_negative(&spec["replicas"], "spec.replicas", errors);
+    not_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+    not_negative(&spec["ordinals"]["start"], "spec.ordinals.start", errors);
+    selected(spec, "statefulset", "StatefulSet", errors);
+    for (index, claim) in list(&spec["volumeClaimTemplates"]).enumerate() {
+        super::storage::claim(&claim["spec"], &format!("spec.volumeClaimTemplates[{index}].spec"), errors);
+    }
+}
+
+fn daemon(spec: &Value, errors: &mut Errors) {
+    let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
+    if selector.is_null() || !workload::selects(selector, labels) {
+        mismatch(labels, errors);
+    }
+    if is_empty(selector) {
+        let detail = "empty selector is invalid for daemonset";
+        errors.push(FieldError::invalid("spec.selector", selector, detail));
+    }
+    template(spec, "spec.template", errors);
+    not_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+    let strategy = &spec["updateStrategy"];
+    match text(&strategy["type"]) {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let rolling = &strategy["rollingUpdate"];
+            let path = "spec.updateStrategy.rollingUpdate.maxUnavailable";
+            percent(&rolling["maxUnavailable"], path, false, errors);
+            let zero = |value: &Value| *value == 0 || *value == "0%";
+            if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
+                errors.push(FieldError::required(path, "cannot be 0 when maxSurge is 0"));
+            }
+        }
+        other => strategies("spec.updateStrategy", other, "\"RollingUpdate\", \"OnDelete\"", errors),
+    }
+    not_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
+}
+
+fn job(spec: &Value, path: &str, errors: &mut Errors) {
+    for field in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+    ] {
+        not_negative(&spec[field], &format!("{path}.{field}"), errors);
+    }
+    let at = format!("{path}.completionMode");
+    one_of(&spec["completionMode"], &at, &["NonIndexed", "Indexed"], errors);
+    if spec["completionMode"] == "Indexed" {
+        if spec["completions"].is_null() {
+            let detail = "when completion mode is Indexed";
+            errors.push(FieldError::required(format!("{path}.completions"), detail));
+        }
+    } else if !spec["backoffLimitPerIndex"].is_null() {
+        let (at, value) = (format!("{path}.backoffLimitPerIndex"), &spec["backoffLimitPerIndex"]);
+        errors.push(FieldError::invalid(at, value, "requires indexed completion mode"));
+    }
+    let at = format!("{path}.podReplacementPolicy");
+    one_of(&spec["podReplacementPolicy"], &at, &["Failed", "TerminatingOrFailed"], errors);
+    let template = &spec["template"];
+    validate::labels(&template["metadata"]["labels"], &format!("{path}.template.labels"), errors);
+    pod_of(template, &format!("{path}.template"), EVERY_POLICY, errors);
+    if !matches!(text(&template["spec"]["restartPolicy"]), "OnFailure" | "Never") {
+        let detail = "valid values: \"OnFailure\", \"Never\"";
+        errors.push(FieldError::required(format!("{path}.template.spec.restartPolicy"), detail));
+    }
+}
+
+fn cron(spec: &Value, errors: &mut Errors) {
+    let schedule = text(&spec["schedule"]);
+    if schedule.is_empty() {
+        errors.push(FieldError::required("spec.schedule", ""));
+    } else if let Some(detail) = schedule_fault(schedule) {
+        errors.push(FieldError::invalid("spec.schedule", &schedule.into(), &detail));
+    }
+    not_negative(&spec["startingDeadlineSeconds"], "spec.startingDeadlineSeconds", errors);
+    if spec["timeZone"] == "" {
+        let detail = "timeZone must be nil or non-empty string";
+        errors.push(FieldError::invalid("spec.timeZone", &"".into(), detail));
+    }
+    let policies = ["Allow", "Forbid", "Replace"];
+    one_of(&spec["concurrencyPolicy"], "spec.concurrencyPolicy", &policies, errors);
+    job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", errors);
+    for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        not_negative(&spec[field], &format!("spec.{field}"), errors);
+    }
+}
+
+/// Five fields, or a name for five.
+fn schedule_fault(schedule: &str) -> Option<String> {
+    if schedule.contains("TZ") {
+        return Some("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".into());
+    }
+    if schedule.starts_with('@') {
+        let known = SCHEDULES.contains(&schedule) || schedule.starts_with("@every ");
+        return (!known).then(|| format!("unrecognized descriptor: {schedule}"));
+    }
+    let fields: Vec<&str> = schedule.split_whitespace().collect();
+    (fields.len() != 5).then(|| {
+        let shown = fields.join(" ");
+        format!("expected exactly 5 fields, found {}: [{shown}]", fields.len())
+    })
+}
+
+/// A selector that must be there, and the pods that it must find.
+fn selected(spec: &Value, shown: &str, kind: &str, errors: &mut Errors) {
+    let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
+    let before = errors.len();
+    if selector.is_null() {
+        errors.push(FieldError::required("spec.selector", ""));
+        mismatch(labels, errors);
+    } else {
+        label_selector(selector, "spec.selector", errors);
+        if errors.len() > before {
+            errors.push(FieldError::invalid("spec.selector", selector, "invalid label selector"));
+            return;
+        }
+        if is_empty(selector) {
+            let detail = format!("empty selector is invalid for {shown}");
+            errors.push(FieldError::invalid("spec.selector", selector, &detail));
+        } else if !workload::selects(selector, labels) {
+            mismatch(labels, errors);
+        }
+    }
+    template(spec, "spec.template", errors);
+    if !spec["template"]["spec"]["activeDeadlineSeconds"].is_null() {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", &detail));
+    }
+}
+
+/// What is wrong with a selector itself (`apimachinery/pkg/apis/meta/v1/validation`).
+pub(super) fn label_selector(selector: &Value, path: &str, errors: &mut Errors) {
+    validate::labels(&selector["matchLabels"], &format!("{path}.matchLabels"), errors);
+    for (index, expression) in list(&selector["matchExpressions"]).enumerate() {
+        let path = format!("{path}.matchExpressions[{index}]");
+        let some = list(&expression["values"]).next().is_some();
+        match text(&expression["operator"]) {
+            "In" | "NotIn" if !some => {
+                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(FieldError::required(format!("{path}.values"), detail));
+            }
+            "Exists" | "DoesNotExist" if some => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(FieldError::forbidden(format!("{path}.values"), detail));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => errors.push(FieldError::invalid(
+                format!("{path}.operator"),
+                &expression["operator"],
+                "not a valid selector operator",
+            )),
+        }
+        for detail in names::qualified(text(&expression["key"])) {
+            errors.push(FieldError::invalid(format!("{path}.key"), &expression["key"], &detail));
+        }
+    }
+}
+
+fn template(spec: &Value, path: &str, errors: &mut Errors) {
+    let template = &spec["template"];
+    validate::labels(&template["metadata"]["labels"], &format!("{path}.labels"), errors);
+    pod_of(template, path, &["Always"], errors);
+}
+
+fn pod_of(template: &Value, path: &str, policies: &[&str], errors: &mut Errors) {
+    let empty = json!({});
+    let spec = Some(&template["spec"]).filter(|spec| spec.is_object()).unwrap_or(&empty);
+    pod::spec(spec, &format!("{path}.spec"), policies, errors);
+}
+
+fn mismatch(labels: &Value, errors: &mut Errors) {
+    errors.push(FieldError::invalid(
+        "spec.template.metadata.labels",
+        labels,
+        "`selector` does not match template `labels`",
+    ));
+}
+
+fn is_empty(selector: &Value) -> bool {
+    selector.is_object()
+        && list(&selector["matchExpressions"]).next().is_none()
+        && selector["matchLabels"].as_object().is_none_or(serde_json::Map::is_empty)
+}
+
+fn strategies(path: &str, given: &str, supported: &str, errors: &mut Errors) {
+    let shown = format!("{{\"Type\":{given:?},\"RollingUpdate\":null}}");
+    errors.push(FieldError::unsupported(path, &shown, supported));
+}
+
+const STATEFUL: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+const STATEFUL_CHANGES: &[&str] = &[
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+const SCHEDULES: &[&str] = &[
+    "@yearly",
+    "@annually",
+    "@monthly",
+    "@weekly",
+    "@daily",
+    "@midnight",
+    "@hourly",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(then: fn(&Value, &mut Errors), spec: Value) -> Vec<String> {
+        let mut errors = Vec::new();
+        then(&spec, &mut errors);
+        errors.iter().map(FieldError::to_string).collect()
+    }
+
+    fn spec() -> Value {
+        json!({"selector": {"matchLabels": {"a": "b"}}, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]}}})
+    }
+
+    #[test]
+    fn a_deployment_is_told_what_is_wrong_in_a_real_servers_words() {
+        assert!(said(deployment, spec()).is_empty());
+        let with = |field: &str, value: Value| {
+            let mut spec = spec();
+            spec[field] = value;
+            said(deployment, spec)
+        };
+        assert_eq!(with("selector", json!({})), ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]);
+        assert_eq!(
+            with("selector", Value::Null),
+            ["spec.selector: Required value", "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"]
+        );
+        assert_eq!(
+            with("strategy", json!({"type": "Recreate", "rollingUpdate": {}})),
+            ["spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"]
+        );
+        assert_eq!(
+            with("strategy", json!({"type": "Foo"})),
+            ["spec.strategy: Unsupported value: {\"Type\":\"Foo\",\"RollingUpdate\":null}: supported values: \"Recreate\", \"RollingUpdate\""]
+        );
+        assert_eq!(
+            with("strategy", json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}})),
+            ["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"]
+        );
+        assert_eq!(
+            with("progressDeadlineSeconds", json!(0)),
+            ["spec.progressDeadlineSeconds: Invalid value: 0: must be greater than minReadySeconds"]
+        );
+    }
+
+    #[test]
+    fn a_schedule_has_five_fields_or_a_name() {
+        assert_eq!(schedule_fault("*/5 * * * *"), None);
+        assert_eq!(schedule_fault("@hourly"), None);
+        assert_eq!(schedule_fault("x").as_deref(), Some("expected exactly 5 fields, found 1: [x]"));
+        assert!(schedule_fault("TZ=UTC * * * * *").is_some());
+    }
+}
