@@ -147,7 +147,7 @@ async fn who_writes_through_a_subresource_owns_apart() {
     assert_eq!(code, 409, "{refused}");
     assert_eq!(
         refused["message"],
-        "Apply failed with 1 conflict: conflict with \"maker\" using apps/v1: .spec.replicas"
+        "Apply failed with 1 conflict: conflict with \"maker\" using autoscaling/v1: .spec.replicas"
     );
     let (code, scaled) = apply("/scale", scale, "&force=true").await;
     assert_eq!((code, &scaled["spec"]), (200, &json!({"replicas": 3})));

@@ -124,7 +124,8 @@ fn merged_list(list: &List<'_>, live: &[Value], applied: &[Value]) -> Vec<Value>
     out
 }
 
-/// A value without some of its fields and elements. What is left of a map or list from which all was taken is null.
+/// A value without some of its fields and elements. What is left of a map or list from which all was taken as a whole is null; one
+/// that lost only what was within its parts stays, empty.
 pub(super) fn without(of: Type<'_>, value: &Value, fields: &FieldSet) -> Value {
     match of.atom().shape(Some(value)) {
         Shape::Scalar(_) | Shape::Nothing => value.clone(),
@@ -135,6 +136,7 @@ pub(super) fn without(of: Type<'_>, value: &Value, fields: &FieldSet) -> Value {
             if matches!(list.relation, Relation::Atomic) {
                 return Value::Null;
             }
+            let mut within = false;
             let kept: Vec<Value> = elements
                 .iter()
                 .filter_map(|value| {
@@ -143,12 +145,15 @@ pub(super) fn without(of: Type<'_>, value: &Value, fields: &FieldSet) -> Value {
                     };
                     match fields.below(&element) {
                         _ if fields.has(&element) => None,
-                        Some(below) => Some(without(list.element, value, below)),
+                        Some(below) => {
+                            within = true;
+                            Some(part_without(list.element, value, below))
+                        }
                         None => Some(value.clone()),
                     }
                 })
                 .collect();
-            if kept.is_empty() {
+            if kept.is_empty() && !within {
                 Value::Null
             } else {
                 Value::Array(kept)
@@ -161,23 +166,36 @@ pub(super) fn without(of: Type<'_>, value: &Value, fields: &FieldSet) -> Value {
             if map.atomic {
                 return Value::Null;
             }
+            let mut within = false;
             let kept: Object<String, Value> = held
                 .iter()
                 .filter_map(|(name, value)| {
                     let element = Element::field(name);
                     let kept = match fields.below(&element) {
                         _ if fields.has(&element) => return None,
-                        Some(below) => without(map.field(name).unwrap_or(Type::Deduced), value, below),
+                        Some(below) => {
+                            within = true;
+                            part_without(map.field(name).unwrap_or(Type::Deduced), value, below)
+                        }
                         None => value.clone(),
                     };
                     Some((name.clone(), kept))
                 })
                 .collect();
-            if kept.is_empty() {
+            if kept.is_empty() && !within {
                 Value::Null
             } else {
                 Value::Object(kept)
             }
         }
+    }
+}
+
+/// A part that loses what is within it, but is not taken itself.
+fn part_without(of: Type<'_>, value: &Value, fields: &FieldSet) -> Value {
+    match (without(of, value, fields), value) {
+        (Value::Null, Value::Object(_)) => Value::Object(Object::new()),
+        (Value::Null, Value::Array(_)) => Value::Array(Vec::new()),
+        (left, _) => left,
     }
 }

@@ -111,10 +111,22 @@ fn merge_field(
 
 /// The elements of a patch come in the order that it wants of the whole list.
 fn check_order(list: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
-    let same = |a: &Value, b: &Value| if key.is_empty() { a == b } else { a.get(key) == b.get(key) };
-    let kept: Vec<&Value> = list.iter().filter(|element| element.get(PATCH).is_none()).collect();
+    let same = |a: &Value, b: &Value| {
+        if key.is_empty() {
+            a == b
+        } else {
+            a.get(key) == b.get(key)
+        }
+    };
+    let kept: Vec<&Value> = list
+        .iter()
+        .filter(|element| element.get(PATCH).is_none())
+        .collect();
     let mut wanted = order.iter();
-    if kept.iter().all(|element| wanted.any(|other| same(element, other))) {
+    if kept
+        .iter()
+        .all(|element| wanted.any(|other| same(element, other)))
+    {
         return Ok(());
     }
     let go = |all: &[&Value]| {

@@ -15,14 +15,17 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     let kind = binding["target"]["kind"].as_str().unwrap_or_default();
     if !matches!(kind, "" | "Node") {
-        let why = format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+        let why =
+            format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
         return Err(fault::internal(why));
     }
     if node.is_empty() {
         return Err(fault::internal("target.name: Required value"));
     }
     if !matches!(meta(&binding, "name"), name if name.is_empty() || name == &*key.name) {
-        return Err(fault::bad_request("name in URL does not match name in Binding object"));
+        return Err(fault::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
     }
     let Some(mut pod) = state.value(&key)? else {
         return Err(fault::not_found(&call.kind, &key.name));

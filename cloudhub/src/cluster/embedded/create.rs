@@ -6,12 +6,12 @@ use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Value, json};
 
 use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
-use super::conform;
 use super::fault::{self, FieldError};
 use super::go_json;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, clock, defaults, fields, structural, validate, workload};
+use super::{conform, content};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -87,6 +87,11 @@ pub(super) fn insert(
         return Err(fault::already_exists(kind, &held));
     }
     managed::keep(&mut value, managed);
+    if !kind.custom {
+        content::warn::of(kind, &value)
+            .into_iter()
+            .for_each(|warning| call.warn(warning));
+    }
     structural::warn_of_rules(call, &value);
     let object = state.put(&kind.resource, &mut value)?;
     if is_namespaces(kind) {
@@ -109,9 +114,13 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
     };
     let body = &call.request.body;
     let unreadable = |why: String| {
-        unrecognized(format!("couldn't get version/kind; json parse error: {why} ({})", excerpt(body)))
+        unrecognized(format!(
+            "couldn't get version/kind; json parse error: {why} ({})",
+            excerpt(body)
+        ))
     };
-    let mut value: Value = serde_json::from_slice(body).map_err(|error| unreadable(json_error(body, &error)))?;
+    let mut value: Value =
+        serde_json::from_slice(body).map_err(|error| unreadable(json_error(body, &error)))?;
     if value.is_null() && !kind.custom {
         value = json!({});
     }
@@ -119,20 +128,32 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
         return Err(unreadable(no_type_meta(&value)));
     };
     for field in ["kind", "apiVersion"] {
-        if let Some(given) = fields.get(field).filter(|given| !given.is_null() && !given.is_string()) {
+        if let Some(given) = fields
+            .get(field)
+            .filter(|given| !given.is_null() && !given.is_string())
+        {
             let found = conform::found(given);
             return Err(unreadable(format!(
                 "json: cannot unmarshal {found} into Go struct field .{field} of type string"
             )));
         }
     }
-    let given = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let given = |field: &str| {
+        fields
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (given_version, given_kind) = (given("apiVersion"), given("kind"));
     let version = call.api_version();
     if kind.custom {
         if given_kind.is_empty() {
             let text = String::from_utf8_lossy(body);
-            return Err(unrecognized(format!("Object 'Kind' is missing in '{text}' ({})", excerpt(body))));
+            return Err(unrecognized(format!(
+                "Object 'Kind' is missing in '{text}' ({})",
+                excerpt(body)
+            )));
         }
         if given_version != version {
             return Err(other_version(&given_version, &version));
@@ -141,11 +162,24 @@ pub(super) fn read_body(call: &Call<'_>) -> Result<Value, Status> {
             let detail = format!("must be {}", kind.kind);
             let error = FieldError::invalid("kind", &given_kind.as_str().into(), &detail);
             let name = meta(&value, "name").to_owned();
-            return Err(fault::invalid_named(&kind.resource.group, &given_kind, &name, &[error]));
+            return Err(fault::invalid_named(
+                &kind.resource.group,
+                &given_kind,
+                &name,
+                &[error],
+            ));
         }
     } else {
-        let given_version = if given_version.is_empty() { &version } else { &given_version };
-        let given_kind = if given_kind.is_empty() { &*kind.kind } else { &given_kind };
+        let given_version = if given_version.is_empty() {
+            &version
+        } else {
+            &given_version
+        };
+        let given_kind = if given_kind.is_empty() {
+            &*kind.kind
+        } else {
+            &given_kind
+        };
         if (given_version, given_kind) != (&version, &kind.kind) {
             return Err(of_another_kind(kind, given_version, given_kind));
         }
@@ -206,7 +240,10 @@ fn generate_name(state: &State, call: &Call<'_>, value: &mut Value) -> Result<()
             return Ok(());
         }
     }
-    Err(fault::already_exists(&call.kind, &json!({"metadata": {"name": base}})))
+    Err(fault::already_exists(
+        &call.kind,
+        &json!({"metadata": {"name": base}}),
+    ))
 }
 
 /// Five letters and digits that make no words (Kubernetes `apimachinery/pkg/util/rand`).
@@ -304,7 +341,11 @@ fn excerpt(body: &[u8]) -> String {
         Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
         Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    if body.len() > EXCERPT_BYTES { format!("{text} ...") } else { text }
+    if body.len() > EXCERPT_BYTES {
+        format!("{text} ...")
+    } else {
+        text
+    }
 }
 
 /// Kubernetes `apiserver/pkg/endpoints/handlers`: what is shown of a body that cannot be read.

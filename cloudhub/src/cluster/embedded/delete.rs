@@ -160,7 +160,9 @@ pub(super) fn one(
         }
         return Ok(ApiResponse::json(200, body));
     }
-    let protected = PROTECTIONS.iter().any(|finalizer| has_finalizer(&value, finalizer));
+    let protected = PROTECTIONS
+        .iter()
+        .any(|finalizer| has_finalizer(&value, finalizer));
     if marked && (is(kind, "", "pods") || protected) {
         // Watchers see that it is on its way before it is gone, however short the way is.
         state.put(&kind.resource, &mut value)?;
@@ -247,10 +249,10 @@ fn delete_content(state: &mut State, kind: &ResourceKind, key: &ObjectKey) -> Re
 
 fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
     let metadata = &value["metadata"];
-    metadata["finalizers"]
-        .as_array()
-        .is_some_and(|all| all.iter().any(|finalizer| !PROTECTIONS.iter().any(|name| finalizer == name)))
-        || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
+    metadata["finalizers"].as_array().is_some_and(|all| {
+        all.iter()
+            .any(|finalizer| !PROTECTIONS.iter().any(|name| finalizer == name))
+    }) || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
         || (key.resource == GroupVersionResource::core("namespaces")
             && !state.in_namespace(&key.name).is_empty())
         || (is_definition(key) && !instances(state, key).is_empty())
@@ -315,7 +317,8 @@ fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptio
     match (&wanted.uid, &wanted.resource_version) {
         // A namespace looks for itself, in other words.
         (Some(wanted), _) if wanted != uid && is_namespaces(kind) => {
-            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+            let why =
+                format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
             Err(fault::conflict(kind, name, &why))
         }
         (Some(wanted), _) if wanted != uid => conflict(format!(

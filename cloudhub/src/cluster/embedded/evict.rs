@@ -20,7 +20,9 @@ pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     };
     let key = call.named()?;
     if !matches!(meta(&eviction, "name"), name if name.is_empty() || name == &*key.name) {
-        return Err(fault::bad_request("name in URL does not match name in Eviction object"));
+        return Err(fault::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
     let mark = state.mark();
     let pod = state

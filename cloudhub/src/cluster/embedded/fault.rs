@@ -165,7 +165,10 @@ pub(super) fn not_found(kind: &ResourceKind, name: &str) -> Status {
 
 /// 409 on a creation, with the object that is there.
 pub(super) fn already_exists(kind: &ResourceKind, held: &serde_json::Value) -> Status {
-    let (shown, name) = (collection(kind), held["metadata"]["name"].as_str().unwrap_or_default());
+    let (shown, name) = (
+        collection(kind),
+        held["metadata"]["name"].as_str().unwrap_or_default(),
+    );
     let going = held["metadata"]["deletionTimestamp"].is_string();
     let going = if going { "object is being deleted: " } else { "" };
     let message = format!("{going}{shown} {name:?} already exists");

@@ -2,7 +2,11 @@
 
 /// None where the text is JSON.
 pub(super) fn syntax_error(text: &[u8]) -> Option<String> {
-    let mut scan = Scan { text, at: 0, depth: 0 };
+    let mut scan = Scan {
+        text,
+        at: 0,
+        depth: 0,
+    };
     let done = scan.value().and_then(|()| {
         scan.space();
         match scan.peek() {
@@ -213,15 +217,27 @@ mod tests {
         for (text, expected) in [
             ("{", "unexpected end of JSON input"),
             ("", "unexpected end of JSON input"),
-            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
-            ("{'a':1}", "invalid character '\\'' looking for beginning of object key string"),
+            (
+                "{\"a\":1,}",
+                "invalid character '}' looking for beginning of object key string",
+            ),
+            (
+                "{'a':1}",
+                "invalid character '\\'' looking for beginning of object key string",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
             ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"),
+            (
+                "{\"a\":1 \"b\"}",
+                "invalid character '\"' after object key:value pair",
+            ),
             ("trap", "invalid character 'a' in literal true (expecting 'u')"),
             ("x", "invalid character 'x' looking for beginning of value"),
             ("{} {}", "invalid character '{' after top-level value"),
-            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
+            (
+                "1.x",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
             ("\"\\q\"", "invalid character 'q' in string escape code"),
         ] {
             assert_eq!(syntax_error(text.as_bytes()).as_deref(), Some(expected), "{text}");

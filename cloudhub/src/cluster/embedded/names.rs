@@ -49,7 +49,9 @@ pub(super) fn qualified(key: &str) -> Vec<String> {
         }
         [prefix, name] => {
             if prefix.len() > SUBDOMAIN_BYTES_MAX {
-                wrong.push(format!("prefix part must be no more than {SUBDOMAIN_BYTES_MAX} bytes"));
+                wrong.push(format!(
+                    "prefix part must be no more than {SUBDOMAIN_BYTES_MAX} bytes"
+                ));
             }
             if !is_subdomain(prefix) {
                 wrong.push(format!("prefix part {SUBDOMAIN}"));
@@ -179,17 +181,18 @@ mod tests {
     #[test]
     fn good_names_are_not_spoken_of() {
         assert!(subdomain("a.b-c.1").is_empty() && label("a-1").is_empty() && label_1035("a-1").is_empty());
-        assert!(qualified("a.io/B_c.d").is_empty() && qualified("x").is_empty() && label_value("").is_empty());
-        assert!(config_key("A_b.c").is_empty() && port("http-2").is_empty() && path_segment("a:b").is_empty());
+        assert!(
+            qualified("a.io/B_c.d").is_empty() && qualified("x").is_empty() && label_value("").is_empty()
+        );
+        assert!(
+            config_key("A_b.c").is_empty() && port("http-2").is_empty() && path_segment("a:b").is_empty()
+        );
     }
 
     #[test]
     fn each_fault_of_a_name_is_told_by_itself() {
         assert_eq!(label("a.b"), ["must not contain dots"]);
-        assert_eq!(
-            label(&"x".repeat(64)),
-            ["must be no more than 63 characters"]
-        );
+        assert_eq!(label(&"x".repeat(64)), ["must be no more than 63 characters"]);
         assert!(label_1035("1a")[0].starts_with("a DNS-1035 label"));
         assert_eq!(qualified("/a"), ["prefix part must be non-empty"]);
         assert_eq!(qualified("a/")[0], "name part must be non-empty");

@@ -97,7 +97,10 @@ fn remove(document: &mut Value, path: &str) -> Result<Value, Rejected> {
 
 /// What holds the place that a path names, and the last step. What stands before the first slash does not count.
 fn holder<'d>(document: &'d mut Value, path: &str) -> Result<(&'d mut Value, String), Rejected> {
-    let mut steps = path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+    let mut steps = path
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"));
     let mut last = steps.next().ok_or(Rejected)?;
     let mut holder = document;
     for step in steps {
@@ -142,14 +145,38 @@ mod tests {
             base[field] = value;
             Some(base)
         };
-        assert_eq!(patched(json!({"op": "add", "path": "/b"})), with("b", Value::Null));
-        assert_eq!(patched(json!({"op": "add", "path": "x/b", "value": 2})), with("b", json!(2)));
-        assert_eq!(patched(json!({"op": "replace", "path": "/b", "value": 2})), with("b", json!(2)));
-        assert_eq!(patched(json!({"op": "remove", "path": "/l/-1"})), with("l", json!([1])));
-        assert_eq!(patched(json!({"op": "add", "path": "/l/-", "value": 3})), with("l", json!([1, 2, 3])));
-        assert_eq!(patched(json!({"op": "copy", "from": "/no", "path": "/b"})), with("b", Value::Null));
-        assert_eq!(patched(json!({"op": "test", "path": "/no", "value": null})), Some(base.clone()));
-        assert_eq!(patched(json!({"op": "replace", "path": "/m/x~1y", "value": 1})), with("m", json!({"x/y": 1})));
+        assert_eq!(
+            patched(json!({"op": "add", "path": "/b"})),
+            with("b", Value::Null)
+        );
+        assert_eq!(
+            patched(json!({"op": "add", "path": "x/b", "value": 2})),
+            with("b", json!(2))
+        );
+        assert_eq!(
+            patched(json!({"op": "replace", "path": "/b", "value": 2})),
+            with("b", json!(2))
+        );
+        assert_eq!(
+            patched(json!({"op": "remove", "path": "/l/-1"})),
+            with("l", json!([1]))
+        );
+        assert_eq!(
+            patched(json!({"op": "add", "path": "/l/-", "value": 3})),
+            with("l", json!([1, 2, 3]))
+        );
+        assert_eq!(
+            patched(json!({"op": "copy", "from": "/no", "path": "/b"})),
+            with("b", Value::Null)
+        );
+        assert_eq!(
+            patched(json!({"op": "test", "path": "/no", "value": null})),
+            Some(base.clone())
+        );
+        assert_eq!(
+            patched(json!({"op": "replace", "path": "/m/x~1y", "value": 1})),
+            with("m", json!({"x/y": 1}))
+        );
         for refused in [
             json!({"op": "remove", "path": "/no"}),
             json!({"op": "move", "from": "/no", "path": "/b"}),

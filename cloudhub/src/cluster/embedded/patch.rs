@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::call::{Call, meta};
 use super::fault::{self, FieldError};
 use super::managed::{self, Written};
-use super::state::State;
 use super::operations::{self, Rejected};
+use super::state::State;
 use super::{conform, create, fields, update, validate};
 
 pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {

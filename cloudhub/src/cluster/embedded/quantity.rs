@@ -7,7 +7,9 @@ pub(super) fn amount(value: &serde_json::Value) -> Option<f64> {
         serde_json::Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '-' | '+')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !matches!(c, '0'..='9' | '.' | '-' | '+'))
+        .unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let number: f64 = digits.parse().ok()?;
     Some(match Format::of(suffix)? {

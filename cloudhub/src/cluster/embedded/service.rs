@@ -199,11 +199,19 @@ struct ServiceSpec {
 }
 
 /// What a service has that has an address.
-const ADDRESSED: &[&str] =
-    &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"];
+const ADDRESSED: &[&str] = &[
+    "clusterIP",
+    "clusterIPs",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "internalTrafficPolicy",
+];
 /// What a service has that is reached through nodes.
-const REACHED: &[&str] =
-    &["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"];
+const REACHED: &[&str] = &[
+    "externalTrafficPolicy",
+    "allocateLoadBalancerNodePorts",
+    "healthCheckNodePort",
+];
 /// 10.96.0.0/16.
 const RANGE: [u8; 2] = [10, 96];
 /// The API server's and, by convention, the cluster DNS's.

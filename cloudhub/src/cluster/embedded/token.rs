@@ -31,7 +31,10 @@ pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<A
         return Err(fault::not_found(&call.kind, &key.name));
     };
     let spec = &mut request.spec;
-    let own_audiences = spec.audiences.as_ref().is_some_and(|audiences| !audiences.is_empty());
+    let own_audiences = spec
+        .audiences
+        .as_ref()
+        .is_some_and(|audiences| !audiences.is_empty());
     if spec.audiences.as_ref().is_none_or(Vec::is_empty) {
         spec.audiences = Some(vec![ISSUER.into()]);
     }
@@ -217,7 +220,12 @@ fn check_name(given: &str, name: &str) -> Result<(), Status> {
     }
     let detail = "must match the service account name if specified";
     let error = FieldError::invalid("metadata.name", &given.into(), detail);
-    Err(fault::invalid_named("authentication.k8s.io", KIND, name, &[error]))
+    Err(fault::invalid_named(
+        "authentication.k8s.io",
+        KIND,
+        name,
+        &[error],
+    ))
 }
 
 fn check_seconds(seconds: i64, name: &str) -> Result<(), Status> {

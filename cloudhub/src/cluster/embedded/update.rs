@@ -10,7 +10,7 @@ use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, create, defaults, delete, fields, structural, validate};
+use super::{certificate, content, create, defaults, delete, fields, structural, validate};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -31,7 +31,9 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
     };
     let version = meta(&value, "resourceVersion");
     if !version.is_empty() && version.parse::<u64>().is_err() {
-        return Err(fault::internal(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+        return Err(fault::internal(format!(
+            "strconv.ParseUint: parsing {version:?}: invalid syntax"
+        )));
     }
     let named = (&*kind.resource.group, &*kind.resource.resource);
     if version.is_empty() && (kind.custom || CONDITIONAL.contains(&named)) {
@@ -106,6 +108,11 @@ pub(super) fn replace(
             .ok_or_else(|| fault::not_found(kind, &key.name));
     }
     if call.subresource.is_none() {
+        if !kind.custom && old["spec"] != new["spec"] {
+            content::warn::of(kind, &new)
+                .into_iter()
+                .for_each(|warning| call.warn(warning));
+        }
         structural::warn_of_rules(call, &new);
     }
     let object = state.put(&kind.resource, &mut new)?;
@@ -248,7 +255,10 @@ const CONDITIONAL: &[(&str, &str)] = &[
     ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings",
+    ),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("apiregistration.k8s.io", "apiservices"),

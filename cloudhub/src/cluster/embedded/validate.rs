@@ -40,7 +40,11 @@ fn metadata_errors(kind: &ResourceKind, value: &Value) -> Vec<FieldError> {
     let (name, base) = (meta(value, "name"), meta(value, "generateName"));
     if !base.is_empty() {
         for detail in name_faults(kind, base, true) {
-            errors.push(FieldError::invalid("metadata.generateName", &base.into(), &detail));
+            errors.push(FieldError::invalid(
+                "metadata.generateName",
+                &base.into(),
+                &detail,
+            ));
         }
     }
     if name.is_empty() {
@@ -54,9 +58,16 @@ fn metadata_errors(kind: &ResourceKind, value: &Value) -> Vec<FieldError> {
         }
     }
     let metadata = &value["metadata"];
-    if metadata["generation"].as_i64().is_some_and(|generation| generation < 0) {
+    if metadata["generation"]
+        .as_i64()
+        .is_some_and(|generation| generation < 0)
+    {
         let detail = "must be greater than or equal to 0";
-        errors.push(FieldError::invalid("metadata.generation", &metadata["generation"], detail));
+        errors.push(FieldError::invalid(
+            "metadata.generation",
+            &metadata["generation"],
+            detail,
+        ));
     }
     labels(&metadata["labels"], "metadata.labels", &mut errors);
     annotations(&metadata["annotations"], &mut errors);
@@ -150,7 +161,7 @@ pub(super) fn types(kind: &ResourceKind, value: &mut Value) -> Result<(), Status
             }
             "labels" | "annotations" => match value {
                 Value::Object(entries) => {
-                    if let Some(entry) = entries.values().find(|entry| !text(entry)) {
+                    if let Some(entry) = entries.values().find(|entry| !text(entry) && !entry.is_null()) {
                         return Err(wrong(entry, &field, "string"));
                     }
                 }
@@ -184,7 +195,9 @@ fn name_faults(kind: &ResourceKind, name: &str, prefix: bool) -> Vec<String> {
         _ => name.to_owned(),
     };
     match (&*kind.resource.group, &*kind.resource.resource) {
-        ("rbac.authorization.k8s.io", _) | ("apiregistration.k8s.io", "apiservices") => names::path_segment(name),
+        ("rbac.authorization.k8s.io", _) | ("apiregistration.k8s.io", "apiservices") => {
+            names::path_segment(name)
+        }
         ("", "namespaces" | "services") => names::label(&masked),
         ("batch", "cronjobs") if name.len() > CRON_JOB_BYTES_MAX && !prefix => {
             vec![format!("must be no more than {CRON_JOB_BYTES_MAX} characters")]
@@ -208,7 +221,11 @@ fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
     let entries = || annotations.as_object().into_iter().flatten();
     for (key, _) in entries() {
         for detail in names::qualified(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", &key.as_str().into(), &detail));
+            errors.push(FieldError::invalid(
+                "metadata.annotations",
+                &key.as_str().into(),
+                &detail,
+            ));
         }
     }
     let size: usize = entries()
@@ -230,15 +247,27 @@ fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
         };
         if version.is_empty() {
             let path = format!("{path}.apiVersion");
-            errors.push(FieldError::invalid(path, &text("apiVersion").into(), "version must not be empty"));
+            errors.push(FieldError::invalid(
+                path,
+                &text("apiVersion").into(),
+                "version must not be empty",
+            ));
         }
         for field in ["kind", "name", "uid"] {
             if text(field).is_empty() {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &"".into(), "must not be empty"));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    &"".into(),
+                    "must not be empty",
+                ));
             }
         }
         if (text("apiVersion"), text("kind")) == ("v1", "Event") {
-            errors.push(FieldError::invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"));
+            errors.push(FieldError::invalid(
+                path,
+                owner,
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
         }
         if owner["controller"] == true {
             let this = format!("{}/{}", text("kind"), text("name"));
@@ -275,7 +304,11 @@ fn finalizers(kind: &ResourceKind, finalizers: &Value, errors: &mut Vec<FieldErr
         let text = finalizer.as_str().unwrap_or_default();
         if !text.contains('/') && !STANDARD_FINALIZERS.contains(&text) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, detail));
+            errors.push(FieldError::invalid(
+                format!("metadata.finalizers[{index}]"),
+                finalizer,
+                detail,
+            ));
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) fn rules(value: &Value, namespaced: bool, errors: &mut Errors) {
                 continue;
             };
             let urls = &rule["nonResourceURLs"];
-            errors.push(FieldError::invalid(format!("{path}.nonResourceURLs"), urls, wrong));
+            errors.push(FieldError::invalid(
+                format!("{path}.nonResourceURLs"),
+                urls,
+                wrong,
+            ));
             continue;
         }
         if !some("apiGroups") {
@@ -40,14 +44,21 @@ pub(super) fn rules(value: &Value, namespaced: bool, errors: &mut Errors) {
     let selectors = &value["aggregationRule"];
     if selectors.is_object() && list(&selectors["clusterRoleSelectors"]).next().is_none() {
         let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
-        errors.push(FieldError::required("aggregationRule.clusterRoleSelectors", detail));
+        errors.push(FieldError::required(
+            "aggregationRule.clusterRoleSelectors",
+            detail,
+        ));
     }
 }
 
 pub(super) fn binding(value: &Value, namespaced: bool, errors: &mut Errors) {
     let role = &value["roleRef"];
     one_of_or_none(&role["apiGroup"], "roleRef.apiGroup", &[GROUP], errors);
-    let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    let kinds: &[&str] = if namespaced {
+        &["Role", "ClusterRole"]
+    } else {
+        &["ClusterRole"]
+    };
     one_of_or_none(&role["kind"], "roleRef.kind", kinds, errors);
     if text(&role["name"]).is_empty() {
         errors.push(FieldError::required("roleRef.name", ""));
@@ -71,7 +82,11 @@ fn subject(subject: &Value, path: &str, namespaced: bool, errors: &mut Errors) {
         "ServiceAccount" => {
             if !name.is_empty() {
                 for detail in names::subdomain(name) {
-                    errors.push(FieldError::invalid(format!("{path}.name"), &subject["name"], &detail));
+                    errors.push(FieldError::invalid(
+                        format!("{path}.name"),
+                        &subject["name"],
+                        &detail,
+                    ));
                 }
             }
             let given = text(&subject["apiGroup"]);
@@ -101,8 +116,16 @@ mod tests {
     #[test]
     fn roles_and_bindings_are_told_what_is_wrong_in_a_real_servers_words() {
         let mut errors = Vec::new();
-        rules(&json!({"rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}, {}]}), true, &mut errors);
-        binding(&json!({"roleRef": {"apiGroup": GROUP, "kind": "X", "name": "r"}, "subjects": [{"kind": "Y", "name": "n"}]}), true, &mut errors);
+        rules(
+            &json!({"rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}, {}]}),
+            true,
+            &mut errors,
+        );
+        binding(
+            &json!({"roleRef": {"apiGroup": GROUP, "kind": "X", "name": "r"}, "subjects": [{"kind": "Y", "name": "n"}]}),
+            true,
+            &mut errors,
+        );
         let said: Vec<String> = errors.iter().map(FieldError::to_string).collect();
         assert_eq!(
             said,

@@ -15,7 +15,11 @@ pub(super) fn check(container: &Value, path: &str, volumes: &[&str], long: bool,
         errors.push(FieldError::required(format!("{path}.name"), ""));
     } else {
         for detail in names::label(name) {
-            errors.push(FieldError::invalid(format!("{path}.name"), &container["name"], &detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.name"),
+                &container["name"],
+                &detail,
+            ));
         }
     }
     let image = text(&container["image"]);
@@ -23,7 +27,11 @@ pub(super) fn check(container: &Value, path: &str, volumes: &[&str], long: bool,
         errors.push(FieldError::required(format!("{path}.image"), ""));
     } else if image.trim() != image {
         let detail = "must not have leading or trailing whitespace";
-        errors.push(FieldError::invalid(format!("{path}.image"), &container["image"], detail));
+        errors.push(FieldError::invalid(
+            format!("{path}.image"),
+            &container["image"],
+            detail,
+        ));
     }
     let policies = ["File", "FallbackToLogsOnError"];
     one_of(
@@ -47,7 +55,12 @@ pub(super) fn check(container: &Value, path: &str, volumes: &[&str], long: bool,
     seccomp(context, &at, errors);
     if !long {
         let policies = ["Always", "Never", "OnFailure"];
-        one_of(&container["restartPolicy"], &format!("{path}.restartPolicy"), &policies, errors);
+        one_of(
+            &container["restartPolicy"],
+            &format!("{path}.restartPolicy"),
+            &policies,
+            errors,
+        );
         return;
     }
     for moment in ["postStart", "preStop"] {
@@ -57,7 +70,12 @@ pub(super) fn check(container: &Value, path: &str, volumes: &[&str], long: bool,
         }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        self::probe(&container[probe], &format!("{path}.{probe}"), probe != "readinessProbe", errors);
+        self::probe(
+            &container[probe],
+            &format!("{path}.{probe}"),
+            probe != "readinessProbe",
+            errors,
+        );
     }
 }
 
@@ -72,7 +90,11 @@ fn ports(container: &Value, path: &str, errors: &mut Errors) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &port["name"]));
             }
             for detail in faults {
-                errors.push(FieldError::invalid(format!("{path}.name"), &port["name"], &detail));
+                errors.push(FieldError::invalid(
+                    format!("{path}.name"),
+                    &port["name"],
+                    &detail,
+                ));
             }
             taken.push(name);
         }
@@ -95,7 +117,11 @@ fn environment(container: &Value, path: &str, errors: &mut Errors) {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         } else if !name.chars().all(|c| matches!(c, ' '..='~') && c != '=') {
             let detail = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-            errors.push(FieldError::invalid(format!("{path}.name"), &variable["name"], detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.name"),
+                &variable["name"],
+                detail,
+            ));
         }
         let (from, path) = (&variable["valueFrom"], format!("{path}.valueFrom"));
         let Some(sources) = from.as_object() else { continue };
@@ -141,7 +167,10 @@ fn environment(container: &Value, path: &str, errors: &mut Errors) {
         errors.push(FieldError::invalid(path, &"".into(), wrong));
     }
     for (index, source) in list(&container["envFrom"]).enumerate() {
-        let count = ["configMapRef", "secretRef"].iter().filter(|kind| source[**kind].is_object()).count();
+        let count = ["configMapRef", "secretRef"]
+            .iter()
+            .filter(|kind| source[**kind].is_object())
+            .count();
         let wrong = match count {
             0 => "must specify one of: `configMapRef` or `secretRef`",
             1 => continue,
@@ -168,7 +197,11 @@ fn mounts(container: &Value, path: &str, volumes: &[&str], errors: &mut Errors) 
         if place.is_empty() {
             errors.push(FieldError::required(format!("{at}.mountPath"), ""));
         } else if taken.contains(&place) {
-            errors.push(FieldError::invalid(format!("{at}.mountPath"), &place.into(), "must be unique"));
+            errors.push(FieldError::invalid(
+                format!("{at}.mountPath"),
+                &place.into(),
+                "must be unique",
+            ));
         }
         taken.push(place);
         // Kubernetes names the list, not its element.
@@ -200,7 +233,11 @@ fn resources(resources: &Value, path: &str, errors: &mut Errors) {
             }
             let number = quantity::amount(amount).unwrap_or(0.0);
             if number < 0.0 {
-                errors.push(FieldError::invalid(at.as_str(), amount, "must be greater than or equal to 0"));
+                errors.push(FieldError::invalid(
+                    at.as_str(),
+                    amount,
+                    "must be greater than or equal to 0",
+                ));
             }
             if name.contains('/') && number.fract() != 0.0 {
                 errors.push(FieldError::invalid(at, amount, "must be an integer"));
@@ -253,7 +290,10 @@ fn handler(handler: &Value, path: &str, errors: &mut Errors) {
         found += 1;
         let path = format!("{path}.{kind}");
         if found > 1 {
-            errors.push(FieldError::forbidden(path, "may not specify more than 1 handler type"));
+            errors.push(FieldError::forbidden(
+                path,
+                "may not specify more than 1 handler type",
+            ));
             continue;
         }
         match kind {
@@ -271,7 +311,12 @@ fn handler(handler: &Value, path: &str, errors: &mut Errors) {
                     None => in_range(&action["port"], &at, errors),
                 }
                 if kind == "httpGet" {
-                    one_of(&action["scheme"], &format!("{path}.scheme"), &["HTTP", "HTTPS"], errors);
+                    one_of(
+                        &action["scheme"],
+                        &format!("{path}.scheme"),
+                        &["HTTP", "HTTPS"],
+                        errors,
+                    );
                 }
             }
             _ => {}
@@ -284,7 +329,10 @@ fn handler(handler: &Value, path: &str, errors: &mut Errors) {
 
 /// A user or group of Linux.
 pub(super) fn id(value: &Value, path: &str, errors: &mut Errors) {
-    if value.as_i64().is_some_and(|id| !(0..=i64::from(i32::MAX)).contains(&id)) {
+    if value
+        .as_i64()
+        .is_some_and(|id| !(0..=i64::from(i32::MAX)).contains(&id))
+    {
         let detail = format!("must be between 0 and {}, inclusive", i32::MAX);
         errors.push(FieldError::invalid(path, value, &detail));
     }
@@ -301,9 +349,19 @@ fn is_field(label: &str) -> bool {
     let base = label.split_once('[').map_or(label, |(base, _)| base);
     match base {
         "metadata.annotations" | "metadata.labels" => base != label,
-        "metadata.name" | "metadata.namespace" | "metadata.uid" | "spec.nodeName" | "spec.restartPolicy"
-        | "spec.serviceAccountName" | "spec.schedulerName" | "status.phase" | "status.hostIP"
-        | "status.hostIPs" | "status.podIP" | "status.podIPs" | "spec.host" => true,
+        "metadata.name"
+        | "metadata.namespace"
+        | "metadata.uid"
+        | "spec.nodeName"
+        | "spec.restartPolicy"
+        | "spec.serviceAccountName"
+        | "spec.schedulerName"
+        | "status.phase"
+        | "status.hostIP"
+        | "status.hostIPs"
+        | "status.podIP"
+        | "status.podIPs"
+        | "spec.host" => true,
         _ => false,
     }
 }
@@ -324,18 +382,62 @@ mod tests {
             errors.iter().map(FieldError::to_string).collect()
         };
         for (field, value, expected) in [
-            ("image", json!(" x"), "c.image: Invalid value: \" x\": must not have leading or trailing whitespace"),
-            ("env", json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "x"}}}]), "c.env[0].valueFrom.secretKeyRef.key: Required value"),
-            ("envFrom", json!([{}]), "c.envFrom: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"),
-            ("resources", json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}), "c.resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"),
-            ("livenessProbe", json!({}), "c.livenessProbe: Required value: must specify a handler type"),
-            ("livenessProbe", json!({"httpGet": {"port": 80}, "tcpSocket": {"port": 80}}), "c.livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"),
-            ("readinessProbe", json!({"exec": {}}), "c.readinessProbe.exec.command: Required value"),
-            ("volumeMounts", json!([{"name": "w", "mountPath": "/w"}]), "c.volumeMounts[0].name: Not found: \"w\""),
+            (
+                "image",
+                json!(" x"),
+                "c.image: Invalid value: \" x\": must not have leading or trailing whitespace",
+            ),
+            (
+                "env",
+                json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "x"}}}]),
+                "c.env[0].valueFrom.secretKeyRef.key: Required value",
+            ),
+            (
+                "envFrom",
+                json!([{}]),
+                "c.envFrom: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`",
+            ),
+            (
+                "resources",
+                json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
+                "c.resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+            ),
+            (
+                "livenessProbe",
+                json!({}),
+                "c.livenessProbe: Required value: must specify a handler type",
+            ),
+            (
+                "livenessProbe",
+                json!({"httpGet": {"port": 80}, "tcpSocket": {"port": 80}}),
+                "c.livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type",
+            ),
+            (
+                "readinessProbe",
+                json!({"exec": {}}),
+                "c.readinessProbe.exec.command: Required value",
+            ),
+            (
+                "volumeMounts",
+                json!([{"name": "w", "mountPath": "/w"}]),
+                "c.volumeMounts[0].name: Not found: \"w\"",
+            ),
         ] {
             assert_eq!(said(field, value), [expected]);
         }
-        assert!(said("env", json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a']"}}}])).is_empty());
-        assert!(said("livenessProbe", json!({"httpGet": {"port": "http"}, "successThreshold": 1})).is_empty());
+        assert!(
+            said(
+                "env",
+                json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a']"}}}])
+            )
+            .is_empty()
+        );
+        assert!(
+            said(
+                "livenessProbe",
+                json!({"httpGet": {"port": "http"}, "successThreshold": 1})
+            )
+            .is_empty()
+        );
     }
 }

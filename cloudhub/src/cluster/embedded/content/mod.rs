@@ -8,6 +8,7 @@ mod others;
 mod pod;
 mod service;
 mod storage;
+pub(super) mod warn;
 mod workload;
 
 use hub_core::registry::ResourceKind;
@@ -77,7 +78,11 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
             "{{\"APIGroup\":{},\"Kind\":{},\"Name\":{}}}",
             role["apiGroup"], role["kind"], role["name"]
         );
-        errors.push(FieldError::invalid_shown("roleRef", &shown, "cannot change roleRef"));
+        errors.push(FieldError::invalid_shown(
+            "roleRef",
+            &shown,
+            "cannot change roleRef",
+        ));
     }
     match (&*kind.resource.group, &*kind.resource.resource) {
         ("", "nodes") => others::node_changed(old, new, errors),
@@ -86,7 +91,11 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
             errors.push(FieldError::invalid("data", &new["data"], "field is immutable"));
         }
         ("discovery.k8s.io", "endpointslices") if old["addressType"] != new["addressType"] => {
-            errors.push(FieldError::invalid("addressType", &new["addressType"], "field is immutable"));
+            errors.push(FieldError::invalid(
+                "addressType",
+                &new["addressType"],
+                "field is immutable",
+            ));
         }
         _ => workload::changed(kind, old, new, errors),
     }
@@ -171,10 +180,12 @@ fn one_of_or_none(value: &Value, path: &str, all: &[&str], errors: &mut Vec<Fiel
 
 /// A number that is not negative, or a part in per cent; with `most`, of no more than all.
 fn percent(value: &Value, path: &str, most: bool, errors: &mut Vec<FieldError>) {
-    let part = value.as_str().map(|text| text.strip_suffix('%').and_then(|digits| {
-        let plain = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-        plain.then(|| digits.parse::<u64>().unwrap_or(u64::MAX))
-    }));
+    let part = value.as_str().map(|text| {
+        text.strip_suffix('%').and_then(|digits| {
+            let plain = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+            plain.then(|| digits.parse::<u64>().unwrap_or(u64::MAX))
+        })
+    });
     match part {
         None if most => {}
         None => not_negative(value, path, errors),
@@ -254,8 +265,7 @@ mod tests {
             said("", "configmaps", json!({"data": {"a.b": "1", "a b": "2"}})).len(),
             1
         );
-        let scaler =
-            json!({"spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment"}}});
+        let scaler = json!({"spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment"}}});
         assert_eq!(said("autoscaling", "horizontalpodautoscalers", scaler).len(), 2);
         assert_eq!(
             said(

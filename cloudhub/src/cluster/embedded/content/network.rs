@@ -31,9 +31,15 @@ pub(super) fn ingress(spec: &Value, errors: &mut Errors) {
             } else {
                 one_of(&route["pathType"], &format!("{path}.pathType"), &kinds, errors);
             }
-            if matches!(text(&route["pathType"]), "Exact" | "Prefix") && !text(&route["path"]).starts_with('/') {
+            if matches!(text(&route["pathType"]), "Exact" | "Prefix")
+                && !text(&route["path"]).starts_with('/')
+            {
                 let detail = "must be an absolute path";
-                errors.push(FieldError::invalid(format!("{path}.path"), &text(&route["path"]).into(), detail));
+                errors.push(FieldError::invalid(
+                    format!("{path}.path"),
+                    &text(&route["path"]).into(),
+                    detail,
+                ));
             }
             backend(&route["backend"], &format!("{path}.backend"), errors);
         }
@@ -45,7 +51,11 @@ pub(super) fn ingress(spec: &Value, errors: &mut Errors) {
     }
     if !spec["ingressClassName"].is_null() {
         for detail in names::subdomain(text(&spec["ingressClassName"])) {
-            errors.push(FieldError::invalid("spec.ingressClassName", &spec["ingressClassName"], &detail));
+            errors.push(FieldError::invalid(
+                "spec.ingressClassName",
+                &spec["ingressClassName"],
+                &detail,
+            ));
         }
     }
 }
@@ -56,7 +66,11 @@ fn host(value: &Value, path: &str, errors: &mut Errors) {
         return;
     }
     if name.parse::<IpAddr>().is_ok() {
-        errors.push(FieldError::invalid(path, value, "must be a DNS name, not an IP address"));
+        errors.push(FieldError::invalid(
+            path,
+            value,
+            "must be a DNS name, not an IP address",
+        ));
         return;
     }
     for detail in names::subdomain(name.strip_prefix("*.").unwrap_or(name)) {
@@ -82,20 +96,32 @@ fn backend(backend: &Value, path: &str, errors: &mut Errors) {
         errors.push(FieldError::required(format!("{path}.service.name"), ""));
     } else {
         for detail in names::label(text(&service["name"])) {
-            errors.push(FieldError::invalid(format!("{path}.service.name"), &service["name"], &detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.service.name"),
+                &service["name"],
+                &detail,
+            ));
         }
     }
     let number = service["port"]["number"].as_i64().unwrap_or(0);
     match (text(&service["port"]["name"]), number) {
         ("", 0) => errors.push(FieldError::required(path, "port name or number is required")),
-        ("", _) => in_range(&service["port"]["number"], &format!("{path}.service.port.number"), errors),
+        ("", _) => in_range(
+            &service["port"]["number"],
+            &format!("{path}.service.port.number"),
+            errors,
+        ),
         (_, 0) => {
             for detail in names::port(text(&service["port"]["name"])) {
                 let at = format!("{path}.service.port.name");
                 errors.push(FieldError::invalid(at, &service["port"]["name"], &detail));
             }
         }
-        _ => errors.push(FieldError::invalid(path, &"".into(), "cannot set both port name & port number")),
+        _ => errors.push(FieldError::invalid(
+            path,
+            &"".into(),
+            "cannot set both port name & port number",
+        )),
     }
 }
 
@@ -113,12 +139,22 @@ pub(super) fn policy(spec: &Value, errors: &mut Errors) {
         }
     }
     for (index, kind) in list(&spec["policyTypes"]).enumerate() {
-        one_of(kind, &format!("spec.policyTypes[{index}]"), &["Ingress", "Egress"], errors);
+        one_of(
+            kind,
+            &format!("spec.policyTypes[{index}]"),
+            &["Ingress", "Egress"],
+            errors,
+        );
     }
 }
 
 fn port(port: &Value, path: &str, errors: &mut Errors) {
-    one_of(&port["protocol"], &format!("{path}.protocol"), &["TCP", "UDP", "SCTP"], errors);
+    one_of(
+        &port["protocol"],
+        &format!("{path}.protocol"),
+        &["TCP", "UDP", "SCTP"],
+        errors,
+    );
     if port["port"].is_number() {
         in_range(&port["port"], &format!("{path}.port"), errors);
     }
@@ -126,7 +162,11 @@ fn port(port: &Value, path: &str, errors: &mut Errors) {
         && last < first
     {
         let detail = "must be greater than or equal to `port`";
-        errors.push(FieldError::invalid(format!("{path}.endPort"), &first.into(), detail));
+        errors.push(FieldError::invalid(
+            format!("{path}.endPort"),
+            &first.into(),
+            detail,
+        ));
     }
 }
 
@@ -142,7 +182,10 @@ fn peer(peer: &Value, path: &str, errors: &mut Errors) {
     if count == 0 {
         errors.push(FieldError::required(path, "must specify a peer"));
     } else if count > 1 && !block.is_null() {
-        errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
+        errors.push(FieldError::forbidden(
+            path,
+            "may not specify both ipBlock and another peer",
+        ));
     } else if !block.is_null() {
         let path = format!("{path}.ipBlock");
         let Some(whole) = cidr(&block["cidr"], &format!("{path}.cidr"), errors) else {
@@ -214,9 +257,14 @@ mod tests {
         assert!(said(policy, block("10.0.0.0/8", "10.1.0.0/16")).is_empty());
         assert_eq!(
             said(policy, block("10.0.0.0/8", "11.0.0.0/16")),
-            ["spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`"]
+            [
+                "spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`"
+            ]
         );
         assert!(said(policy, block("0.0.0.0/0", "11.0.0.0/16")).is_empty());
-        assert_eq!(said(policy, json!({"ingress": [{"from": [{}]}]})), ["spec.ingress[0].from[0]: Required value: must specify a peer"]);
+        assert_eq!(
+            said(policy, json!({"ingress": [{"from": [{}]}]})),
+            ["spec.ingress[0].from[0]: Required value: must specify a peer"]
+        );
     }
 }

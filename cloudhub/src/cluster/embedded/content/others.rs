@@ -48,7 +48,9 @@ fn document(data: &Value, key: &str, errors: &mut Errors) {
         errors.push(FieldError::required(path, ""));
         return;
     };
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap_or_default();
     if let Some(detail) = go_json::syntax_error(&bytes) {
         let shown = "<secret contents redacted>".into();
         errors.push(FieldError::invalid(path, &shown, &detail));
@@ -58,7 +60,11 @@ fn document(data: &Value, key: &str, errors: &mut Errors) {
 pub(super) fn lease(spec: &Value, errors: &mut Errors) {
     let seconds = &spec["leaseDurationSeconds"];
     if seconds.as_i64().is_some_and(|seconds| seconds <= 0) {
-        errors.push(FieldError::invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"));
+        errors.push(FieldError::invalid(
+            "spec.leaseDurationSeconds",
+            seconds,
+            "must be greater than 0",
+        ));
     }
     not_negative(&spec["leaseTransitions"], "spec.leaseTransitions", errors);
 }
@@ -72,7 +78,11 @@ pub(super) fn node(spec: &Value, errors: &mut Errors) {
             errors.push(FieldError::invalid(format!("{path}.key"), &taint["key"], &detail));
         }
         for detail in names::label_value(text(&taint["value"])) {
-            errors.push(FieldError::invalid(format!("{path}.value"), &taint["value"], &detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.value"),
+                &taint["value"],
+                &detail,
+            ));
         }
         one_of(&taint["effect"], &format!("{path}.effect"), EFFECTS, errors);
         let pair = (text(&taint["key"]), text(&taint["effect"]));
@@ -115,7 +125,11 @@ pub(super) fn quota(spec: &Value, errors: &mut Errors) {
         }
         let number = quantity::amount(amount).unwrap_or(0.0);
         if number < 0.0 {
-            errors.push(FieldError::invalid(path.as_str(), amount, "must be greater than or equal to 0"));
+            errors.push(FieldError::invalid(
+                path.as_str(),
+                amount,
+                "must be greater than or equal to 0",
+            ));
         }
         if COUNTED.contains(&name.as_str()) && number.fract() != 0.0 {
             errors.push(FieldError::invalid(path, amount, "must be an integer"));
@@ -123,11 +137,19 @@ pub(super) fn quota(spec: &Value, errors: &mut Errors) {
     }
     let scopes: Vec<&str> = list(&spec["scopes"]).map(text).collect();
     if scopes.iter().any(|scope| !SCOPES.contains(scope)) {
-        errors.push(FieldError::invalid("spec.scopes", &spec["scopes"], "unsupported scope"));
+        errors.push(FieldError::invalid(
+            "spec.scopes",
+            &spec["scopes"],
+            "unsupported scope",
+        ));
     }
     for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
         if pair.iter().all(|scope| scopes.contains(scope)) {
-            errors.push(FieldError::invalid("spec.scopes", &spec["scopes"], "conflicting scopes"));
+            errors.push(FieldError::invalid(
+                "spec.scopes",
+                &spec["scopes"],
+                "conflicting scopes",
+            ));
         }
     }
 }
@@ -140,7 +162,10 @@ pub(super) fn autoscaler(spec: &Value, errors: &mut Errors) {
     }
     let most = number("maxReplicas").unwrap_or(0);
     if most < 1 {
-        errors.push(FieldError::required("spec.maxReplicas", "must be set and greater than 0"));
+        errors.push(FieldError::required(
+            "spec.maxReplicas",
+            "must be set and greater than 0",
+        ));
     }
     if number("minReplicas").is_some_and(|least| most < least) {
         let detail = "must be greater than or equal to `minReplicas`";
@@ -155,14 +180,21 @@ pub(super) fn autoscaler(spec: &Value, errors: &mut Errors) {
     if !text(&target["apiVersion"]).contains('/') && target["kind"] != "ReplicationController" {
         let detail = "apiVersion must specify API group";
         let version = text(&target["apiVersion"]).into();
-        errors.push(FieldError::invalid("spec.scaleTargetRef.apiVersion", &version, detail));
+        errors.push(FieldError::invalid(
+            "spec.scaleTargetRef.apiVersion",
+            &version,
+            detail,
+        ));
     }
     for (index, metric) in list(&spec["metrics"]).enumerate() {
         let path = format!("spec.metrics[{index}]");
         let kinds = ["ContainerResource", "External", "Object", "Pods", "Resource"];
         let kind = text(&metric["type"]);
         one_of(&metric["type"], &format!("{path}.type"), &kinds, errors);
-        let field: String = kind.char_indices().map(|(at, c)| if at == 0 { c.to_ascii_lowercase() } else { c }).collect();
+        let field: String = kind
+            .char_indices()
+            .map(|(at, c)| if at == 0 { c.to_ascii_lowercase() } else { c })
+            .collect();
         if kinds.contains(&kind) && metric[&field].is_null() {
             let detail = "must populate information for the given metric source";
             errors.push(FieldError::required(format!("{path}.{field}"), detail));
@@ -174,14 +206,21 @@ pub(super) fn autoscaler(spec: &Value, errors: &mut Errors) {
             && goal["averageValue"].is_null()
         {
             let detail = "must set either a target raw value or a target utilization";
-            errors.push(FieldError::required(format!("{path}.resource.target.averageUtilization"), detail));
+            errors.push(FieldError::required(
+                format!("{path}.resource.target.averageUtilization"),
+                detail,
+            ));
         }
     }
     for way in ["scaleUp", "scaleDown"] {
         let seconds = &spec["behavior"][way]["stabilizationWindowSeconds"];
         if seconds.as_i64().is_some_and(|seconds| seconds < 0) {
             let path = format!("spec.behavior.{way}.stabilizationWindowSeconds");
-            errors.push(FieldError::invalid(path, seconds, "must be greater than or equal to zero"));
+            errors.push(FieldError::invalid(
+                path,
+                seconds,
+                "must be greater than or equal to zero",
+            ));
         }
     }
 }
@@ -237,11 +276,18 @@ pub(super) fn runtime(value: &Value, errors: &mut Errors) {
 
 /// An event tells of something in its own namespace; one with a time of the new kind says more.
 pub(super) fn event(value: &Value, errors: &mut Errors) {
-    let (own, about) = (text(&value["metadata"]["namespace"]), text(&value["involvedObject"]["namespace"]));
+    let (own, about) = (
+        text(&value["metadata"]["namespace"]),
+        text(&value["involvedObject"]["namespace"]),
+    );
     let fits = own == about || (about.is_empty() && own == "default");
     if !fits {
         let detail = "does not match event.namespace";
-        errors.push(FieldError::invalid("involvedObject.namespace", &about.into(), detail));
+        errors.push(FieldError::invalid(
+            "involvedObject.namespace",
+            &about.into(),
+            detail,
+        ));
     }
     if value["eventTime"].is_null() {
         return;
@@ -251,7 +297,11 @@ pub(super) fn event(value: &Value, errors: &mut Errors) {
         errors.push(FieldError::required("reportingComponent", ""));
     }
     for detail in names::qualified(component) {
-        errors.push(FieldError::invalid("reportingComponent", &component.into(), &detail));
+        errors.push(FieldError::invalid(
+            "reportingComponent",
+            &component.into(),
+            &detail,
+        ));
     }
     for field in ["reportingInstance", "action", "reason"] {
         if text(&value[field]).is_empty() {
@@ -313,8 +363,13 @@ mod tests {
             ["data[tls.crt]: Required value", "data[tls.key]: Required value"]
         );
         assert_eq!(
-            said(secret, json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "YQ=="}})),
-            ["data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": invalid character 'a' looking for beginning of value"]
+            said(
+                secret,
+                json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "YQ=="}})
+            ),
+            [
+                "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": invalid character 'a' looking for beginning of value"
+            ]
         );
         assert_eq!(
             said(lease, json!({"leaseDurationSeconds": 0})),
@@ -322,7 +377,9 @@ mod tests {
         );
         assert_eq!(
             said(node, json!({"taints": [{"key": "a", "effect": "Foo"}]})),
-            ["metadata.taints[0].effect: Unsupported value: \"Foo\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""]
+            [
+                "metadata.taints[0].effect: Unsupported value: \"Foo\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
+            ]
         );
         assert_eq!(
             said(quota, json!({"hard": {"pods": "-1"}})),
@@ -333,11 +390,17 @@ mod tests {
             ["spec.minAvailable: Invalid value: \"150%\": must not be greater than 100%"]
         );
         assert_eq!(
-            said(event, json!({"metadata": {"namespace": "a"}, "involvedObject": {"namespace": "b"}})),
+            said(
+                event,
+                json!({"metadata": {"namespace": "a"}, "involvedObject": {"namespace": "b"}})
+            ),
             ["involvedObject.namespace: Invalid value: \"b\": does not match event.namespace"]
         );
         assert_eq!(
-            said(priority, json!({"metadata": {"name": "p"}, "value": 2_000_000_000})),
+            said(
+                priority,
+                json!({"metadata": {"name": "p"}, "value": 2_000_000_000})
+            ),
             ["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]
         );
     }

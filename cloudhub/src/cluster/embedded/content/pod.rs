@@ -32,7 +32,12 @@ pub(super) fn spec(spec: &Value, path: &str, policies: &[&str], errors: &mut Err
         }
     }
     host_ports(spec, path, errors);
-    one_of(&spec["restartPolicy"], &format!("{path}.restartPolicy"), policies, errors);
+    one_of(
+        &spec["restartPolicy"],
+        &format!("{path}.restartPolicy"),
+        policies,
+        errors,
+    );
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(&spec["dnsPolicy"], &format!("{path}.dnsPolicy"), &dns, errors);
     validate::labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
@@ -89,7 +94,10 @@ fn source(volume: &Value, path: &str, errors: &mut Errors) {
         found += 1;
         let path = format!("{path}.{kind}");
         if found > 1 {
-            errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+            errors.push(FieldError::forbidden(
+                path,
+                "may not specify more than 1 volume type",
+            ));
             continue;
         }
         for field in *needed {
@@ -182,7 +190,11 @@ fn security(spec: &Value, path: &str, errors: &mut Errors) {
     }
     if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(FieldError::invalid(format!("{path}.shareProcessNamespace"), &true.into(), detail));
+        errors.push(FieldError::invalid(
+            format!("{path}.shareProcessNamespace"),
+            &true.into(),
+            detail,
+        ));
     }
     container::seccomp(context, &path, errors);
 }
@@ -194,7 +206,10 @@ fn affinity(affinity: &Value, path: &str, errors: &mut Errors) {
         let path = format!("{path}.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
         let terms: Vec<&Value> = list(&node["nodeSelectorTerms"]).collect();
         if terms.is_empty() {
-            errors.push(FieldError::required(path.as_str(), "must have at least one node selector term"));
+            errors.push(FieldError::required(
+                path.as_str(),
+                "must have at least one node selector term",
+            ));
         }
         for (index, term) in terms.iter().enumerate() {
             for (at, expression) in list(&term["matchExpressions"]).enumerate() {
@@ -212,7 +227,11 @@ fn affinity(affinity: &Value, path: &str, errors: &mut Errors) {
                     )),
                 }
                 for detail in names::qualified(text(&expression["key"])) {
-                    errors.push(FieldError::invalid(format!("{path}.key"), &expression["key"], &detail));
+                    errors.push(FieldError::invalid(
+                        format!("{path}.key"),
+                        &expression["key"],
+                        &detail,
+                    ));
                 }
             }
         }
@@ -241,7 +260,10 @@ fn name_servers(spec: &Value, path: &str, errors: &mut Errors) {
         }
         if servers.is_empty() {
             let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-            errors.push(FieldError::required(format!("{path}.dnsConfig.nameservers"), detail));
+            errors.push(FieldError::required(
+                format!("{path}.dnsConfig.nameservers"),
+                detail,
+            ));
             return;
         }
     }
@@ -256,13 +278,25 @@ fn spread(spec: &Value, path: &str, errors: &mut Errors) {
         let skew = constraint["maxSkew"].as_i64().unwrap_or(0);
         if skew <= 0 {
             let detail = "must be greater than zero";
-            errors.push(FieldError::invalid(format!("{path}.maxSkew"), &skew.into(), detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.maxSkew"),
+                &skew.into(),
+                detail,
+            ));
         }
         if text(&constraint["topologyKey"]).is_empty() {
-            errors.push(FieldError::required(format!("{path}.topologyKey"), "can not be empty"));
+            errors.push(FieldError::required(
+                format!("{path}.topologyKey"),
+                "can not be empty",
+            ));
         }
         let ways = ["DoNotSchedule", "ScheduleAnyway"];
-        one_of_or_none(&constraint["whenUnsatisfiable"], &format!("{path}.whenUnsatisfiable"), &ways, errors);
+        one_of_or_none(
+            &constraint["whenUnsatisfiable"],
+            &format!("{path}.whenUnsatisfiable"),
+            &ways,
+            errors,
+        );
     }
 }
 
@@ -271,7 +305,11 @@ fn named(spec: &Value, path: &str, errors: &mut Errors) {
         let name = text(&spec[field]);
         if !name.is_empty() {
             for detail in faults(name) {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &spec[field], &detail));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    &spec[field],
+                    &detail,
+                ));
             }
         }
     };
@@ -288,7 +326,11 @@ fn named(spec: &Value, path: &str, errors: &mut Errors) {
         let name = text(&spec[field]);
         if !name.is_empty() {
             for detail in names::label(name) {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &spec[field], &detail));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    &spec[field],
+                    &detail,
+                ));
             }
         }
     };
@@ -303,7 +345,11 @@ fn tolerations(spec: &Value, path: &str, errors: &mut Errors) {
         let at = format!("{path}.operator");
         if !key.is_empty() {
             for detail in names::qualified(key) {
-                errors.push(FieldError::invalid(format!("{path}.key"), &toleration["key"], &detail));
+                errors.push(FieldError::invalid(
+                    format!("{path}.key"),
+                    &toleration["key"],
+                    &detail,
+                ));
             }
         } else if operator != "Exists" {
             let detail =
@@ -370,7 +416,8 @@ mod tests {
     }
 
     fn with(field: &str, value: Value) -> Vec<String> {
-        let mut pod = json!({"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "emptyDir": {}}]});
+        let mut pod =
+            json!({"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "emptyDir": {}}]});
         pod[field] = value;
         said(pod)
     }
@@ -379,14 +426,46 @@ mod tests {
     fn a_pod_is_told_what_is_wrong_in_a_real_servers_words() {
         assert!(with("x", Value::Null).is_empty());
         for (field, value, expected) in [
-            ("volumes", json!([{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]), "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"),
-            ("volumes", json!([{"name": "v", "configMap": {}}]), "spec.volumes[0].configMap.name: Required value"),
-            ("tolerations", json!([{"key": "a", "operator": "Exists", "value": "x"}]), "spec.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'"),
-            ("dnsPolicy", json!("None"), "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"),
-            ("activeDeadlineSeconds", json!(0), "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"),
-            ("hostAliases", json!([{"ip": "x"}]), "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
-            ("securityContext", json!({"runAsUser": -5}), "spec.securityContext.runAsUser: Invalid value: -5: must be between 0 and 2147483647, inclusive"),
-            ("os", json!({"name": "x"}), "spec.os: Unsupported value: \"x\": supported values: \"linux\", \"windows\""),
+            (
+                "volumes",
+                json!([{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]),
+                "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+            ),
+            (
+                "volumes",
+                json!([{"name": "v", "configMap": {}}]),
+                "spec.volumes[0].configMap.name: Required value",
+            ),
+            (
+                "tolerations",
+                json!([{"key": "a", "operator": "Exists", "value": "x"}]),
+                "spec.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
+            ),
+            (
+                "dnsPolicy",
+                json!("None"),
+                "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+            ),
+            (
+                "activeDeadlineSeconds",
+                json!(0),
+                "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
+            ),
+            (
+                "hostAliases",
+                json!([{"ip": "x"}]),
+                "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ),
+            (
+                "securityContext",
+                json!({"runAsUser": -5}),
+                "spec.securityContext.runAsUser: Invalid value: -5: must be between 0 and 2147483647, inclusive",
+            ),
+            (
+                "os",
+                json!({"name": "x"}),
+                "spec.os: Unsupported value: \"x\": supported values: \"linux\", \"windows\"",
+            ),
         ] {
             assert_eq!(with(field, value), [expected]);
         }
@@ -396,6 +475,9 @@ mod tests {
     fn ports_of_the_node_are_taken_once() {
         let port = json!({"containerPort": 80, "hostPort": 80, "protocol": "TCP"});
         let pod = json!({"containers": [{"name": "c", "image": "i", "ports": [port, port]}]});
-        assert_eq!(said(pod), ["spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//80\""]);
+        assert_eq!(
+            said(pod),
+            ["spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//80\""]
+        );
     }
 }

@@ -36,15 +36,24 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
                     errors.push(FieldError::invalid(path.as_str(), target, &detail));
                 }
             }
-            None if target.is_number() => in_range(target, &path, errors),
+            // Nothing is what it is when nobody says.
+            None if target.is_number() && *target != 0 => in_range(target, &path, errors),
             None => {}
         }
     }
     validate::labels(&spec["selector"], "spec.selector", errors);
     let affinities = ["ClientIP", "None"];
-    one_of(&spec["sessionAffinity"], "spec.sessionAffinity", &affinities, errors);
+    one_of(
+        &spec["sessionAffinity"],
+        "spec.sessionAffinity",
+        &affinities,
+        errors,
+    );
     let seconds = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
-    if seconds.as_i64().is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
+    if seconds
+        .as_i64()
+        .is_some_and(|seconds| !(1..=86_400).contains(&seconds))
+    {
         let detail = "must be greater than 0 and less than 86400";
         let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         errors.push(FieldError::invalid(path, seconds, detail));
@@ -66,7 +75,10 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
                 "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
                 place.0, place.1
             );
-            errors.push(FieldError::duplicate_shown(format!("spec.ports[{index}]"), &shown));
+            errors.push(FieldError::duplicate_shown(
+                format!("spec.ports[{index}]"),
+                &shown,
+            ));
         }
         seen.push(place);
     }
@@ -82,18 +94,37 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
     let external = &spec["externalTrafficPolicy"];
     if !external.is_null() && !outside {
         let detail = "may only be set for externally-accessible services";
-        errors.push(FieldError::invalid("spec.externalTrafficPolicy", external, detail));
+        errors.push(FieldError::invalid(
+            "spec.externalTrafficPolicy",
+            external,
+            detail,
+        ));
     }
-    one_of(external, "spec.externalTrafficPolicy", &["Cluster", "Local"], errors);
+    one_of(
+        external,
+        "spec.externalTrafficPolicy",
+        &["Cluster", "Local"],
+        errors,
+    );
     if !spec["healthCheckNodePort"].is_null() && !(kind == "LoadBalancer" && external == "Local") {
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         let path = "spec.healthCheckNodePort";
         errors.push(FieldError::invalid(path, &spec["healthCheckNodePort"], detail));
     }
     let internal = &spec["internalTrafficPolicy"];
-    one_of(internal, "spec.internalTrafficPolicy", &["Cluster", "Local"], errors);
+    one_of(
+        internal,
+        "spec.internalTrafficPolicy",
+        &["Cluster", "Local"],
+        errors,
+    );
     let ways = ["PreferClose", "PreferSameZone", "PreferSameNode"];
-    one_of(&spec["trafficDistribution"], "spec.trafficDistribution", &ways, errors);
+    one_of(
+        &spec["trafficDistribution"],
+        "spec.trafficDistribution",
+        &ways,
+        errors,
+    );
 }
 
 pub(super) fn endpoints(value: &Value, errors: &mut Errors) {
@@ -126,7 +157,11 @@ pub(super) fn endpoints(value: &Value, errors: &mut Errors) {
                 "" => {}
                 name => {
                     for detail in names::label(name) {
-                        errors.push(FieldError::invalid(format!("{path}.name"), &port["name"], &detail));
+                        errors.push(FieldError::invalid(
+                            format!("{path}.name"),
+                            &port["name"],
+                            &detail,
+                        ));
                     }
                 }
             }
@@ -183,7 +218,11 @@ pub(super) fn slice(value: &Value, errors: &mut Errors) {
         let (name, path) = (text(&port["name"]), format!("ports[{index}]"));
         if !name.is_empty() {
             for detail in names::label(name) {
-                errors.push(FieldError::invalid(format!("{path}.name"), &port["name"], &detail));
+                errors.push(FieldError::invalid(
+                    format!("{path}.name"),
+                    &port["name"],
+                    &detail,
+                ));
             }
         }
         if taken.contains(&name) {
@@ -229,22 +268,43 @@ mod tests {
     #[test]
     fn services_and_endpoints_are_told_what_is_wrong_in_a_real_servers_words() {
         assert_eq!(
-            said(service, json!({"type": "ClusterIP", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]})),
-            ["spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services"]
+            said(
+                service,
+                json!({"type": "ClusterIP", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]})
+            ),
+            [
+                "spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services"
+            ]
         );
         assert_eq!(
-            said(service, json!({"ports": [{"port": 80, "protocol": "TCP", "name": "a"}, {"port": 80, "protocol": "TCP", "name": "b"}]})),
-            ["spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}"]
+            said(
+                service,
+                json!({"ports": [{"port": 80, "protocol": "TCP", "name": "a"}, {"port": 80, "protocol": "TCP", "name": "b"}]})
+            ),
+            [
+                "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}"
+            ]
         );
-        assert_eq!(said(service, json!({"type": "ExternalName"})), ["spec.externalName: Required value"]);
+        assert_eq!(
+            said(service, json!({"type": "ExternalName"})),
+            ["spec.externalName: Required value"]
+        );
         assert_eq!(
             said(endpoints, json!({"subsets": [{}]})),
             ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
         );
         assert_eq!(
-            said(slice, json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fe80::1"]}]})),
-            ["endpoints[0].addresses[0]: Invalid value: \"fe80::1\": may not be in the link-local range (169.254.0.0/16, fe80::/10)"]
+            said(
+                slice,
+                json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fe80::1"]}]})
+            ),
+            [
+                "endpoints[0].addresses[0]: Invalid value: \"fe80::1\": may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+            ]
         );
-        assert_eq!(said(slice, json!({"endpoints": []})), ["addressType: Required value"]);
+        assert_eq!(
+            said(slice, json!({"endpoints": []})),
+            ["addressType: Required value"]
+        );
     }
 }

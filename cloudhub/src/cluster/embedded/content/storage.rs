@@ -13,7 +13,10 @@ pub(super) fn claim(spec: &Value, path: &str, errors: &mut Errors) {
     let modes: Vec<&Value> = list(&spec["accessModes"]).collect();
     let at = format!("{path}.accessModes");
     if modes.is_empty() {
-        errors.push(FieldError::required(at.as_str(), "at least 1 access mode is required"));
+        errors.push(FieldError::required(
+            at.as_str(),
+            "at least 1 access mode is required",
+        ));
     }
     label_selector(&spec["selector"], &format!("{path}.selector"), errors);
     for mode in &modes {
@@ -23,7 +26,10 @@ pub(super) fn claim(spec: &Value, path: &str, errors: &mut Errors) {
         let detail = "may not use ReadWriteOncePod with other access modes";
         errors.push(FieldError::forbidden(at, detail));
     }
-    let (storage, at) = (&spec["resources"]["requests"]["storage"], format!("{path}.resources[storage]"));
+    let (storage, at) = (
+        &spec["resources"]["requests"]["storage"],
+        format!("{path}.resources[storage]"),
+    );
     if storage.is_null() {
         errors.push(FieldError::required(at, ""));
     } else if quantity::amount(storage).is_some_and(|amount| amount <= 0.0) {
@@ -35,7 +41,12 @@ pub(super) fn claim(spec: &Value, path: &str, errors: &mut Errors) {
             errors.push(FieldError::invalid(at, &spec["storageClassName"], &detail));
         }
     }
-    one_of(&spec["volumeMode"], &format!("{path}.volumeMode"), &["Block", "Filesystem"], errors);
+    one_of(
+        &spec["volumeMode"],
+        &format!("{path}.volumeMode"),
+        &["Block", "Filesystem"],
+        errors,
+    );
 }
 
 /// A claim wants what it wants for life; one that is bound may want more.
@@ -96,7 +107,10 @@ pub(super) fn volume(spec: &Value, errors: &mut Errors) {
         }
         found += 1;
         if found > 1 {
-            errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+            errors.push(FieldError::forbidden(
+                path,
+                "may not specify more than 1 volume type",
+            ));
             continue;
         }
         for field in *needed {
@@ -115,7 +129,12 @@ pub(super) fn volume(spec: &Value, errors: &mut Errors) {
     if found == 0 && !others(spec) {
         errors.push(FieldError::required("spec", "must specify a volume type"));
     }
-    one_of(&spec["volumeMode"], "spec.volumeMode", &["Block", "Filesystem"], errors);
+    one_of(
+        &spec["volumeMode"],
+        "spec.volumeMode",
+        &["Block", "Filesystem"],
+        errors,
+    );
 }
 
 /// Whether a volume is of one of the older kinds, which are let pass.
@@ -132,18 +151,39 @@ pub(super) fn class(value: &Value, errors: &mut Errors) {
     } else {
         let lower = provisioner.to_lowercase();
         for detail in names::qualified(&lower) {
-            errors.push(FieldError::invalid("provisioner", &lower.as_str().into(), &detail));
+            errors.push(FieldError::invalid(
+                "provisioner",
+                &lower.as_str().into(),
+                &detail,
+            ));
         }
     }
-    if value["parameters"].as_object().is_some_and(|all| all.contains_key("")) {
-        errors.push(FieldError::invalid("parameters", &"".into(), "field can not be empty."));
+    if value["parameters"]
+        .as_object()
+        .is_some_and(|all| all.contains_key(""))
+    {
+        errors.push(FieldError::invalid(
+            "parameters",
+            &"".into(),
+            "field can not be empty.",
+        ));
     }
-    one_of(&value["reclaimPolicy"], "reclaimPolicy", &["Delete", "Retain"], errors);
+    one_of(
+        &value["reclaimPolicy"],
+        "reclaimPolicy",
+        &["Delete", "Retain"],
+        errors,
+    );
     let modes = ["Immediate", "WaitForFirstConsumer"];
     one_of(&value["volumeBindingMode"], "volumeBindingMode", &modes, errors);
 }
 
-const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const MODES: &[&str] = &[
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
 /// What a volume can be made of, and what each cannot do without.
 const SOURCES: &[(&str, &[&str])] = &[
     ("hostPath", &["path"]),
@@ -169,18 +209,22 @@ mod tests {
         assert!(said(good.clone()).is_empty());
         let mut without = good;
         without["hostPath"] = Value::Null;
-        assert_eq!(said(without), ["spec: Required value: must specify a volume type"]);
+        assert_eq!(
+            said(without),
+            ["spec: Required value: must specify a volume type"]
+        );
         let mut errors = Vec::new();
         let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "0"}}});
         claim(&spec, "spec", &mut errors);
-        assert_eq!(errors[0].to_string(), "spec.resources[storage]: Invalid value: \"0\": must be greater than zero");
+        assert_eq!(
+            errors[0].to_string(),
+            "spec.resources[storage]: Invalid value: \"0\": must be greater than zero"
+        );
     }
 
     #[test]
     fn a_claim_that_is_bound_may_grow_and_no_other() {
-        let of = |phase: &str, storage: &str| {
-            json!({"spec": {"resources": {"requests": {"storage": storage}}}, "status": {"phase": phase}})
-        };
+        let of = |phase: &str, storage: &str| json!({"spec": {"resources": {"requests": {"storage": storage}}}, "status": {"phase": phase}});
         for (phase, refused) in [("Bound", 0), ("Pending", 1)] {
             let mut errors = Vec::new();
             claim_changed(&of(phase, "1Gi"), &of(phase, "2Gi"), &mut errors);

@@ -94,24 +94,45 @@ fn deployment(spec: &Value, errors: &mut Errors) {
             path,
             "may not be specified when strategy `type` is 'Recreate'",
         )),
-        "Recreate" => {}
+        "Recreate" | "" => {}
         "RollingUpdate" => {
-            percent(&rolling["maxUnavailable"], &format!("{path}.maxUnavailable"), false, errors);
+            percent(
+                &rolling["maxUnavailable"],
+                &format!("{path}.maxUnavailable"),
+                false,
+                errors,
+            );
             percent(&rolling["maxSurge"], &format!("{path}.maxSurge"), false, errors);
             let zero = |value: &Value| *value == 0 || *value == "0%";
             if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
                 let (path, value) = (format!("{path}.maxUnavailable"), &rolling["maxUnavailable"]);
-                errors.push(FieldError::invalid(path, value, "may not be 0 when `maxSurge` is 0"));
+                errors.push(FieldError::invalid(
+                    path,
+                    value,
+                    "may not be 0 when `maxSurge` is 0",
+                ));
             }
-            percent(&rolling["maxUnavailable"], &format!("{path}.maxUnavailable"), true, errors);
+            percent(
+                &rolling["maxUnavailable"],
+                &format!("{path}.maxUnavailable"),
+                true,
+                errors,
+            );
         }
         other => strategies("spec.strategy", other, "\"Recreate\", \"RollingUpdate\"", errors),
     }
-    for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+    for field in [
+        "minReadySeconds",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+    ] {
         not_negative(&spec[field], &format!("spec.{field}"), errors);
     }
     let ready = spec["minReadySeconds"].as_i64().unwrap_or(0);
-    if spec["progressDeadlineSeconds"].as_i64().is_some_and(|deadline| deadline <= ready) {
+    if spec["progressDeadlineSeconds"]
+        .as_i64()
+        .is_some_and(|deadline| deadline <= ready)
+    {
         errors.push(FieldError::invalid(
             "spec.progressDeadlineSeconds",
             &spec["progressDeadlineSeconds"],
@@ -124,7 +145,11 @@ fn stateful(spec: &Value, errors: &mut Errors) {
     let management = text(&spec["podManagementPolicy"]);
     if !matches!(management, "OrderedReady" | "Parallel") {
         let detail = "must be 'OrderedReady' or 'Parallel'";
-        errors.push(FieldError::invalid("spec.podManagementPolicy", &management.into(), detail));
+        errors.push(FieldError::invalid(
+            "spec.podManagementPolicy",
+            &management.into(),
+            detail,
+        ));
     }
     let strategy = &spec["updateStrategy"];
     match text(&strategy["type"]) {
@@ -153,7 +178,11 @@ fn stateful(spec: &Value, errors: &mut Errors) {
     not_negative(&spec["ordinals"]["start"], "spec.ordinals.start", errors);
     selected(spec, "statefulset", "StatefulSet", errors);
     for (index, claim) in list(&spec["volumeClaimTemplates"]).enumerate() {
-        super::storage::claim(&claim["spec"], &format!("spec.volumeClaimTemplates[{index}].spec"), errors);
+        super::storage::claim(
+            &claim["spec"],
+            &format!("spec.volumeClaimTemplates[{index}].spec"),
+            errors,
+        );
     }
 }
 
@@ -180,7 +209,12 @@ fn daemon(spec: &Value, errors: &mut Errors) {
                 errors.push(FieldError::required(path, "cannot be 0 when maxSurge is 0"));
             }
         }
-        other => strategies("spec.updateStrategy", other, "\"RollingUpdate\", \"OnDelete\"", errors),
+        other => strategies(
+            "spec.updateStrategy",
+            other,
+            "\"RollingUpdate\", \"OnDelete\"",
+            errors,
+        ),
     }
     not_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
 }
@@ -203,17 +237,32 @@ fn job(spec: &Value, path: &str, errors: &mut Errors) {
             errors.push(FieldError::required(format!("{path}.completions"), detail));
         }
     } else if !spec["backoffLimitPerIndex"].is_null() {
-        let (at, value) = (format!("{path}.backoffLimitPerIndex"), &spec["backoffLimitPerIndex"]);
+        let (at, value) = (
+            format!("{path}.backoffLimitPerIndex"),
+            &spec["backoffLimitPerIndex"],
+        );
         errors.push(FieldError::invalid(at, value, "requires indexed completion mode"));
     }
     let at = format!("{path}.podReplacementPolicy");
-    one_of(&spec["podReplacementPolicy"], &at, &["Failed", "TerminatingOrFailed"], errors);
+    one_of(
+        &spec["podReplacementPolicy"],
+        &at,
+        &["Failed", "TerminatingOrFailed"],
+        errors,
+    );
     let template = &spec["template"];
-    validate::labels(&template["metadata"]["labels"], &format!("{path}.template.labels"), errors);
+    validate::labels(
+        &template["metadata"]["labels"],
+        &format!("{path}.template.labels"),
+        errors,
+    );
     pod_of(template, &format!("{path}.template"), EVERY_POLICY, errors);
     if !matches!(text(&template["spec"]["restartPolicy"]), "OnFailure" | "Never") {
         let detail = "valid values: \"OnFailure\", \"Never\"";
-        errors.push(FieldError::required(format!("{path}.template.spec.restartPolicy"), detail));
+        errors.push(FieldError::required(
+            format!("{path}.template.spec.restartPolicy"),
+            detail,
+        ));
     }
 }
 
@@ -224,13 +273,22 @@ fn cron(spec: &Value, errors: &mut Errors) {
     } else if let Some(detail) = schedule_fault(schedule) {
         errors.push(FieldError::invalid("spec.schedule", &schedule.into(), &detail));
     }
-    not_negative(&spec["startingDeadlineSeconds"], "spec.startingDeadlineSeconds", errors);
+    not_negative(
+        &spec["startingDeadlineSeconds"],
+        "spec.startingDeadlineSeconds",
+        errors,
+    );
     if spec["timeZone"] == "" {
         let detail = "timeZone must be nil or non-empty string";
         errors.push(FieldError::invalid("spec.timeZone", &"".into(), detail));
     }
     let policies = ["Allow", "Forbid", "Replace"];
-    one_of(&spec["concurrencyPolicy"], "spec.concurrencyPolicy", &policies, errors);
+    one_of(
+        &spec["concurrencyPolicy"],
+        "spec.concurrencyPolicy",
+        &policies,
+        errors,
+    );
     job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", errors);
     for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         not_negative(&spec[field], &format!("spec.{field}"), errors);
@@ -263,7 +321,11 @@ fn selected(spec: &Value, shown: &str, kind: &str, errors: &mut Errors) {
     } else {
         label_selector(selector, "spec.selector", errors);
         if errors.len() > before {
-            errors.push(FieldError::invalid("spec.selector", selector, "invalid label selector"));
+            errors.push(FieldError::invalid(
+                "spec.selector",
+                selector,
+                "invalid label selector",
+            ));
             return;
         }
         if is_empty(selector) {
@@ -276,7 +338,10 @@ fn selected(spec: &Value, shown: &str, kind: &str, errors: &mut Errors) {
     template(spec, "spec.template", errors);
     if !spec["template"]["spec"]["activeDeadlineSeconds"].is_null() {
         let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
-        errors.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", &detail));
+        errors.push(FieldError::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            &detail,
+        ));
     }
 }
 
@@ -303,7 +368,11 @@ pub(super) fn label_selector(selector: &Value, path: &str, errors: &mut Errors) 
             )),
         }
         for detail in names::qualified(text(&expression["key"])) {
-            errors.push(FieldError::invalid(format!("{path}.key"), &expression["key"], &detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.key"),
+                &expression["key"],
+                &detail,
+            ));
         }
     }
 }
@@ -316,7 +385,9 @@ fn template(spec: &Value, path: &str, errors: &mut Errors) {
 
 fn pod_of(template: &Value, path: &str, policies: &[&str], errors: &mut Errors) {
     let empty = json!({});
-    let spec = Some(&template["spec"]).filter(|spec| spec.is_object()).unwrap_or(&empty);
+    let spec = Some(&template["spec"])
+        .filter(|spec| spec.is_object())
+        .unwrap_or(&empty);
     pod::spec(spec, &format!("{path}.spec"), policies, errors);
 }
 
@@ -331,7 +402,9 @@ fn mismatch(labels: &Value, errors: &mut Errors) {
 fn is_empty(selector: &Value) -> bool {
     selector.is_object()
         && list(&selector["matchExpressions"]).next().is_none()
-        && selector["matchLabels"].as_object().is_none_or(serde_json::Map::is_empty)
+        && selector["matchLabels"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
 }
 
 fn strategies(path: &str, given: &str, supported: &str, errors: &mut Errors) {
@@ -382,22 +455,37 @@ mod tests {
             spec[field] = value;
             said(deployment, spec)
         };
-        assert_eq!(with("selector", json!({})), ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]);
+        assert_eq!(
+            with("selector", json!({})),
+            ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]
+        );
         assert_eq!(
             with("selector", Value::Null),
-            ["spec.selector: Required value", "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"]
+            [
+                "spec.selector: Required value",
+                "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"
+            ]
         );
         assert_eq!(
             with("strategy", json!({"type": "Recreate", "rollingUpdate": {}})),
-            ["spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"]
+            [
+                "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"
+            ]
         );
         assert_eq!(
             with("strategy", json!({"type": "Foo"})),
-            ["spec.strategy: Unsupported value: {\"Type\":\"Foo\",\"RollingUpdate\":null}: supported values: \"Recreate\", \"RollingUpdate\""]
+            [
+                "spec.strategy: Unsupported value: {\"Type\":\"Foo\",\"RollingUpdate\":null}: supported values: \"Recreate\", \"RollingUpdate\""
+            ]
         );
         assert_eq!(
-            with("strategy", json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}})),
-            ["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"]
+            with(
+                "strategy",
+                json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}})
+            ),
+            [
+                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"
+            ]
         );
         assert_eq!(
             with("progressDeadlineSeconds", json!(0)),
@@ -409,7 +497,10 @@ mod tests {
     fn a_schedule_has_five_fields_or_a_name() {
         assert_eq!(schedule_fault("*/5 * * * *"), None);
         assert_eq!(schedule_fault("@hourly"), None);
-        assert_eq!(schedule_fault("x").as_deref(), Some("expected exactly 5 fields, found 1: [x]"));
+        assert_eq!(
+            schedule_fault("x").as_deref(),
+            Some("expected exactly 5 fields, found 1: [x]")
+        );
         assert!(schedule_fault("TZ=UTC * * * * *").is_some());
     }
 }

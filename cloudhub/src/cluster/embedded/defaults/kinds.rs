@@ -148,16 +148,8 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
         "ingressclasses",
         &[("spec.parameters.scope", "\"Cluster\"")],
     ),
-    (
-        "rbac.authorization.k8s.io",
-        "rolebindings",
-        BINDING,
-    ),
-    (
-        "rbac.authorization.k8s.io",
-        "clusterrolebindings",
-        BINDING,
-    ),
+    ("rbac.authorization.k8s.io", "rolebindings", BINDING),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", BINDING),
     (
         "storage.k8s.io",
         "storageclasses",
@@ -255,9 +247,7 @@ const WEBHOOKS: &[Rule] = &[
     ("webhooks[].rules[].scope", "\"*\""),
 ];
 
-const BINDING: &[Rule] = &[
-    ("roleRef.apiGroup", "\"rbac.authorization.k8s.io\""),
-];
+const BINDING: &[Rule] = &[("roleRef.apiGroup", "\"rbac.authorization.k8s.io\"")];
 const WEBHOOKS: &[Rule] = &[
     ("webhooks[].failurePolicy", "\"Fail\""),
     ("webhooks[].matchPolicy", "\"Equivalent\""),

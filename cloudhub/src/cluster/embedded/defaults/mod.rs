@@ -113,7 +113,10 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
         rules::each(value, path, &mut pod::spec);
     }
     if is(kind, "", "nodes") {
-        let (network, capacity) = (value["spec"]["podCIDR"].clone(), value["status"]["capacity"].clone());
+        let (network, capacity) = (
+            value["spec"]["podCIDR"].clone(),
+            value["status"]["capacity"].clone(),
+        );
         if network.is_string() {
             default(&mut value["spec"], "podCIDRs", json!([network]));
         }
@@ -243,7 +246,9 @@ fn metrics(value: &mut Value) {
     if !spec.is_object() || value_is_v1(spec) {
         return;
     }
-    let some = spec["metrics"].as_array().is_some_and(|metrics| !metrics.is_empty());
+    let some = spec["metrics"]
+        .as_array()
+        .is_some_and(|metrics| !metrics.is_empty());
     if !some {
         spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": 80}}}]);
@@ -296,6 +301,48 @@ fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
             &name.as_str().into(),
             "must be spec.names.plural+\".\"+spec.group",
         ));
+    }
+    let mut errors = Vec::new();
+    let names_of = &value["spec"]["names"];
+    for (index, short) in names_of["shortNames"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        for detail in super::names::label_1035(short.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid(
+                format!("spec.names.shortNames[{index}]"),
+                short,
+                &detail,
+            ));
+        }
+    }
+    match &value["spec"]["scope"] {
+        Value::Null => errors.push(FieldError::required("spec.scope", "")),
+        scope if scope == "Namespaced" || scope == "Cluster" => {}
+        scope => {
+            let supported = "\"Cluster\", \"Namespaced\"";
+            errors.push(FieldError::unsupported(
+                "spec.scope",
+                &scope.to_string(),
+                supported,
+            ));
+        }
+    }
+    for (index, version) in value["spec"]["versions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        if !version["schema"]["openAPIV3Schema"].is_object() {
+            let path = format!("spec.versions[{index}].schema.openAPIV3Schema");
+            errors.push(FieldError::required(path, ""));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(fault::invalid(kind, &name, &errors));
     }
     if let Err(error) = Registry::builtin().apply_definition(value.to_string().as_bytes()) {
         return refuse(FieldError::invalid("spec", &Value::Null, &error.to_string()));

@@ -112,25 +112,37 @@ pub(super) fn keep(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), 
             return refuse(FieldError::forbidden(format!("spec.{list}"), &detail));
         }
     }
-    let frozen = |pod: &Value| {
-        let mut spec = pod["spec"].clone();
-        for list in CONTAINERS {
-            each(&mut spec, &[list], &mut |container| {
-                if let Some(container) = container.as_object_mut() {
-                    container.remove("image");
-                    container.remove("imagePullPolicy");
-                }
-            });
-        }
-        if let Some(spec) = spec.as_object_mut() {
-            spec.retain(|field, _| !MAY_CHANGE.contains(&field.as_str()));
-        }
-        spec
-    };
-    if frozen(old) != frozen(new) {
+    let fields = new["spec"].as_object().into_iter().flatten();
+    let changed = fields
+        .filter(|(field, _)| !MAY_CHANGE.contains(&field.as_str()))
+        .any(|(field, given)| {
+            let held = &old["spec"][field];
+            match (given, held) {
+                // Who has no node yet may be given one; a scheduler binds him, others do as they can.
+                (_, Value::Null) if field == "nodeName" => false,
+                (Value::Array(given), Value::Array(held)) if field.ends_with("ontainers") => given
+                    .iter()
+                    .zip(held)
+                    .any(|(given, held)| container_changed(given, held)),
+                _ => differs(given, held),
+            }
+        });
+    if changed {
         return refuse(FieldError::forbidden("spec", KEPT));
     }
     Ok(())
+}
+
+fn container_changed(given: &Value, held: &Value) -> bool {
+    let fields = given.as_object().into_iter().flatten();
+    let mut kept = fields.filter(|(field, _)| !matches!(field.as_str(), "image" | "imagePullPolicy"));
+    kept.any(|(field, given)| differs(given, &held[field]))
+}
+
+/// Whether something else is said than what is there. Who says nothing means no change: admission has filled in what was there.
+fn differs(given: &Value, held: &Value) -> bool {
+    let nothing = given.is_null() || given.as_object().is_some_and(serde_json::Map::is_empty);
+    !nothing && given != held
 }
 
 /// The defaults of a pod itself.

@@ -35,9 +35,12 @@ fn matches(pattern: &str, text: &str) -> bool {
         if read.len() >= PATTERNS_MAX && !read.contains_key(pattern) {
             read.clear();
         }
-        let compiled = read
-            .entry(pattern.to_owned())
-            .or_insert_with(|| RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build().ok());
+        let compiled = read.entry(pattern.to_owned()).or_insert_with(|| {
+            RegexBuilder::new(pattern)
+                .size_limit(PATTERN_BYTES_MAX)
+                .build()
+                .ok()
+        });
         compiled.as_ref().is_none_or(|pattern| pattern.is_match(text))
     })
 }

@@ -43,10 +43,15 @@ pub(in crate::cluster::embedded) fn validate(
     match value {
         Value::Number(_) => number(value, schema, &mut wrong),
         Value::String(text) => {
-            if let Some(least) = schema["minLength"].as_u64().filter(|least| count(text.chars()) < *least) {
+            if let Some(least) = schema["minLength"]
+                .as_u64()
+                .filter(|least| count(text.chars()) < *least)
+            {
                 wrong(format!("should be at least {least} chars long"));
             }
-            let most = schema["maxLength"].as_u64().filter(|most| count(text.chars()) > *most);
+            let most = schema["maxLength"]
+                .as_u64()
+                .filter(|most| count(text.chars()) > *most);
             if let Some(most) = most.and_then(|most| usize::try_from(most).ok()) {
                 errors.push(FieldError::too_long(shown.clone(), most));
             }
@@ -56,7 +61,11 @@ pub(in crate::cluster::embedded) fn validate(
         Value::Object(fields) => length(fields.len(), schema, "Properties", "properties", path, errors),
         _ => {}
     }
-    if schema["format"] == "int32" && value.as_i64().is_some_and(|number| i32::try_from(number).is_err()) {
+    if schema["format"] == "int32"
+        && value
+            .as_i64()
+            .is_some_and(|number| i32::try_from(number).is_err())
+    {
         let detail = format!("Checked value must be of type integer with format int32 in {path}");
         errors.push(FieldError::invalid("<nil>", &"".into(), &detail));
     }
@@ -162,7 +171,9 @@ fn combined(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldErr
     if let Some(one) = all("oneOf") {
         match one.iter().filter(|schema| holds(schema)).count() {
             0 => {
-                errors.push(wrong("must validate one and only one schema (oneOf). Found none valid"));
+                errors.push(wrong(
+                    "must validate one and only one schema (oneOf). Found none valid",
+                ));
                 errors.extend(one.first().map(faults).into_iter().flatten());
             }
             1 => {}
