@@ -184,24 +184,8 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
     ),
     (
         "admissionregistration.k8s.io",
-        "validatingwebhookconfigurations",
-        WEBHOOKS,
-    ),
-    (
-        "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
         MUTATING_WEBHOOKS,
-    ),
-    (
-        "admissionregistration.k8s.io",
-        "validatingadmissionpolicies",
-        &[
-            ("spec.failurePolicy", "\"Fail\""),
-            ("spec.matchConstraints.matchPolicy", "\"Equivalent\""),
-            ("spec.matchConstraints.namespaceSelector", "{}"),
-            ("spec.matchConstraints.objectSelector", "{}"),
-            ("spec.matchConstraints.resourceRules[].scope", "\"*\""),
-        ],
     ),
     (
         "flowcontrol.apiserver.k8s.io",
@@ -216,11 +200,6 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
     (
         "admissionregistration.k8s.io",
         "validatingwebhookconfigurations",
-        WEBHOOKS,
-    ),
-    (
-        "admissionregistration.k8s.io",
-        "mutatingwebhookconfigurations",
         WEBHOOKS,
     ),
     (
@@ -248,15 +227,6 @@ const WEBHOOKS: &[Rule] = &[
 ];
 
 const BINDING: &[Rule] = &[("roleRef.apiGroup", "\"rbac.authorization.k8s.io\"")];
-const WEBHOOKS: &[Rule] = &[
-    ("webhooks[].failurePolicy", "\"Fail\""),
-    ("webhooks[].matchPolicy", "\"Equivalent\""),
-    ("webhooks[].namespaceSelector", "{}"),
-    ("webhooks[].objectSelector", "{}"),
-    ("webhooks[].timeoutSeconds", "10"),
-    ("webhooks[].clientConfig.service.port", "443"),
-    ("webhooks[].rules[].scope", "\"*\""),
-];
 const MUTATING_WEBHOOKS: &[Rule] = &[
     ("webhooks[].failurePolicy", "\"Fail\""),
     ("webhooks[].matchPolicy", "\"Equivalent\""),

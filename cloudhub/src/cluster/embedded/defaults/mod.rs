@@ -123,7 +123,7 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
         if capacity.is_object() {
             default(&mut value["status"], "allocatable", capacity);
         }
-    } else if is(kind, "autoscaling", "horizontalpodautoscalers") {
+    } else if is(kind, "autoscaling", "horizontalpodautoscalers") && &*kind.resource.version == "v2" {
         metrics(value);
     }
     if is(kind, "networking.k8s.io", "networkpolicies") {
@@ -243,7 +243,7 @@ fn subjects(value: &mut Value) {
 /// An autoscaler that does not say what it looks at looks at processors.
 fn metrics(value: &mut Value) {
     let spec = &mut value["spec"];
-    if !spec.is_object() || value_is_v1(spec) {
+    if !spec.is_object() {
         return;
     }
     let some = spec["metrics"]
@@ -253,10 +253,6 @@ fn metrics(value: &mut Value) {
         spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": 80}}}]);
     }
-}
-
-fn value_is_v1(spec: &Value) -> bool {
-    !spec["targetCPUUtilizationPercentage"].is_null()
 }
 
 fn name_label(value: &mut Value) {
