@@ -206,6 +206,32 @@ impl Downstream {
         self.recalling.push(gone(cluster, id, session, objects).boxed());
     }
 
+    /// Asks the cluster for what a stock edge holds of the scopes that it watches and that these do not show. It was there when the
+    /// edge came, and went before the watch began: no event tells of it.
+    pub(super) fn check_watched(&mut self, id: &NodeId) {
+        let Some(node) = self.nodes.get(id).filter(|node| node.live) else {
+            return;
+        };
+        let Some(stock) = &node.stock else { return };
+        let scopes = node
+            .watches
+            .values()
+            .filter_map(|subscription| match subscription {
+                Subscription::Watched(scope) if self.scopes.state(*scope) == State::Synced => {
+                    self.scopes.scope(*scope)
+                }
+                _ => None,
+            });
+        let scopes: Vec<_> = scopes.collect();
+        let is_missed = |key: &ObjectKey| {
+            self.index.get(key).is_none() && scopes.iter().any(|scope| scope.contains_key(key))
+        };
+        let missed = stock.kept(is_missed);
+        if !missed.is_empty() {
+            self.check(id, Some(missed));
+        }
+    }
+
     /// The node may have a database that knows nothing: it is sent everything.
     pub(super) fn afresh(&mut self, id: &NodeId) {
         let Some(node) = self.nodes.get_mut(id) else {
@@ -244,6 +270,7 @@ impl Downstream {
             self.compare_stock(&id);
             self.delete_surplus(&id);
             self.grant_what_stands(&id);
+            self.check_watched(&id);
         }
     }
 

@@ -66,6 +66,7 @@ impl Downstream {
         if let Some(old) = old {
             self.leave(id, &[old]);
         }
+        self.check_watched(id);
         if let Some(since) = since {
             self.watches_since(id, opened, &scope, &since);
         }

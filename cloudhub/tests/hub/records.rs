@@ -396,6 +396,24 @@ async fn what_its_clients_watch_is_recorded_too() {
     nothing_more(&scene.world, &mut edge).await;
 }
 
+/// It was there when the edge came back, and no watch saw it go.
+#[tokio::test]
+async fn what_went_before_its_clients_watch_again_is_told_with_the_watch() {
+    let scene = Scene::new().await;
+    scene.world.create("services", service("bar")).await;
+    let mut edge = scene.world.stock("edge-1").await;
+    let watch = watch_services(&edge.node);
+    edge.ask(watch.to_message()).await;
+    edge.until(|held| held.len() == 5).await;
+    scene.acked(&edge).await;
+    let scene = scene.killed().await;
+    let mut edge = scene.back(edge).await;
+    nothing_more(&scene.world, &mut edge).await;
+    scene.world.delete("services", Some("default"), "bar").await;
+    edge.ask(watch_sync(&[watch])).await;
+    assert_eq!(edge.told(1).await, ["delete default/service/bar"]);
+}
+
 #[tokio::test]
 async fn what_it_has_no_right_to_any_more_goes_unless_a_watch_asks_for_it() {
     let scene = Scene::new().await;
