@@ -5,3 +5,4 @@ mod failure;
 mod fleet;
 mod newest;
 mod schedule;
+mod way;
