@@ -203,14 +203,14 @@ pub(crate) fn cloud_away(why: &str) -> Status {
         format!("{why}, and this node does not hold what was asked for"),
     )
     .cause("CloudUnreachable", why, "")
-    .retry_after(5)
+    .retry_after(COME_AGAIN)
 }
 
 /// The cloud is away, and only the cloud may change the object.
 pub(crate) fn cannot_write(why: &str) -> Status {
     Status::failure(Reason::ServiceUnavailable, format!("{why}, nothing was changed"))
         .cause("CloudUnreachable", why, "")
-        .retry_after(5)
+        .retry_after(COME_AGAIN)
 }
 
 /// The request went out and no answer came: it may have been carried out.
@@ -246,7 +246,7 @@ pub(crate) fn busy(what: &str) -> Status {
 pub(crate) fn no_room(error: &StoreError, what: &str) -> Status {
     Status::failure(Reason::ServiceUnavailable, format!("{what}: {error}"))
         .cause("InsufficientStorage", &error.to_string(), "")
-        .retry_after(5)
+        .retry_after(COME_AGAIN)
 }
 
 /// A bug of ours; the log has its place.
@@ -256,3 +256,7 @@ pub(crate) fn panicked() -> Status {
         "Internal error occurred: this server made a mistake, which its log tells; other requests go on",
     )
 }
+
+/// Seconds after which a client should ask again while the cloud is away or the disk is full. client-go asks ten times by itself, in every
+/// call that is refused with such a pause, and only then tells its caller: five seconds would hold an agent up for fifty.
+const COME_AGAIN: u32 = 1;

@@ -260,7 +260,7 @@ async fn e7_spiderpool_keeps_endpoints_and_is_refused_shared_pools() {
     let refused = send(&node, "PUT", &format!("{pool}/status"), JSON, shared).await;
     assert_eq!(
         (refused.code.as_u16(), refused.header("retry-after")),
-        (503, "5"),
+        (503, "1"),
         "all nodes share it"
     );
     let new = json!({"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderEndpoint", "metadata": {"name": "web"}, "status": {"current": {}}});
@@ -332,7 +332,7 @@ async fn t14_a_refusal_changes_nothing() {
     let mut changed = before.clone();
     changed["data"]["v"] = "2".into();
     let refused = send(&node, "PUT", path, JSON, changed).await;
-    assert_eq!((refused.code.as_u16(), refused.header("retry-after")), (503, "5"));
+    assert_eq!((refused.code.as_u16(), refused.header("retry-after")), (503, "1"));
     assert_eq!(node.get(path).await.json(), before);
     assert!(back(&node).await.is_empty());
 }

@@ -182,7 +182,7 @@ async fn with_a_full_disk_reads_go_on_writes_are_refused_with_the_cause_and_room
         (code, &status["details"]["causes"][0]["reason"]),
         (503, &"InsufficientStorage".into())
     );
-    assert_eq!(status["details"]["retryAfterSeconds"], 5);
+    assert_eq!(status["details"]["retryAfterSeconds"], 1);
     assert!(status["message"].as_str().unwrap().contains(FULL), "{status}");
     let (code, node) = site.ask("GET", "/api/v1/nodes/edge-1", "").await;
     assert_eq!(

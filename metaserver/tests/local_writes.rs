@@ -215,7 +215,7 @@ async fn what_is_not_this_node_s_is_refused_with_a_reason_and_nothing_changes() 
         let message = refused.json()["message"].as_str().unwrap().to_owned();
         assert_eq!(
             (refused.code.as_u16(), refused.header("retry-after")),
-            (503, "5"),
+            (503, "1"),
             "{method} {path}"
         );
         assert!(message.contains(why), "{method} {path}: {message}");

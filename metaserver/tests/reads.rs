@@ -72,7 +72,7 @@ async fn what_is_not_held_is_never_a_404_while_the_cloud_is_away() {
         let answer = node.get(path).await;
         assert_eq!(
             (answer.code.as_u16(), answer.header("retry-after")),
-            (503, "5"),
+            (503, "1"),
             "{path}"
         );
         assert_eq!(

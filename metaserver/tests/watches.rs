@@ -224,7 +224,7 @@ async fn a_watch_offline_on_what_is_not_held_is_refused_and_never_silent() {
     let node = Node::start().await;
     node.cloud.mood(Mood::Unreachable);
     let answer = node.get(&format!("{SHOP}?watch=true")).await;
-    assert_eq!((answer.code.as_u16(), answer.header("retry-after")), (503, "5"));
+    assert_eq!((answer.code.as_u16(), answer.header("retry-after")), (503, "1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

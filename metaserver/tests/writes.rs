@@ -137,8 +137,8 @@ async fn without_the_cloud_a_write_is_refused_and_changes_nothing() {
     ] {
         let refused = node.ask(method, path, headers, &body).await;
         assert_eq!(refused.code.as_u16(), 503, "{method} {path}");
-        let again: u64 = refused.header("retry-after").parse().unwrap();
-        assert!((1..=5).contains(&again), "{method} {path}: {again}");
+        // client-go asks ten times more after such a pause before its caller hears of the refusal.
+        assert_eq!(refused.header("retry-after"), "1", "{method} {path}");
     }
     assert_eq!(node.get(A).await.json()["data"]["v"], "1");
 }

@@ -178,7 +178,7 @@ async fn a_node_reads_on_takes_what_is_its_own_and_refuses_the_rest_with_its_cab
         )
         .await;
     assert_eq!(refused.status, 503);
-    assert_eq!(refused.headers["retry-after"], "5");
+    assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(refused.body["details"]["causes"][0]["reason"], "CloudUnreachable");
     // kubectl tries again as long as it is told to come back; in the end it says why.
     let (good, said) = kubectl
