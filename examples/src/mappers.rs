@@ -7,6 +7,7 @@ use std::time::Duration;
 use edgehub::dmi::{Dmi, DmiConfig, DmiMetrics};
 use edgehub::store::EdgeStore;
 use edgehub::twin::Twins;
+use hub_core::socket::BindError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,11 @@ pub async fn serve(
             match Dmi::bind(config, node.clone(), store.clone(), Arc::new(twins.clone())).await {
                 Ok(dmi) => return dmi,
                 Err(error) => {
-                    let why = error.to_string();
+                    let hint = match error {
+                        BindError::InUse(_) => "; does a KubeEdge edgecore run on this node?",
+                        _ => "",
+                    };
+                    let why = format!("mappers cannot be heard on {error}{hint}");
                     if why != said {
                         tracing::warn!("{why}; it is tried again");
                         said = why;

@@ -4,7 +4,6 @@
 //! the node, is told of devices and of every new setpoint, and reports `temperature` and `setpoint` of each.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,8 +11,9 @@ use std::time::Duration;
 use edgehub::dmi::v1beta1::device_manager_service_client::DeviceManagerServiceClient;
 use edgehub::dmi::v1beta1::device_mapper_service_server::{DeviceMapperService, DeviceMapperServiceServer};
 use edgehub::dmi::v1beta1::*;
+use hub_core::socket::{Access, Socket};
 use hyper_util::rt::TokioIo;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
@@ -33,17 +33,9 @@ pub struct ThermometerConfig {
 
 /// Serves and reports until the future is dropped, or until its socket fails. The node may come later.
 pub async fn run(config: ThermometerConfig) -> Result<(), String> {
-    let failed = |error: io::Error| format!("cannot listen on {}: {error}", config.socket.display());
-    // Left by a mapper before this one.
-    match std::fs::remove_file(&config.socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&config.socket).map_err(failed)?;
-    let incoming = futures::stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(stream, _)| stream);
-        Some((accepted, listener))
-    });
+    let socket = Socket::bind(&config.socket, Access::GROUP).await;
+    let socket = socket.map_err(|error| format!("cannot listen on {error}"))?;
+    let incoming = futures::stream::unfold(socket, |socket| async { Some((socket.accept().await, socket)) });
     let rooms = Rooms::default();
     let serve =
         Server::builder().serve_with_incoming(DeviceMapperServiceServer::new(rooms.clone()), incoming);

@@ -76,6 +76,7 @@ pub mod selector;
 pub mod service;
 pub mod service_account;
 pub mod session;
+pub mod socket;
 pub mod store;
 pub mod strategic;
 #[cfg(feature = "test-util")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_core::socket::Socket;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -13,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::AnyAuthority;
 use super::service::Service;
-use super::socket::Socket;
 use super::v1beta1::device_manager_service_server::DeviceManagerServiceServer;
 
 /// Answers until told to stop, then ends what is under way in good order.

@@ -23,7 +23,6 @@ mod metrics;
 mod plan;
 mod registrations;
 mod service;
-mod socket;
 mod twins;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
@@ -36,18 +35,17 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hub_core::node::NodeId;
+use hub_core::socket::{Access, BindError, Socket};
 use hub_core::store::{ObjectStore, StoreError};
 use tokio::sync;
 use tokio_util::sync::CancellationToken;
 
 pub use config::DmiConfig;
 pub use metrics::DmiMetrics;
-pub use socket::BindError;
 
 use limit::Rate;
 use plan::Told;
 use registrations::{Mapper, Registrations};
-use socket::Socket;
 use worker::Worker;
 
 /// Where what mappers report goes.
@@ -113,7 +111,7 @@ impl Dmi {
         store: Arc<dyn ObjectStore>,
         reports: Arc<dyn Reports>,
     ) -> Result<Self, BindError> {
-        let socket = Socket::bind(&config.socket).await?;
+        let socket = Socket::bind(&config.socket, Access::GROUP).await?;
         let rate = Rate::new(config.calls_per_second, config.calls_burst, Instant::now());
         Ok(Self {
             shared: Arc::new(Shared {

@@ -1,17 +1,34 @@
-//! The node's socket: replaced when a dead program left it, never taken from a living one, gone with its owner.
+//! A Unix socket that a program listens on: replaced when a dead program left it, never taken from a living one, gone with its owner.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+
+/// A bound socket. Its file goes with it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Who may open a socket: permissions of files, such as 0600.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The socket's file.
+    pub file: u32,
+    /// Folders that are missing and are made.
+    pub folder: u32,
+}
 
 /// The socket could not be bound. The operator's move.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The path, or its permissions.
-    #[error("mappers cannot be heard on {path}: {error}")]
+    #[error("{path}: {error}")]
     Io {
         /// Where.
         path: PathBuf,
@@ -19,32 +36,37 @@ pub enum BindError {
         error: io::Error,
     },
     /// A file is in the way.
-    #[error("mappers cannot be heard on {0}: a file is there that is no socket")]
+    #[error("{0}: a file is there that is no socket")]
     NoSocket(PathBuf),
     /// Another program listens.
-    #[error(
-        "mappers cannot be heard on {0}: another program answers there; does a KubeEdge edgecore run on this node?"
-    )]
+    #[error("{0}: another program answers there")]
     InUse(PathBuf),
 }
 
-/// A bound socket.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
+impl Access {
+    /// The owner only.
+    pub const OWNER: Self = Self {
+        file: 0o600,
+        folder: 0o700,
+    };
+    /// The owner and its group.
+    pub const GROUP: Self = Self {
+        file: 0o660,
+        folder: 0o755,
+    };
 }
 
 impl Socket {
     /// Binds it. Folders that are missing are made.
-    pub(crate) async fn bind(path: &Path) -> Result<Self, BindError> {
+    pub async fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |error| BindError::Io {
             path: path.into(),
             error,
         };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(failed)?;
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(access.folder);
+            builder.create(folder).map_err(failed)?;
         }
         match fs::symlink_metadata(path) {
             Ok(file) if !file.file_type().is_socket() => return Err(BindError::NoSocket(path.into())),
@@ -52,10 +74,12 @@ impl Socket {
             _ => {}
         }
         // Under another name first: by its own name it is never seen with other permissions, and it replaces a dead one at once.
-        let early = path.with_extension(std::process::id().to_string());
+        let mut early = path.as_os_str().to_owned();
+        early.push(format!(".{}", std::process::id()));
+        let early = PathBuf::from(early);
         let _ = fs::remove_file(&early);
         let listener = UnixListener::bind(&early).map_err(failed)?;
-        let placed = fs::set_permissions(&early, Permissions::from_mode(0o660))
+        let placed = fs::set_permissions(&early, Permissions::from_mode(access.file))
             .and_then(|()| fs::symlink_metadata(&early))
             .and_then(|file| fs::rename(&early, path).map(|()| file.ino()));
         match placed {
@@ -71,8 +95,14 @@ impl Socket {
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
+    /// The next who calls.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
         Ok(self.listener.accept().await?.0)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
