@@ -1,6 +1,6 @@
 //! The node half as one value: the store, the hub and the node's API.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,8 @@ impl Edge {
         }
         let hub = hub.build();
         let pods = Pods::new(store.clone(), hub.handle(), node(config)?);
-        let broker = modules.event_bus.broker(&node(config)?);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let broker = modules.event_bus.broker(&node(config)?, folder);
         let broker = broker.map_err(|error| format!("modules.eventBus.mqttServerExternal: {error}"))?;
 
         let server = meta::server(config, store.clone(), hub.handle());

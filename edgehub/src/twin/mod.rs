@@ -72,7 +72,7 @@ pub use keeper::{Changed, TwinError, Which};
 pub(crate) use kinds::learn;
 pub use kinds::{devices, models};
 pub use metrics::BrokerState;
-pub use mqtt::{InvalidBroker, MqttConfig, Quality, serve_mqtt};
+pub use mqtt::{InvalidBroker, MqttConfig, MqttTls, Quality, serve_mqtt};
 pub use name::{DeviceId, DeviceState, InvalidName, ValueType};
 pub use owed::Owed;
 pub use property::{Property, Side, Version};

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use edgehub::twin::MqttTls;
+use hub_core::credentials::{CredentialFiles, certificate_pem};
+use hub_core::testing::TestCa;
 use hub_core::testing::tools::Mosquitto;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +17,8 @@ use tokio::sync::mpsc;
 /// A mosquitto on a port of its own.
 pub(crate) struct Broker {
     pub(crate) port: u16,
+    /// Over TLS, for clients with a certificate.
+    tls_port: u16,
     folder: TempDir,
     process: Option<Child>,
 }
@@ -28,14 +33,21 @@ impl Broker {
     pub(crate) async fn start() -> Self {
         // Brought before anything else: it takes its time when it must be downloaded.
         tokio::task::spawn_blocking(tools).await.unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        // Both at a time, or they may be the same.
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, tls_port] = free.map(|listener| listener.local_addr().unwrap().port());
+        let folder = tempfile::tempdir().unwrap();
+        let ca = TestCa::new();
+        let pem = |name: &str| folder.path().join(name);
+        std::fs::write(pem("ca.pem"), certificate_pem(ca.certificate())).unwrap();
+        for (name, identity) in [("broker", ca.server(&["127.0.0.1"])), ("node", ca.node("edge-1"))] {
+            let files = CredentialFiles::new(pem(&format!("{name}.pem")), pem(&format!("{name}.key")));
+            files.store(&identity).unwrap();
+        }
         let mut broker = Self {
             port,
-            folder: tempfile::tempdir().unwrap(),
+            tls_port,
+            folder,
             process: None,
         };
         broker.again().await;
@@ -46,9 +58,12 @@ impl Broker {
     pub(crate) async fn again(&mut self) {
         let folder = self.folder.path();
         let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nuser root\n",
+            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {folder}/\nuser root\n\
+             listener {} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {folder}/broker.pem\nkeyfile {folder}/broker.key\n\
+             require_certificate true\n",
             self.port,
-            folder.display()
+            self.tls_port,
+            folder = folder.display()
         );
         let file = folder.join("mosquitto.conf");
         std::fs::write(&file, text).unwrap();
@@ -87,6 +102,17 @@ impl Broker {
 
     pub(crate) fn server(&self) -> String {
         format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// Over TLS, and what that needs.
+    pub(crate) fn tls(&self) -> (String, MqttTls) {
+        let file = |name: &str| self.folder.path().join(name);
+        let tls = MqttTls {
+            ca: file("ca.pem"),
+            identity: CredentialFiles::new(file("node.pem"), file("node.key")),
+            socket: file("mqtt.sock"),
+        };
+        (format!("ssl://127.0.0.1:{}", self.tls_port), tls)
     }
 
     pub(crate) fn publish(&self, topic: &str, payload: &str) {

@@ -7,9 +7,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgehub::twin::{self, DeviceId, MqttConfig, TwinConfig, TwinHub, Twins, Value as TwinValue, serve_mqtt};
+use edgehub::twin::{
+    self, DeviceId, MqttConfig, MqttTls, TwinConfig, TwinHub, Twins, Value as TwinValue, serve_mqtt,
+};
 use edgehub::{EdgeHub, EdgeHubConfig};
 use hub_core::backoff::Backoff;
+use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
 use hub_core::object::Object;
 use hub_core::registry::Registry;
@@ -38,6 +41,11 @@ struct Node {
 impl Node {
     fn start(broker: &Broker) -> Self {
         let node = NodeId::new("edge-1").unwrap();
+        Self::with(MqttConfig::new(&node, &broker.server()).unwrap())
+    }
+
+    fn with(mut config: MqttConfig) -> Self {
+        let node = NodeId::new("edge-1").unwrap();
         let store = MemoryStore::new(StoreLimits::default(), Registry::builtin());
         let devices = TwinHub::new(TwinConfig::new(node.clone()), Arc::new(store.clone()));
         let twins = devices.handle();
@@ -51,7 +59,6 @@ impl Node {
             .with_dialer(dialer, Endpoint::parse("cloud:1").unwrap())
             .build();
         let work = tokio::spawn(devices.run(hub.handle()));
-        let mut config = MqttConfig::new(&node, &broker.server()).unwrap();
         config.backoff = Backoff {
             first: Duration::from_millis(20),
             max: Duration::from_millis(200),
@@ -269,4 +276,50 @@ async fn a_lost_broker_is_found_again_and_what_is_wanted_is_said_again() {
     node.serve();
     let result = heard.on("$hw/events/device/home/lamp/twin/update/result").await;
     assert_eq!(result["twin"]["level"]["actual"]["value"], "9");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_is_reached_over_tls_with_a_certificate_again_and_again_and_not_without_one() {
+    let mut broker = Broker::start().await;
+    let mut heard = broker.listen().await;
+    let (server, tls) = broker.tls();
+    let node = NodeId::new("edge-1").unwrap();
+    let config = MqttConfig::with_tls(&node, &server, Some(tls.clone())).unwrap();
+    let here = Node::with(config);
+    heard.on("$hw/events/connected/edge-1").await;
+    here.device("home/lamp", 1, "").await;
+    broker.publish(UPDATE, &ask(level("actual", "7")));
+    let result = heard.on(&format!("{UPDATE}/result")).await;
+    assert_eq!(result["twin"]["level"]["actual"]["value"], "7");
+    assert!(here.twins.broker().unwrap().up);
+    drop(heard);
+    broker.stop();
+    broker.again().await;
+    let mut heard = broker.listen().await;
+    broker.publish(UPDATE, &ask(level("actual", "8")));
+    within("the node", async {
+        while here.twins.broker().is_none_or(|broker| !broker.up) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    broker.publish(UPDATE, &ask(level("actual", "9")));
+    within("the newer value", async {
+        while heard.on(&format!("{UPDATE}/result")).await["twin"]["level"]["actual"]["value"] != "9" {}
+    })
+    .await;
+    drop(here);
+
+    let nobody = MqttTls {
+        identity: CredentialFiles::new("/none.pem", "/none.key"),
+        ..tls
+    };
+    let refused = Node::with(MqttConfig::with_tls(&node, &server, Some(nobody)).unwrap());
+    within("the refusal", async {
+        while refused.twins.broker().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert!(!refused.twins.broker().unwrap().up);
 }

@@ -1,13 +1,14 @@
 //! `edgecore.yaml` (KubeEdge `componentconfig/edgecore/v1alpha2`), as far as it has an effect here.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use edgehub::enroll::JoinToken;
-use edgehub::twin::{InvalidBroker, MqttConfig, Quality};
+use edgehub::twin::{InvalidBroker, MqttConfig, MqttTls, Quality};
+use hub_core::credentials::CredentialFiles;
 use hub_core::node::NodeId;
 
 use super::callers::Callers;
@@ -214,8 +215,17 @@ pub struct EventBus {
 /// `modules.eventBus.eventBusTLS`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventBusTls {
-    /// Whether the broker is to be spoken to over TLS, which is refused.
+    /// Whether the broker is spoken to over TLS.
     pub enable: bool,
+    /// The CA of the broker.
+    #[serde(rename = "tlsMqttCAFile")]
+    pub ca: PathBuf,
+    /// What this node shows to the broker.
+    #[serde(rename = "tlsMqttCertFile")]
+    pub certificate: PathBuf,
+    /// Its key.
+    #[serde(rename = "tlsMqttPrivateKeyFile")]
+    pub key: PathBuf,
 }
 
 /// `modules.deviceTwin`.
@@ -288,12 +298,17 @@ impl Configuration for EdgeCore {
 }
 
 impl EventBus {
-    /// The broker; none where that is switched off. Fails as [`mistakes`](Self::mistakes) says.
-    pub fn broker(&self, node: &NodeId) -> Result<Option<MqttConfig>, InvalidBroker> {
+    /// The broker; none where that is switched off. `folder` is this program's own. Fails as [`mistakes`](Self::mistakes) says.
+    pub fn broker(&self, node: &NodeId, folder: &Path) -> Result<Option<MqttConfig>, InvalidBroker> {
         if !self.enable {
             return Ok(None);
         }
-        let mut config = MqttConfig::new(node, &self.mqtt_server_external)?;
+        let tls = self.tls.enable.then(|| MqttTls {
+            ca: self.tls.ca.clone(),
+            identity: CredentialFiles::new(&self.tls.certificate, &self.tls.key),
+            socket: folder.join("mqtt.sock"),
+        });
+        let mut config = MqttConfig::with_tls(node, &self.mqtt_server_external, tls)?;
         if !self.mqtt_sub_client_id.is_empty() {
             config.client_id = self.mqtt_sub_client_id.as_str().into();
         }
@@ -317,12 +332,8 @@ impl EventBus {
                         modules.eventBus.enable to false";
             mistakes.push(("modules.eventBus.mqttMode", what.into()));
         }
-        if self.tls.enable {
-            let what = "expected false: there is no TLS to the broker. Let it listen on this machine for this program";
-            mistakes.push(("modules.eventBus.eventBusTLS.enable", what.into()));
-        }
         let any = NodeId::new("any").ok();
-        if let Some(Err(error)) = any.map(|node| self.broker(&node)) {
+        if let Some(Err(error)) = any.map(|node| self.broker(&node, Path::new(""))) {
             mistakes.push(("modules.eventBus.mqttServerExternal", error.to_string()));
         }
         mistakes

@@ -7,11 +7,15 @@ use hub_core::backoff::Backoff;
 use hub_core::node::NodeId;
 use hub_core::transport::Endpoint;
 
+use super::MqttTls;
+
 /// The broker, and what may wait for it. The names in the comments are those of KubeEdge's `edgecore.yaml`, `modules.eventBus`.
 #[derive(Debug, Clone)]
 pub struct MqttConfig {
     /// `mqttServerExternal`.
     pub broker: Endpoint,
+    /// `eventBusTLS`; None where the broker is spoken to plainly.
+    pub tls: Option<MqttTls>,
     /// `mqttSubClientID`, or one made of the node's name. The broker keeps what it could not deliver under this name.
     pub client_id: Arc<str>,
     /// `mqttUsername` and `mqttPassword`.
@@ -49,25 +53,33 @@ pub enum Quality {
 /// The text names no broker that can be reached. The operator's move.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not tcp://host:port (there is no TLS and no WebSocket to the broker here: let one listen on this machine)"
+    "{0:?} is not tcp://host:port, or ssl://host:port with eventBusTLS (there is no WebSocket to the broker here)"
 )]
 pub struct InvalidBroker(String);
 
 impl MqttConfig {
     /// A broker with KubeEdge's defaults. `server` is `tcp://host:port`, `mqtt://host:port` or `host:port`; the port may be left out.
     pub fn new(node: &NodeId, server: &str) -> Result<Self, InvalidBroker> {
+        Self::with_tls(node, server, None)
+    }
+
+    /// The same over TLS, where that is wanted. Then `server` may also be `ssl://…`, `tls://…` or `mqtts://…`.
+    pub fn with_tls(node: &NodeId, server: &str, tls: Option<MqttTls>) -> Result<Self, InvalidBroker> {
         let invalid = || InvalidBroker(server.into());
         let rest = match server.split_once("://") {
             Some(("tcp" | "mqtt", rest)) => rest,
+            Some(("ssl" | "tls" | "mqtts", rest)) if tls.is_some() => rest,
             Some(_) => return Err(invalid()),
             None => server,
         };
         let rest = rest.trim_end_matches('/');
+        let port = if tls.is_some() { TLS_PORT } else { PORT };
         let broker = Endpoint::parse(rest)
-            .or_else(|| Endpoint::parse(&format!("{rest}:{PORT}")))
+            .or_else(|| Endpoint::parse(&format!("{rest}:{port}")))
             .ok_or_else(invalid)?;
         Ok(Self {
             broker,
+            tls,
             client_id: format!("edgehub-{node}").into(),
             credentials: None,
             quality: Quality::default(),
@@ -87,6 +99,7 @@ impl MqttConfig {
 
 /// MQTT's own.
 const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 #[cfg(test)]
 mod tests {

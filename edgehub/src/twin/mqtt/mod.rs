@@ -15,17 +15,20 @@ mod config;
 mod desk;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod topic;
 
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS, Transport};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 pub use config::{InvalidBroker, MqttConfig, Quality};
+pub use tls::MqttTls;
 
 use super::Twins;
 use desk::{Desk, Heard};
+use tls::Relay;
 
 /// Whether this node's hub is at the broker (KubeEdge `ConnectedInfo`).
 #[derive(Serialize)]
@@ -36,7 +39,15 @@ struct Presence<'a> {
 
 /// Serves the twins on a broker. Runs until it is dropped, over as many connections as it takes.
 pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
-    let mut options = MqttOptions::new(&*config.client_id, &*config.broker.host, config.broker.port);
+    let relay = relay(&config).await;
+    let mut options = match &config.tls {
+        Some(tls) => {
+            let mut options = MqttOptions::new(&*config.client_id, tls.socket.to_string_lossy(), 0);
+            options.set_transport(Transport::Unix);
+            options
+        }
+        None => MqttOptions::new(&*config.client_id, &*config.broker.host, config.broker.port),
+    };
     let will = presence(&twins, "disconnected");
     options
         .set_keep_alive(config.keep_alive)
@@ -110,7 +121,25 @@ pub async fn serve_mqtt(twins: Twins, config: MqttConfig) {
         }
     };
     let desk = Desk::new(&twins, &config, client, connected).run(hears);
-    tokio::join!(line, desk);
+    let relay = async {
+        if let Some(relay) = &relay {
+            relay.run().await;
+        }
+    };
+    tokio::join!(line, desk, relay);
+}
+
+/// What carries TLS, where that is wanted. Tried until it is there.
+async fn relay(config: &MqttConfig) -> Option<Relay> {
+    let tls = config.tls.as_ref()?;
+    for attempt in 0.. {
+        match Relay::bind(tls.clone(), config.broker.clone()).await {
+            Ok(relay) => return Some(relay),
+            Err(error) => tracing::warn!("the MQTT client cannot be heard on {error}; it is tried again"),
+        }
+        sleep(config.backoff.pause(attempt, u64::MAX)).await;
+    }
+    None
 }
 
 fn presence(twins: &Twins, event_type: &str) -> Vec<u8> {

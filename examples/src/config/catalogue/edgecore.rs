@@ -255,7 +255,7 @@ const PARTS: &[Run] = &[
         "modules.eventBus",
         "2, or 1: there is no broker inside this program, so 0 is refused; quality of what is published, at least 1 as KubeEdge's \
          client has it; whether the broker keeps documents and deltas for those who come later; messages that wait for the broker; \
-         TLS to the broker is refused, let one listen on this machine",
+         whether the broker is spoken to over TLS (`ssl://host:port`), its CA, and what this node shows it",
         &[
             ("mqttMode", Kind::Whole(0, 2, "a mode")),
             ("mqttQOS", Kind::Whole(0, 2, "a quality of service")),
@@ -265,12 +265,15 @@ const PARTS: &[Run] = &[
                 Kind::Whole(1, 65535, "a number of messages"),
             ),
             ("eventBusTLS.enable", Kind::Switch),
+            ("eventBusTLS.tlsMqttCAFile", Kind::File),
+            ("eventBusTLS.tlsMqttCertFile", Kind::File),
+            ("eventBusTLS.tlsMqttPrivateKeyFile", Kind::File),
         ],
     ),
     Run::named(
         "modules.eventBus",
         Ignored("one connection to the broker outside does everything, by the name in mqttSubClientID"),
-        "mqttPubClientID mqttServerInternal eventBusTLS.tlsMqttCAFile eventBusTLS.tlsMqttCertFile eventBusTLS.tlsMqttPrivateKeyFile",
+        "mqttPubClientID mqttServerInternal",
     ),
     Run::honoured(
         "modules.deviceTwin",
