@@ -326,17 +326,6 @@ fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
             ));
         }
     }
-    for (index, version) in value["spec"]["versions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        if !version["schema"]["openAPIV3Schema"].is_object() {
-            let path = format!("spec.versions[{index}].schema.openAPIV3Schema");
-            errors.push(FieldError::required(path, ""));
-        }
-    }
     if !errors.is_empty() {
         return Err(fault::invalid(kind, &name, &errors));
     }

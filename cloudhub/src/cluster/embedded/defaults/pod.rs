@@ -102,7 +102,7 @@ pub(super) fn pod(value: &mut Value) {
     of_version(value);
 }
 
-/// A pod that was made stays what it is, but for a few fields (Kubernetes `pkg/apis/core/validation`, `ValidatePodUpdate`).
+/// A pod that was made stays what it is, but for some fields (Kubernetes `pkg/apis/core/validation`, `ValidatePodUpdate`).
 pub(super) fn keep(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status> {
     let count = |pod: &Value, list: &str| pod["spec"][list].as_array().map_or(0, Vec::len);
     let refuse = |error| Err(fault::invalid(kind, meta(new, "name"), &[error]));
@@ -112,37 +112,21 @@ pub(super) fn keep(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), 
             return refuse(FieldError::forbidden(format!("spec.{list}"), &detail));
         }
     }
-    let fields = new["spec"].as_object().into_iter().flatten();
-    let changed = fields
-        .filter(|(field, _)| !MAY_CHANGE.contains(&field.as_str()))
-        .any(|(field, given)| {
-            let held = &old["spec"][field];
-            match (given, held) {
-                // Who has no node yet may be given one; a scheduler binds him, others do as they can.
-                (_, Value::Null) if field == "nodeName" => false,
-                (Value::Array(given), Value::Array(held)) if field.ends_with("ontainers") => given
-                    .iter()
-                    .zip(held)
-                    .any(|(given, held)| container_changed(given, held)),
-                _ => differs(given, held),
-            }
-        });
-    if changed {
+    let changed = |field: &str| {
+        let (held, given) = (&old["spec"][field], &new["spec"][field]);
+        !held.is_null() && held != given
+    };
+    let names = |pod: &Value, list: &str| -> Vec<Value> {
+        let containers = pod["spec"][list].as_array().into_iter().flatten();
+        containers.map(|container| container["name"].clone()).collect()
+    };
+    let renamed = |list: &str| names(old, list) != names(new, list);
+    if KEPT_FIELDS.iter().any(|field| changed(field))
+        || ["containers", "initContainers"].iter().any(|list| renamed(list))
+    {
         return refuse(FieldError::forbidden("spec", KEPT));
     }
     Ok(())
-}
-
-fn container_changed(given: &Value, held: &Value) -> bool {
-    let fields = given.as_object().into_iter().flatten();
-    let mut kept = fields.filter(|(field, _)| !matches!(field.as_str(), "image" | "imagePullPolicy"));
-    kept.any(|(field, given)| differs(given, &held[field]))
-}
-
-/// Whether something else is said than what is there. Who says nothing means no change: admission has filled in what was there.
-fn differs(given: &Value, held: &Value) -> bool {
-    let nothing = given.is_null() || given.as_object().is_some_and(serde_json::Map::is_empty);
-    !nothing && given != held
 }
 
 /// The defaults of a pod itself.
@@ -234,16 +218,8 @@ fn tolerate(spec: &mut Value) {
     spec["tolerations"] = tolerations.into();
 }
 
-/// What of a pod's spec may change, beside the images.
-const MAY_CHANGE: &[&str] = &[
-    "activeDeadlineSeconds",
-    "ephemeralContainers",
-    "priority",
-    "preemptionPolicy",
-    "schedulingGates",
-    "terminationGracePeriodSeconds",
-    "tolerations",
-];
+/// What of a pod's spec never changes once it is said. Kubernetes has a longer list; what stands here is what is most often tried.
+const KEPT_FIELDS: &[&str] = &["nodeName", "hostname", "subdomain"];
 const KEPT: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 #[cfg(test)]
