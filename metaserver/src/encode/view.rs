@@ -9,7 +9,7 @@ use hub_core::registry::ResourceKind;
 use hub_core::store::Stored;
 
 use super::list::list;
-use super::metadata::{metadata, metadata_list};
+use super::metadata::{internal, metadata, metadata_list};
 use super::protobuf::{self, Cache};
 use super::table::{IncludeObject, Table};
 use super::{EncodeError, Page, cbor, line, transcode};
@@ -50,7 +50,7 @@ impl View {
         }
         let json: Slices = match self.form.shape {
             Shape::Object => served.clone().into(),
-            Shape::Metadata { beta, .. } => metadata(served, beta).into(),
+            Shape::Metadata { beta, .. } => metadata(&internal(&self.kind, served), beta).into(),
             Shape::Table { beta } => self.table(beta).one(served, true).into(),
         };
         transcode(json, self.form)
@@ -63,7 +63,7 @@ impl View {
             let messages = match self.form.shape {
                 Shape::Metadata { .. } => objects
                     .iter()
-                    .map(|stored| protobuf::raw(&api_version, kind, &stored.served))
+                    .map(|stored| protobuf::raw(&api_version, kind, &internal(&self.kind, &stored.served)))
                     .collect::<Result<_, _>>()?,
                 _ => self.messages(objects)?,
             };
@@ -77,7 +77,7 @@ impl View {
         let json: Slices = match self.form.shape {
             Shape::Object => list(&self.kind, page, objects),
             Shape::Table { beta } => self.table(beta).list(page, objects).into(),
-            Shape::Metadata { beta, .. } => metadata_list(page, objects, beta),
+            Shape::Metadata { beta, .. } => metadata_list(&self.kind, page, objects, beta),
         };
         transcode(json, self.form)
     }
@@ -97,7 +97,7 @@ impl View {
         }
         let object = match self.form.shape {
             Shape::Object => line(served),
-            Shape::Metadata { beta, .. } => metadata(served, beta),
+            Shape::Metadata { beta, .. } => metadata(&internal(&self.kind, served), beta),
             Shape::Table { beta } => {
                 let table = self.table(beta).one(served, !self.described);
                 self.described = true;
@@ -157,7 +157,10 @@ impl View {
         }) {
             return Ok(protobuf::envelope(&api_version, kind, message.into()));
         }
-        let message = protobuf::raw(&api_version, kind, served)?;
+        let message = match self.form.shape {
+            Shape::Metadata { .. } => protobuf::raw(&api_version, kind, &internal(&self.kind, served))?,
+            _ => protobuf::raw(&api_version, kind, served)?,
+        };
         if let Some(revision) = kept {
             self.cache
                 .put(&self.kind.resource, [(revision, message.clone())].into_iter());

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use hub_core::object::GroupVersionResource;
 use hub_core::registry::ResourceKind;
 use hub_core::store::Stored;
 use serde::Deserialize;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::Page;
-use super::metadata::metadata;
+use super::metadata::{internal, metadata};
 use crate::request::query;
 use custom::CustomColumns;
 
@@ -104,25 +103,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The object as a real server has it before it is converted to the version that was asked for.
-    fn internal(&self, served: &Bytes, object: &Value) -> Bytes {
-        let annotations = converted(self.kind);
-        let has = |name: &&str| !object["metadata"]["annotations"][*name].is_null();
-        if !annotations.iter().any(has) {
-            return served.clone();
-        }
-        let mut object = object.clone();
-        if let Some(metadata) = object["metadata"].as_object_mut()
-            && let Some(Value::Object(all)) = metadata.get_mut("annotations")
-        {
-            all.retain(|name, _| !annotations.contains(&name.as_str()));
-            if all.is_empty() {
-                metadata.remove("annotations");
-            }
-        }
-        object.to_string().into()
-    }
-
     fn row(&self, served: &Bytes) -> String {
         let object: Value = serde_json::from_slice(served).unwrap_or_default();
         let cells = match &self.custom {
@@ -133,7 +113,7 @@ impl<'a> Table<'a> {
             IncludeObject::None => "null".into(),
             IncludeObject::Object => String::from_utf8_lossy(served),
             IncludeObject::Metadata => {
-                let shown = metadata(&self.internal(served, &object), self.version == "v1beta1");
+                let shown = metadata(&internal(self.kind, served), self.version == "v1beta1");
                 String::from_utf8_lossy(&shown).into_owned().into()
             }
         };
@@ -145,25 +125,6 @@ impl<'a> Table<'a> {
             r#"{{"cells":{}{conditions},"object":{shown}}}"#,
             Value::from(cells)
         )
-    }
-}
-
-/// What only the served version of a kind says, and not the form that a real server prints its rows from.
-fn converted(kind: &ResourceKind) -> &'static [&'static str] {
-    let GroupVersionResource {
-        group,
-        version,
-        resource,
-    } = &kind.resource;
-    match (&**group, &**version, &**resource) {
-        ("apps", "v1", "daemonsets") => &["deprecated.daemonset.template.generation"],
-        ("autoscaling", "v1", "horizontalpodautoscalers") => &[
-            "autoscaling.alpha.kubernetes.io/behavior",
-            "autoscaling.alpha.kubernetes.io/conditions",
-            "autoscaling.alpha.kubernetes.io/current-metrics",
-            "autoscaling.alpha.kubernetes.io/metrics",
-        ],
-        _ => &[],
     }
 }
 
