@@ -42,7 +42,7 @@ pub(crate) fn answer(
         }
         reply
     };
-    let modified = documents.made();
+    let modified = documents.made(registry);
     if is_version_2 && openapi::wants_protobuf(accept) {
         let body = bytes::Bytes::from(openapi::version_2_protobuf(kubernetes_version));
         let tag = discovery::tag(&body);

@@ -117,7 +117,10 @@ fn request(method: &str, path: &str, content_type: &str, body: Bytes) -> ApiRequ
         resource: GroupVersionResource::new(group, version, rest[0]),
         namespace: namespace.map(Into::into),
         name: name.map(Into::into),
-        subresource: rest.get(2..).map(|below| below.join("/").trim_end_matches('/').into()).filter(|below: &std::sync::Arc<str>| !below.is_empty()),
+        subresource: rest
+            .get(2..)
+            .map(|below| below.join("/").trim_end_matches('/').into())
+            .filter(|below: &std::sync::Arc<str>| !below.is_empty()),
     };
     ApiRequest {
         query: query.into(),

@@ -51,12 +51,7 @@ impl Discovery {
     ) -> Option<Arc<Document>> {
         let generation = registry.generation();
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached.generation != generation {
-            *cached = Cached {
-                generation,
-                ..Cached::default()
-            };
-        }
+        cached.follow(generation);
         let key = (path.to_owned(), aggregated.unwrap_or_default());
         if let Some(document) = cached.documents.get(&key) {
             return document.clone();
@@ -80,8 +75,9 @@ impl Discovery {
 
 impl Discovery {
     /// When the documents were made: since then no kind came or went.
-    pub fn made(&self) -> SystemTime {
+    pub fn made(&self, registry: &Registry) -> SystemTime {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.follow(registry.generation());
         *cached.made.get_or_insert_with(SystemTime::now)
     }
 
@@ -135,12 +131,7 @@ impl Discovery {
         let key = (path.to_owned(), "");
         {
             let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-            if cached.generation != generation {
-                *cached = Cached {
-                    generation,
-                    ..Cached::default()
-                };
-            }
+            cached.follow(generation);
             if let Some(document) = cached.documents.get(&key) {
                 return document.clone();
             }
@@ -151,6 +142,18 @@ impl Discovery {
             cached.documents.insert(key, Some(made.clone()));
         }
         Some(made)
+    }
+}
+
+impl Cached {
+    /// Forgets what was made of another state of the registry.
+    fn follow(&mut self, generation: u64) {
+        if self.generation != generation {
+            *self = Self {
+                generation,
+                ..Self::default()
+            };
+        }
     }
 }
 
