@@ -298,9 +298,7 @@ fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (
         token.is_none_or(|token| token.reaches(namespace, &stored.object.key)) && select.matches(stored)
     };
     // A list of "any" version comes whole, as on a real server.
-    let limit = options
-        .limit
-        .filter(|_| options.version != Version::Any || token.is_some());
+    let limit = options.limit.filter(|_| options.version != Version::Any);
     let Some(limit) = limit else {
         return (page, listing.objects.into_iter().filter(belongs).collect());
     };
