@@ -256,11 +256,12 @@ async fn a_cloud_that_forgets_the_first_report_of_a_property_shows_every_propert
     let value = [("temp", TwinValue::new("19")), ("on", TwinValue::new("yes"))];
     edge.twins.report(&lamp(), value).await.unwrap();
     edge.told().await;
-    let heard = heard.lock().unwrap();
-    assert_eq!(
-        (heard.shows("temp"), heard.shows("on")),
-        (["19", "21"], ["yes", ""])
-    );
-    drop(heard);
+    {
+        let heard = heard.lock().unwrap();
+        assert_eq!(
+            (heard.shows("temp"), heard.shows("on")),
+            (["19", "21"], ["yes", ""])
+        );
+    }
     edge.stop().await;
 }
