@@ -125,6 +125,11 @@ pub(super) fn replace(
         state.garbage.push_back(Garbage::Left(key.clone(), held.clone()));
     }
     delete::finish(state, &key)?;
+    if state.get(&key).is_none() {
+        // What let it go was never stored by itself, so it has no version of its own.
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        return Ok(new.to_string().into());
+    }
     Ok(object.body)
 }
 

@@ -30,10 +30,8 @@ pub(super) fn secret(value: &Value, errors: &mut Errors) {
         }
         "kubernetes.io/tls" => needs(&["tls.crt", "tls.key"]),
         "kubernetes.io/ssh-auth" => needs(&["ssh-privatekey"]),
-        "kubernetes.io/basic-auth" => {
-            if data.get("username").is_none() && data.get("password").is_none() {
-                needs(&["username", "password"]);
-            }
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            needs(&["username", "password"]);
         }
         "kubernetes.io/dockercfg" => document(data, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => document(data, ".dockerconfigjson", errors),

@@ -110,11 +110,9 @@ fn source(volume: &Value, path: &str, errors: &mut Errors) {
                 host_path(&source["path"], &format!("{path}.path"), errors);
                 one_of(&source["type"], &format!("{path}.type"), HOST_PATHS, errors);
             }
-            "emptyDir" => {
-                if text(&source["sizeLimit"]).starts_with('-') {
-                    let detail = "SizeLimit field must be a valid resource quantity";
-                    errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
-                }
+            "emptyDir" if text(&source["sizeLimit"]).starts_with('-') => {
+                let detail = "SizeLimit field must be a valid resource quantity";
+                errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
             }
             "configMap" | "secret" => files(source, &path, errors),
             _ => {}
@@ -177,9 +175,7 @@ fn host_ports(spec: &Value, path: &str, errors: &mut Errors) {
 
 fn security(spec: &Value, path: &str, errors: &mut Errors) {
     let (context, path) = (&spec["securityContext"], format!("{path}.securityContext"));
-    for field in ["fsGroup"] {
-        container::id(&context[field], &format!("{path}.{field}"), errors);
-    }
+    container::id(&context["fsGroup"], &format!("{path}.fsGroup"), errors);
     for (index, control) in list(&context["sysctls"]).enumerate() {
         if text(&control["name"]).is_empty() {
             errors.push(FieldError::required(format!("{path}.sysctls[{index}].name"), ""));

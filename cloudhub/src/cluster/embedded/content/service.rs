@@ -106,7 +106,8 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
         &["Cluster", "Local"],
         errors,
     );
-    if !spec["healthCheckNodePort"].is_null() && !(kind == "LoadBalancer" && external == "Local") {
+    let checked = kind == "LoadBalancer" && external == "Local";
+    if !spec["healthCheckNodePort"].is_null() && !checked {
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         let path = "spec.healthCheckNodePort";
         errors.push(FieldError::invalid(path, &spec["healthCheckNodePort"], detail));

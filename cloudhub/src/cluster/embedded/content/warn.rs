@@ -86,7 +86,8 @@ fn pod(spec: &Value, path: &str, warnings: &mut Vec<String>) {
 
 /// Ports that are there twice, in whichever containers.
 fn ports(spec: &Value, path: &str, warnings: &mut Vec<String>) {
-    let (mut places, mut named): (Vec<(Value, String)>, Vec<(&str, String)>) = Default::default();
+    let mut places: Vec<(Value, String)> = Vec::new();
+    let mut named: Vec<(&str, String)> = Vec::new();
     for (index, container) in list(&spec["containers"]).enumerate() {
         for (at, port) in list(&container["ports"]).enumerate() {
             let here = format!("{path}.containers[{index}].ports[{at}]");
