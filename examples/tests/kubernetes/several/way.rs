@@ -7,6 +7,7 @@ use edgehub::Report;
 use hub_core::message::{Content, Message, MessageId, Operation, Route};
 use hub_core::session::Lane;
 use serde_json::{Value, json};
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -23,6 +24,9 @@ async fn every_step_of_an_object_names_its_version_and_every_step_of_a_report_it
         .with_env_filter(EnvFilter::new("way=debug"))
         .with_writer(said.clone())
         .finish();
+    // Where there is one subscriber only, tracing asks that of the thread which takes a step first, a test beside this one perhaps, and
+    // remembers that nobody wants to hear of it.
+    let _second = tracing::Dispatch::new(NoSubscriber::default());
     let _here = tracing::subscriber::set_default(lines);
     let fleet = Fleet::new(1, |_| {}).await;
     fleet.put("nodes", node(OURS), "").await;
