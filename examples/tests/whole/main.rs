@@ -22,5 +22,4 @@ mod programs;
 mod short_examples;
 mod thin_links;
 mod tunnel;
-mod turmoil;
 mod world;
