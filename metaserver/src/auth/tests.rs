@@ -150,11 +150,11 @@ async fn the_keys_are_fetched_with_the_first_connection_and_a_token_waits_for_th
     // Nobody can be asked, which is no attempt, however often a token is shown.
     let good = token(&key, FETCHED - 10, FETCHED + 100);
     for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(
             refused(&api, &good).await,
             "the key of the token is not known here"
         );
-        tokio::time::sleep(Duration::from_secs(20)).await;
     }
     link.send_replace(true);
     let connected = Instant::now();
