@@ -246,7 +246,8 @@ async fn volumes_are_attached_and_read_by_their_node_only() {
     world
         .post("storage.k8s.io/v1/volumeattachments", None, theirs)
         .await;
-    let free = json!({ "metadata": { "name": "free" }, "spec": {} });
+    let free = json!({ "metadata": { "name": "free" }, "spec": { "accessModes": ["ReadWriteOnce"],
+        "capacity": { "storage": "1Gi" }, "hostPath": { "path": "/data" } } });
     world.post("v1/persistentvolumes", None, free).await;
     for (operation, resource) in [
         (Operation::Query, "default/volumeattachment/theirs"),

@@ -154,8 +154,8 @@ async fn messages_come_together_however_they_were_cut() {
         (4096, Cut::Go),
         (4097, Cut::Go),
         (8192, Cut::Go),
-        (300_000, Cut::Go),
-        (300_000, Cut::EmptyEnd),
+        (200_000, Cut::Go),
+        (200_000, Cut::EmptyEnd),
         (9000, Cut::Bytes),
     ] {
         let empty = json!({ "metadata": { "annotations": { "size": "" } } });

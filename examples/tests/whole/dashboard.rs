@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use cloudhub::CloudHub;
 use cloudhub::cluster::{Credentials, KubeCluster, KubeClusterConfig};
+use edgehub::dmi::DmiMetrics;
+use edgehub::store::EdgeStore;
+use edgehub::twin::{TwinConfig, TwinHub};
 use hub_core::node::NodeId;
 use hub_core::registry::Registry as Kinds;
 use hub_core::store::{JournalLimits, MemoryJournal, MemoryStore, ObjectStore, StoreLimits};
@@ -26,6 +29,11 @@ async fn names() -> Vec<String> {
     let config = edgehub::EdgeHubConfig::new(NodeId::new("edge-1").unwrap());
     let edge = edgehub::EdgeHub::builder(config, store, journal).build();
     edge.register_metrics(&mut registry);
+    let folder = tempfile::tempdir().unwrap();
+    let durable = EdgeStore::open(folder.path().join("edge.db")).unwrap();
+    let twins = TwinConfig::new(NodeId::new("edge-1").unwrap());
+    TwinHub::new(twins, Arc::new(durable)).register_metrics(&mut registry);
+    DmiMetrics::default().register(&mut registry);
     let held = MemoryStore::new(StoreLimits::default(), Kinds::builtin());
     metaserver::MetaServer::new(held, edge.handle()).register_metrics(&mut registry);
     let mut text = String::new();
@@ -91,7 +99,7 @@ async fn the_operations_page_explains_every_metric_and_no_other() {
 }
 
 /// Families by labels that show themselves only once something was counted.
-const UNSEEN: [(&str, &str); 11] = [
+const UNSEEN: [(&str, &str); 18] = [
     ("cloudhub_rejections", "counter"),
     ("cloudhub_disconnections", "counter"),
     ("cloudhub_catch_up_objects", "counter"),
@@ -99,6 +107,13 @@ const UNSEEN: [(&str, &str); 11] = [
     ("cloudhub_messages_handled", "counter"),
     ("cluster_requests", "counter"),
     ("edge_messages_handled", "counter"),
+    ("edge_twin_reports", "counter"),
+    ("edge_twin_changes_refused", "counter"),
+    ("edge_broker_messages", "counter"),
+    ("edge_mapper_calls", "counter"),
+    ("edge_mapper_tells", "counter"),
+    ("metaserver_authentications", "counter"),
+    ("metaserver_authorizations", "counter"),
     ("metaserver_requests", "counter"),
     ("metaserver_request_duration_seconds", "histogram"),
     ("metaserver_cloud_bytes", "counter"),

@@ -77,7 +77,7 @@ pub fn python(folder: &str) -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let root = Path::new(folder).join("python-client");
-        brought(&root, "ready", |work| {
+        brought(&root, PYTHON_CLIENT, |work| {
             run(Command::new("python3").args(["-m", "venv"]).arg(work));
             run(Command::new(work.join("bin/python")).args([
                 "-m",
@@ -107,7 +107,7 @@ impl Node {
         static FOUND: OnceLock<Node> = OnceLock::new();
         FOUND.get_or_init(|| {
             let root = Path::new(folder).join("node-client");
-            brought(&root, "ready", |work| {
+            brought(&root, &format!("{NODE} {NODE_CLIENT}"), |work| {
                 run(Command::new("python3")
                     .args(["-m", "venv"])
                     .arg(work.join("python")));
@@ -139,16 +139,20 @@ impl Node {
     }
 }
 
-/// Fills a folder once, whoever comes first; others wait. The folder cannot be moved afterwards, so it is filled in its place.
-fn brought(root: &Path, mark: &str, fill: impl FnOnce(&Path)) {
+/// Fills a folder with `what` once, whoever comes first; others wait. The folder cannot be moved afterwards, so it is filled in its place.
+fn brought(root: &Path, what: &str, fill: impl FnOnce(&Path)) {
     std::fs::create_dir_all(root).expect("the build's folder is writable");
     let lock = std::fs::File::create(root.with_extension("lock")).expect("the build's folder is writable");
     lock.lock().expect("a file of our own can be locked");
-    let mark = root.join(mark);
-    if !mark.exists() {
-        fill(root);
-        std::fs::write(mark, "").expect("the build's folder is writable");
+    let mark = root.join("brought");
+    if std::fs::read_to_string(&mark).is_ok_and(|brought| brought == what) {
+        return;
     }
+    // What is there is of another version, or was left half-way.
+    std::fs::remove_dir_all(root).expect("the build's folder is writable");
+    std::fs::create_dir_all(root).expect("the build's folder is writable");
+    fill(root);
+    std::fs::write(mark, what).expect("the build's folder is writable");
 }
 
 /// The file `program` of a Debian package, unpacked below `folder`. With `others`, these are unpacked beside it, and with them the
