@@ -103,7 +103,9 @@ async fn watch(server: &mut Server) {
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
         let mut client = server.connect().await;
-        let path = format!("{LIST}?watch=1&resourceVersion=0&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+        let path = format!(
+            "{LIST}?watch=1&resourceVersion=0&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        );
         let mut lines = Lines {
             body: send(&mut client, &path).await.into_body(),
             read: String::new(),
@@ -185,7 +187,9 @@ async fn only_bytes(answers: &Path) {
             let answer = Response::builder().header("content-type", "application/json");
             std::future::ready(Ok::<_, Infallible>(answer.body(Full::new(body)).unwrap()))
         });
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+        );
     }
 }
 
@@ -272,7 +276,8 @@ impl Lines {
                 return line;
             }
             let frame = self.body.frame().await.unwrap().unwrap();
-            self.read.push_str(str::from_utf8(frame.data_ref().unwrap()).unwrap());
+            self.read
+                .push_str(str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
     }
 }
@@ -313,7 +318,12 @@ fn config_maps() -> GroupVersionResource {
 fn config_map(n: usize, version: usize) -> Object {
     let namespace = if n < LISTED { "shop" } else { "elsewhere" };
     let data: String = (0..20)
-        .map(|line| format!("key-{line}: value-{:06} and more\n", (n * 131 + line * 7919 + version) % 999_983))
+        .map(|line| {
+            format!(
+                "key-{line}: value-{:06} and more\n",
+                (n * 131 + line * 7919 + version) % 999_983
+            )
+        })
         .collect();
     let body = json!({
         "kind": "ConfigMap", "apiVersion": "v1",
