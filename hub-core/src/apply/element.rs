@@ -126,7 +126,7 @@ impl Eq for Element {}
 pub struct InvalidElement(String);
 
 /// A key of an element, in the order of its names.
-pub(super) fn key(fields: Map<String, Value>) -> Vec<(Box<str>, Value)> {
+fn key(fields: Map<String, Value>) -> Vec<(Box<str>, Value)> {
     // A map of serde_json is in that order; this does not rely on it.
     let mut fields: Vec<(Box<str>, Value)> = fields
         .into_iter()

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map as Object, Value};
 
-use super::element::{self, Element};
+use super::element::Element;
 use super::schema::{List, Map, Relation, Scalar, Shape, Type};
 use super::set::FieldSet;
 
@@ -115,15 +115,17 @@ impl List<'_> {
             _ => return Err("associative list with keys may not have non-map elements".into()),
         };
         let default = |name: &str| self.element.atom().map?.default(name);
-        let key: Object<String, Value> = keys
+        let mut key: Vec<(Box<str>, Value)> = keys
             .names()
             .filter_map(|name| {
                 Some((
-                    name.to_owned(),
+                    name.into(),
                     fields.get(name).cloned().or_else(|| default(name))?,
                 ))
             })
             .collect();
+        key.sort_by(|(one, _), (other, _)| one.cmp(other));
+        key.dedup_by(|(one, _), (other, _)| one == other);
         if key.is_empty() {
             let names: Vec<_> = keys.names().map(|name| format!("{name:?}")).collect();
             return Err(format!(
@@ -131,7 +133,7 @@ impl List<'_> {
                 names.join(" ")
             ));
         }
-        Ok(Element::Key(element::key(key)))
+        Ok(Element::Key(key))
     }
 }
 
