@@ -117,12 +117,7 @@ impl List<'_> {
         let default = |name: &str| self.element.atom().map?.default(name);
         let mut key: Vec<(Box<str>, Value)> = keys
             .names()
-            .filter_map(|name| {
-                Some((
-                    name.into(),
-                    fields.get(name).cloned().or_else(|| default(name))?,
-                ))
-            })
+            .filter_map(|name| Some((name.into(), fields.get(name).cloned().or_else(|| default(name))?)))
             .collect();
         key.sort_by(|(one, _), (other, _)| one.cmp(other));
         key.dedup_by(|(one, _), (other, _)| one == other);
