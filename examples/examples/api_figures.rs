@@ -325,14 +325,11 @@ fn config_map(n: usize, version: usize) -> Object {
             )
         })
         .collect();
-    let body = json!({
-        "kind": "ConfigMap", "apiVersion": "v1",
-        "metadata": {
-            "name": format!("settings-{n:05}"), "namespace": namespace, "uid": format!("uid-{n}"),
-            "resourceVersion": (n + version * OBJECTS).to_string(), "creationTimestamp": "2026-11-01T00:00:00Z",
-            "labels": {"app": "shop", "tier": "front"},
-        },
-        "data": {"settings": data},
-    });
-    Object::from_body(config_maps(), body.to_string().into()).unwrap()
+    // In the order in which an API server writes.
+    let body = format!(
+        r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"settings-{n:05}","namespace":"{namespace}","uid":"uid-{n}","resourceVersion":"{}","creationTimestamp":"2026-11-01T00:00:00Z","labels":{{"app":"shop","tier":"front"}}}},"data":{{"settings":{}}}}}"#,
+        n + version * OBJECTS,
+        json!(data),
+    );
+    Object::from_body(config_maps(), body.into()).unwrap()
 }
