@@ -203,7 +203,10 @@ struct Running {
 impl Running {
     async fn stop(self) {
         self.stop.cancel();
-        if let Err(error) = self.task.await {
+        // When the whole program ends, its tasks are taken away in any order.
+        if let Err(error) = self.task.await
+            && error.is_panic()
+        {
             tracing::error!(mapper = self.mapper.name, %error, "the task of a mapper ended badly");
         }
     }
