@@ -2,41 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use edgehub::store::EdgeStore;
 use hub_core::session::Lane;
 use hub_core::store::{Change, Draft, Journal, ObjectStore, StoreError};
 use hub_core::testing::store::{config_map, config_maps};
-
-const FOLDER: &str = "EDGE_FULL_DISK";
+use hub_core::testing::{on_small_disk, small_disk};
 
 #[test]
 fn a_full_disk_refuses_changes_keeps_reads_and_heals_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=1m none \"$1\" || exit 77; exec \"$2\" --ignored --exact the_disk_is_full --nocapture";
-    let ran = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"])
-        .arg(folder.path())
-        .arg(std::env::current_exe().unwrap())
-        .env(FOLDER, folder.path())
-        .output();
-    let Some(ran) = ran.ok().filter(|ran| !matches!(ran.status.code(), Some(1 | 77))) else {
-        eprintln!("skipped: no file system can be mounted here");
-        return;
-    };
-    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "{said}");
+    on_small_disk(folder.path(), "1m", "the_disk_is_full");
 }
 
 #[tokio::test]
 #[ignore = "runs on the file system that the other test mounts"]
 async fn the_disk_is_full() {
-    let folder = std::env::var_os(FOLDER).unwrap();
-    let folder = Path::new(&folder);
+    let folder = small_disk();
     let store = EdgeStore::open(folder.join("edge.db")).unwrap();
     let put = |name: &str| Change::Put(config_map(name, name, "1", &noise(8_000)));
     store.apply(vec![put("before")]).await.unwrap();

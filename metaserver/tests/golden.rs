@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hub_core::api::{ApiRequest, UpstreamError};
-use hub_core::object::Object;
 use hub_core::registry::Registry;
-use hub_core::store::{Change, MemoryStore, ObjectStore as _, StoreLimits};
+use hub_core::store::{MemoryStore, StoreLimits};
+use hub_core::testing::store::put_documents;
 use metaserver::{MetaConfig, MetaServer, Revisions};
 use serde_json::Value;
 use tower::{ServiceExt as _, service_fn};
@@ -18,15 +18,7 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 async fn server(objects: &[Value]) -> MetaServer {
     let store = MemoryStore::new(StoreLimits::default(), Registry::builtin());
     let definitions: Vec<Value> = serde_json::from_str(include_str!("golden/definitions.json")).unwrap();
-    for object in definitions.iter().chain(objects) {
-        let text = |field: &str| object[field].as_str().unwrap();
-        let kind = store
-            .registry()
-            .by_kind(text("apiVersion"), text("kind"))
-            .unwrap();
-        let object = Object::from_body(kind.resource.clone(), object.to_string().into()).unwrap();
-        store.apply(vec![Change::Put(object)]).await.unwrap();
-    }
+    put_documents(&store, definitions.iter().chain(objects)).await;
     let config = MetaConfig {
         revisions: Revisions::Authoritative,
         version_timeout: std::time::Duration::from_millis(50),

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
 use hub_core::api::{ApiRequest, ApiResponse, UpstreamError};
-use hub_core::object::Object;
 use hub_core::registry::Registry;
-use hub_core::store::{Change, MemoryStore, ObjectStore as _, StoreLimits};
+use hub_core::store::{MemoryStore, StoreLimits};
+use hub_core::testing::store::put_documents;
 use metaserver::{MetaConfig, MetaServer, Revisions};
 use serde_json::{Value, json};
 use tower::{ServiceExt as _, service_fn};
@@ -35,15 +35,7 @@ async fn server() -> MetaServer {
         "metadata": {"name": "web", "namespace": "a", "annotations": {
             "autoscaling.alpha.kubernetes.io/metrics": "[]", "note": "kept"}},
     });
-    for object in [definition, scaler] {
-        let text = |field: &str| object[field].as_str().unwrap();
-        let kind = store
-            .registry()
-            .by_kind(text("apiVersion"), text("kind"))
-            .unwrap();
-        let object = Object::from_body(kind.resource.clone(), object.to_string().into()).unwrap();
-        store.apply(vec![Change::Put(object)]).await.unwrap();
-    }
+    put_documents(&store, &[definition, scaler]).await;
     let config = MetaConfig {
         revisions: Revisions::Authoritative,
         ..MetaConfig::default()

@@ -1,41 +1,26 @@
 //! A disk that is really full: a small file system of its own, in a user namespace.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cloudhub::cluster::{Cluster as _, EmbeddedCluster, EmbeddedConfig};
 use hub_core::store::ObjectStore as _;
+use hub_core::testing::{on_small_disk, small_disk};
 use serde_json::json;
 
 use crate::{Body, request};
 
-const FOLDER: &str = "EMBEDDED_FULL_DISK";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 #[test]
 fn a_cluster_whose_disk_is_full_says_so_refuses_writes_keeps_reads_and_heals_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=2m none \"$1\" || exit 77; exec \"$2\" --ignored --exact full_disk::the_disk_is_full --nocapture";
-    let ran = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"])
-        .arg(folder.path())
-        .arg(std::env::current_exe().unwrap())
-        .env(FOLDER, folder.path())
-        .output();
-    let Some(ran) = ran.ok().filter(|ran| !matches!(ran.status.code(), Some(1 | 77))) else {
-        eprintln!("skipped: no file system can be mounted here");
-        return;
-    };
-    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    on_small_disk(folder.path(), "2m", "full_disk::the_disk_is_full");
 }
 
 #[tokio::test]
 #[ignore = "runs on the file system that the other test mounts"]
 async fn the_disk_is_full() {
-    let folder = std::env::var_os(FOLDER).unwrap();
-    let folder = Path::new(&folder);
+    let folder = small_disk();
     let cluster = EmbeddedCluster::open(&folder.join("cluster.db"), EmbeddedConfig::default()).unwrap();
     let create = async |name: &str, bytes: usize| {
         let map = json!({ "metadata": { "name": name }, "data": { "k": "x".repeat(bytes) } });

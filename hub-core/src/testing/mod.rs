@@ -1,5 +1,6 @@
 //! What our tests are made of, and yours may be: conformance suites, certificates, and worlds with a bad wire.
 
+mod disk;
 pub mod fuzz;
 mod pki;
 pub mod store;
@@ -7,5 +8,6 @@ pub mod tools;
 mod wire;
 pub mod world;
 
+pub use disk::{on_small_disk, small_disk};
 pub use pki::TestCa;
 pub use wire::{Wire, WireConditions};

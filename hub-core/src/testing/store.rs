@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::task::ArcWake;
+use serde_json::Value;
 
 use crate::object::{GroupVersionResource, Metadata, Object, ObjectKey, Revision};
 use crate::scope::Scope;
@@ -41,6 +42,24 @@ pub fn config_map(name: &str, uid: &str, version: &str, data: &str) -> Object {
         r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"shop","uid":"{uid}","resourceVersion":"{version}"}},"data":{{"x":"{data}"}}}}"#
     );
     Object::from_body(config_maps(), Bytes::from(body)).expect("the body is an object")
+}
+
+/// Puts objects, in their order: definitions of custom kinds come before what they define.
+///
+/// # Panics
+/// When one is of a kind that the store does not know, or is not taken.
+pub async fn put_documents<'d>(store: &impl ObjectStore, documents: impl IntoIterator<Item = &'d Value>) {
+    for document in documents {
+        let text = |field: &str| document[field].as_str().expect("an object says what it is");
+        let kind = store.registry().by_kind(text("apiVersion"), text("kind"));
+        let resource = kind.expect("the kind is known").resource.clone();
+        let object =
+            Object::from_body(resource, document.to_string().into()).expect("the document is an object");
+        store
+            .apply(vec![Change::Put(object)])
+            .await
+            .expect("a put is taken");
+    }
 }
 
 /// The collection of [`config_map`]s.

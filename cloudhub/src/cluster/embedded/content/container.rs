@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{PROTOCOLS, in_range, list, not_negative, one_of, text};
+use super::{PROTOCOLS, Sources, in_range, list, not_negative, one_of, sole, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::{names, quantity};
 
@@ -281,22 +281,13 @@ fn probe(probe: &Value, path: &str, once: bool, errors: &mut Errors) {
 
 /// What is done at a moment, or to see how a container is.
 fn handler(handler: &Value, path: &str, errors: &mut Errors) {
-    let mut found = 0;
-    for kind in ["exec", "httpGet", "tcpSocket", "grpc", "sleep"] {
-        let action = &handler[kind];
-        if action.is_null() {
-            continue;
-        }
-        found += 1;
-        let path = format!("{path}.{kind}");
-        if found > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 handler type",
-            ));
-            continue;
-        }
-        match kind {
+    let found = sole(
+        handler,
+        path,
+        HANDLERS,
+        "handler",
+        errors,
+        |kind, action, path, errors| match kind {
             "exec" if list(&action["command"]).next().is_none() => {
                 errors.push(FieldError::required(format!("{path}.command"), ""));
             }
@@ -320,9 +311,9 @@ fn handler(handler: &Value, path: &str, errors: &mut Errors) {
                 }
             }
             _ => {}
-        }
-    }
-    if found == 0 {
+        },
+    );
+    if !found {
         errors.push(FieldError::required(path, "must specify a handler type"));
     }
 }
@@ -365,6 +356,14 @@ fn is_field(label: &str) -> bool {
         _ => false,
     }
 }
+
+const HANDLERS: Sources = &[
+    ("exec", &[]),
+    ("httpGet", &[]),
+    ("tcpSocket", &[]),
+    ("grpc", &[]),
+    ("sleep", &[]),
+];
 
 #[cfg(test)]
 mod tests {

@@ -170,6 +170,39 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// Checks that something is of one kind only, and has what that kind needs; `then` looks further at the first. Whether it is of any.
+fn sole(
+    holder: &Value,
+    path: &str,
+    kinds: Sources,
+    what: &str,
+    errors: &mut Vec<FieldError>,
+    mut then: impl FnMut(&str, &Value, &str, &mut Vec<FieldError>),
+) -> bool {
+    let mut found = false;
+    for (kind, needed) in kinds {
+        let (source, path) = (&holder[*kind], format!("{path}.{kind}"));
+        if source.is_null() {
+            continue;
+        }
+        if std::mem::replace(&mut found, true) {
+            let detail = format!("may not specify more than 1 {what} type");
+            errors.push(FieldError::forbidden(path, &detail));
+            continue;
+        }
+        for field in *needed {
+            if text(&source[*field]).is_empty() {
+                errors.push(FieldError::required(format!("{path}.{field}"), ""));
+            }
+        }
+        then(kind, source, &path, errors);
+    }
+    found
+}
+
+/// Kinds of which something is one, each with the fields that it needs.
+type Sources = &'static [(&'static str, &'static [&'static str])];
+
 /// The same where nothing is not one of them.
 fn one_of_or_none(value: &Value, path: &str, all: &[&str], errors: &mut Vec<FieldError>) {
     match value {
@@ -200,6 +233,14 @@ fn percent(value: &Value, path: &str, most: bool, errors: &mut Vec<FieldError>) 
 const EVERY_POLICY: &[&str] = &["Always", "OnFailure", "Never"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+
+/// What a check says of a value.
+#[cfg(test)]
+fn said(check: fn(&Value, &mut Vec<FieldError>), value: Value) -> Vec<String> {
+    let mut errors = Vec::new();
+    check(&value, &mut errors);
+    errors.iter().map(FieldError::to_string).collect()
+}
 
 #[cfg(test)]
 mod tests {

@@ -113,7 +113,11 @@ pub(super) fn node_changed(old: &Value, new: &Value, errors: &mut Errors) {
 pub(super) fn quota(spec: &Value, errors: &mut Errors) {
     for (name, amount) in spec["hard"].as_object().into_iter().flatten() {
         let path = format!("spec.hard[{name}]");
-        if !name.contains('/') && !name.contains('.') && !QUOTAS.contains(&name.as_str()) {
+        if !name.contains('/')
+            && !name.contains('.')
+            && !COUNTED.contains(&name.as_str())
+            && !MEASURED.contains(&name.as_str())
+        {
             for detail in [
                 "must be a standard resource type or fully qualified",
                 "must be a standard resource for quota",
@@ -328,31 +332,15 @@ const COUNTED: &[&str] = &[
     "secrets",
     "services",
 ];
-const QUOTAS: &[&str] = &[
-    "configmaps",
-    "cpu",
-    "ephemeral-storage",
-    "memory",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-    "storage",
-];
+/// Of what a quota may be besides.
+const MEASURED: &[&str] = &["cpu", "ephemeral-storage", "memory", "storage"];
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn said(then: fn(&Value, &mut Errors), value: Value) -> Vec<String> {
-        let mut errors = Vec::new();
-        then(&value, &mut errors);
-        errors.iter().map(FieldError::to_string).collect()
-    }
+    use crate::cluster::embedded::content::said;
 
     #[test]
     fn small_kinds_are_told_what_is_wrong_in_a_real_servers_words() {

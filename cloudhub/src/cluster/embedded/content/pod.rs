@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{container, list, one_of, one_of_or_none, text};
+use super::workload::requirement;
+use super::{Sources, container, list, one_of, one_of_or_none, sole, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::{names, validate};
 
@@ -85,27 +86,13 @@ fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Errors) -> Vec<&'v str>
 
 /// Where the files of a volume come from: exactly one source, with what it needs.
 fn source(volume: &Value, path: &str, errors: &mut Errors) {
-    let mut found = 0;
-    for (kind, needed) in SOURCES {
-        let source = &volume[*kind];
-        if source.is_null() {
-            continue;
-        }
-        found += 1;
-        let path = format!("{path}.{kind}");
-        if found > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 volume type",
-            ));
-            continue;
-        }
-        for field in *needed {
-            if text(&source[*field]).is_empty() {
-                errors.push(FieldError::required(format!("{path}.{field}"), ""));
-            }
-        }
-        match *kind {
+    sole(
+        volume,
+        path,
+        SOURCES,
+        "volume",
+        errors,
+        |kind, source, path, errors| match kind {
             "hostPath" => {
                 host_path(&source["path"], &format!("{path}.path"), errors);
                 one_of(&source["type"], &format!("{path}.type"), HOST_PATHS, errors);
@@ -114,10 +101,10 @@ fn source(volume: &Value, path: &str, errors: &mut Errors) {
                 let detail = "SizeLimit field must be a valid resource quantity";
                 errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
             }
-            "configMap" | "secret" => files(source, &path, errors),
+            "configMap" | "secret" => files(source, path, errors),
             _ => {}
-        }
-    }
+        },
+    );
 }
 
 fn files(source: &Value, path: &str, errors: &mut Errors) {
@@ -210,25 +197,7 @@ fn affinity(affinity: &Value, path: &str, errors: &mut Errors) {
         for (index, term) in terms.iter().enumerate() {
             for (at, expression) in list(&term["matchExpressions"]).enumerate() {
                 let path = format!("{path}[{index}].matchExpressions[{at}]");
-                match text(&expression["operator"]) {
-                    "In" | "NotIn" if list(&expression["values"]).next().is_none() => {
-                        let detail = "must be specified when `operator` is 'In' or 'NotIn'";
-                        errors.push(FieldError::required(format!("{path}.values"), detail));
-                    }
-                    "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-                    _ => errors.push(FieldError::invalid(
-                        format!("{path}.operator"),
-                        &expression["operator"],
-                        "not a valid selector operator",
-                    )),
-                }
-                for detail in names::qualified(text(&expression["key"])) {
-                    errors.push(FieldError::invalid(
-                        format!("{path}.key"),
-                        &expression["key"],
-                        &detail,
-                    ));
-                }
+                requirement(expression, &path, true, errors);
             }
         }
     }
@@ -375,7 +344,7 @@ pub(super) fn address(value: &Value, path: &str, errors: &mut Errors) {
 pub(super) const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 pub(super) const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 /// What can be mounted, in the order in which Kubernetes looks, and what each cannot do without.
-const SOURCES: &[(&str, &[&str])] = &[
+const SOURCES: Sources = &[
     ("emptyDir", &[]),
     ("hostPath", &["path"]),
     ("gitRepo", &["repository"]),
@@ -464,6 +433,37 @@ mod tests {
             ),
         ] {
             assert_eq!(with(field, value), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_node_is_selected_by_rows_that_say_as_many_values_as_their_operator_takes() {
+        let selecting = |operator: &str, values: Value| {
+            let row = json!({"key": "zone", "operator": operator, "values": values});
+            let terms = json!({"nodeSelectorTerms": [{"matchExpressions": [row]}]});
+            let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": terms});
+            with("affinity", json!({"nodeAffinity": required}))
+        };
+        for (operator, values) in [("In", json!(["a"])), ("Exists", json!([])), ("Gt", json!(["1"]))] {
+            assert!(selecting(operator, values).is_empty(), "{operator}");
+        }
+        for (operator, values, expected) in [
+            ("NotIn", json!([]), "Required value: must be specified when"),
+            ("Exists", json!(["a"]), "Forbidden: may not be specified when"),
+            (
+                "Lt",
+                json!(["1", "2"]),
+                "Required value: must be specified single value",
+            ),
+        ] {
+            let told = selecting(operator, values);
+            let [told] = &told[..] else {
+                panic!("{operator}: {told:?}")
+            };
+            assert!(
+                told.contains(&format!("matchExpressions[0].values: {expected}")),
+                "{told}"
+            );
         }
     }
 

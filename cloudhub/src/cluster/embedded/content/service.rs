@@ -259,12 +259,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn said(then: fn(&Value, &mut Errors), value: Value) -> Vec<String> {
-        let mut errors = Vec::new();
-        then(&value, &mut errors);
-        errors.iter().map(FieldError::to_string).collect()
-    }
+    use crate::cluster::embedded::content::said;
 
     #[test]
     fn services_and_endpoints_are_told_what_is_wrong_in_a_real_servers_words() {

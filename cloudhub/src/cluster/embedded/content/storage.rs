@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::workload::label_selector;
-use super::{list, one_of, pod, text};
+use super::{Sources, list, one_of, pod, sole, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::{names, quantity};
 
@@ -99,34 +99,23 @@ pub(super) fn volume(spec: &Value, errors: &mut Errors) {
         let detail = "must specify required node constraints";
         errors.push(FieldError::required("spec.nodeAffinity.required", detail));
     }
-    let mut found = 0;
-    for (kind, needed) in SOURCES {
-        let (source, path) = (&spec[*kind], format!("spec.{kind}"));
-        if source.is_null() {
-            continue;
-        }
-        found += 1;
-        if found > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 volume type",
-            ));
-            continue;
-        }
-        for field in *needed {
-            if text(&source[*field]).is_empty() {
-                errors.push(FieldError::required(format!("{path}.{field}"), ""));
+    let found = sole(
+        spec,
+        "spec",
+        SOURCES,
+        "volume",
+        errors,
+        |kind, source, path, errors| {
+            if kind == "hostPath" {
+                pod::host_path(&source["path"], &format!("{path}.path"), errors);
             }
-        }
-        if *kind == "hostPath" {
-            pod::host_path(&source["path"], &format!("{path}.path"), errors);
-        }
-        if *kind == "local" && spec["nodeAffinity"].is_null() {
-            let detail = "Local volume requires node affinity";
-            errors.push(FieldError::required("spec.nodeAffinity", detail));
-        }
-    }
-    if found == 0 && !others(spec) {
+            if kind == "local" && spec["nodeAffinity"].is_null() {
+                let detail = "Local volume requires node affinity";
+                errors.push(FieldError::required("spec.nodeAffinity", detail));
+            }
+        },
+    );
+    if !found && !others(spec) {
         errors.push(FieldError::required("spec", "must specify a volume type"));
     }
     one_of(
@@ -185,7 +174,7 @@ const MODES: &[&str] = &[
     "ReadWriteOncePod",
 ];
 /// What a volume can be made of, and what each cannot do without.
-const SOURCES: &[(&str, &[&str])] = &[
+const SOURCES: Sources = &[
     ("hostPath", &["path"]),
     ("nfs", &["server", "path"]),
     ("local", &["path"]),

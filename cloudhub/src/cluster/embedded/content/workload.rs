@@ -350,30 +350,36 @@ pub(super) fn label_selector(selector: &Value, path: &str, errors: &mut Errors) 
     validate::labels(&selector["matchLabels"], &format!("{path}.matchLabels"), errors);
     for (index, expression) in list(&selector["matchExpressions"]).enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");
-        let some = list(&expression["values"]).next().is_some();
-        match text(&expression["operator"]) {
-            "In" | "NotIn" if !some => {
-                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(FieldError::required(format!("{path}.values"), detail));
-            }
-            "Exists" | "DoesNotExist" if some => {
-                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(FieldError::forbidden(format!("{path}.values"), detail));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => errors.push(FieldError::invalid(
-                format!("{path}.operator"),
-                &expression["operator"],
-                "not a valid selector operator",
-            )),
+        requirement(expression, &path, false, errors);
+    }
+}
+
+/// One row of a selector; those of nodes may compare numbers too.
+pub(super) fn requirement(row: &Value, path: &str, of_nodes: bool, errors: &mut Errors) {
+    let values = list(&row["values"]).count();
+    match text(&row["operator"]) {
+        "In" | "NotIn" if values == 0 => {
+            let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+            errors.push(FieldError::required(format!("{path}.values"), detail));
         }
-        for detail in names::qualified(text(&expression["key"])) {
-            errors.push(FieldError::invalid(
-                format!("{path}.key"),
-                &expression["key"],
-                &detail,
-            ));
+        "Exists" | "DoesNotExist" if values > 0 => {
+            let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            errors.push(FieldError::forbidden(format!("{path}.values"), detail));
         }
+        "Gt" | "Lt" if of_nodes && values != 1 => {
+            let detail = "must be specified single value when `operator` is 'Lt' or 'Gt'";
+            errors.push(FieldError::required(format!("{path}.values"), detail));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        "Gt" | "Lt" if of_nodes => {}
+        _ => errors.push(FieldError::invalid(
+            format!("{path}.operator"),
+            &row["operator"],
+            "not a valid selector operator",
+        )),
+    }
+    for detail in names::qualified(text(&row["key"])) {
+        errors.push(FieldError::invalid(format!("{path}.key"), &row["key"], &detail));
     }
 }
 
