@@ -29,11 +29,20 @@ impl Element {
         match self {
             // Most are fields, and every object has many.
             Self::Field(name) => ["f:", name].concat(),
+            // A pod has dozens of them too.
             Self::Key(fields) => {
-                let fields = fields
-                    .iter()
-                    .map(|(name, value)| (name.to_string(), value.clone()));
-                format!("k:{}", Value::Object(fields.collect()))
+                let mut text = String::from("k:");
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    text.push(if index == 0 { '{' } else { ',' });
+                    push_text(&mut text, name);
+                    text.push(':');
+                    match value {
+                        Value::String(value) => push_text(&mut text, value),
+                        value => text.push_str(&value.to_string()),
+                    }
+                }
+                text.push_str(if fields.is_empty() { "{}" } else { "}" });
+                text
             }
             Self::Value(value) => format!("v:{value}"),
             Self::Index(index) => format!("i:{index}"),
@@ -136,6 +145,18 @@ fn key(fields: Map<String, Value>) -> Vec<(Box<str>, Value)> {
     fields
 }
 
+/// Adds a text as JSON.
+fn push_text(to: &mut String, text: &str) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        to.push('"');
+        to.push_str(text);
+        to.push('"');
+    } else {
+        to.push_str(&Value::from(text).to_string());
+    }
+}
+
 /// A total order of values: numbers, texts, booleans, lists, maps, null. Numbers are equal however they are written.
 pub(super) fn compare(one: &Value, other: &Value) -> Ordering {
     match (one, other) {
@@ -196,6 +217,7 @@ mod tests {
             "f:spec",
             "f:a.b/c:d",
             r#"k:{"containerPort":80,"protocol":"TCP"}"#,
+            r#"k:{"name":"a\"b\\c\nd"}"#,
             r#"v:"a""#,
             "v:1",
             "i:3",

@@ -1,5 +1,7 @@
 //! The fields of an object as its kind has them, whether the kind is built in or comes of a definition.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use hub_core::api::Status;
@@ -136,7 +138,7 @@ fn tell(call: &Call<'_>, body: Option<&[u8]>, unknown: Vec<String>) -> Result<()
 fn duplicates(body: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     let seed = Duplicates {
-        path: "",
+        at: &Place::Top,
         found: &mut found,
     };
     // Whoever comes here has read the text as JSON before.
@@ -144,8 +146,26 @@ fn duplicates(body: &[u8]) -> Vec<String> {
     found
 }
 
+/// Where in a text, said only where there is something to say: nearly all bodies have nothing twice.
+enum Place<'a> {
+    Top,
+    Field(&'a Place<'a>, &'a str),
+    Element(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Field(Place::Top, name) => f.write_str(name),
+            Self::Field(above, name) => write!(f, "{above}.{name}"),
+            Self::Element(above, index) => write!(f, "{above}[{index}]"),
+        }
+    }
+}
+
 struct Duplicates<'a> {
-    path: &'a str,
+    at: &'a Place<'a>,
     found: &'a mut Vec<String>,
 }
 
@@ -165,22 +185,20 @@ impl<'de> Visitor<'de> for Duplicates<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = std::collections::HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let path = match self.path {
-                "" => key.clone(),
-                path => format!("{path}.{key}"),
-            };
-            if !seen.insert(key) {
-                let duplicate = format!("duplicate field {path:?}");
+        let mut seen = BTreeSet::new();
+        while let Some(Name(name)) = map.next_key()? {
+            let at = Place::Field(self.at, &name);
+            if seen.contains(&name) {
+                let duplicate = format!("duplicate field {:?}", at.to_string());
                 if !self.found.contains(&duplicate) {
                     self.found.push(duplicate);
                 }
             }
             map.next_value_seed(Duplicates {
-                path: &path,
+                at: &at,
                 found: self.found,
             })?;
+            seen.insert(name);
         }
         Ok(())
     }
@@ -188,9 +206,8 @@ impl<'de> Visitor<'de> for Duplicates<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         let mut index = 0;
         loop {
-            let path = format!("{}[{index}]", self.path);
             let seed = Duplicates {
-                path: &path,
+                at: &Place::Element(self.at, index),
                 found: self.found,
             };
             if elements.next_element_seed(seed)?.is_none() {
@@ -228,6 +245,10 @@ impl<'de> Visitor<'de> for Duplicates<'_> {
         Ok(())
     }
 }
+
+/// A name of a field, as it stands in the text where nothing in it is escaped.
+#[derive(serde::Deserialize)]
+struct Name<'n>(#[serde(borrow)] Cow<'n, str>);
 
 #[cfg(test)]
 mod tests {

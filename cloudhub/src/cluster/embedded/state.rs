@@ -139,7 +139,8 @@ impl State {
         value: &Value,
         shown_again: bool,
     ) -> Result<Object, Status> {
-        let body = Bytes::from(value.to_string());
+        let body = serde_json::to_vec(value).map(Bytes::from);
+        let body = body.map_err(|error| fault::internal(error.to_string()))?;
         let object = Object::from_body(resource.clone(), body)
             .map_err(|error| fault::bad_request(error.to_string()))?;
         let key = object.key.clone();
