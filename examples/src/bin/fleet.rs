@@ -38,6 +38,12 @@ struct Arguments {
     /// The cloudcore program; by default the one beside this program.
     #[arg(long)]
     cloudcore: Option<PathBuf>,
+    /// In front of the API server that this file names, in place of the embedded cluster.
+    #[arg(long, requires = "api")]
+    kubeconfig: Option<PathBuf>,
+    /// That server's API over plain HTTP, as `kubectl proxy` offers it: HOST:PORT.
+    #[arg(long, requires = "kubeconfig")]
+    api: Option<String>,
     /// Print JSON only.
     #[arg(long)]
     json: bool,
@@ -71,7 +77,8 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
             .and_then(|address| Endpoint::parse(&address.to_string()))
             .ok_or("the cloud did not say where it listens")
     };
-    let api = addresses.api.ok_or("the cloud has no API")?.to_string();
+    let embedded = addresses.api.map(|api| api.to_string());
+    let api = arguments.api.clone().or(embedded).ok_or("the cloud has no API")?;
     let config = FleetConfig {
         tunnel: endpoint(if arguments.quic {
             addresses.quic
@@ -151,33 +158,29 @@ async fn start_cloud(
         ));
     }
     let config = folder.join("cloudcore.yaml");
+    let cluster = match &arguments.kubeconfig {
+        Some(file) => format!(
+            "kubeAPIConfig: {{kubeConfig: {:?}}}\nedgeTunnel: {{certificates: {{shared: false}}}}\n",
+            std::path::absolute(file).map_err(|error| error.to_string())?
+        ),
+        None => "edgeTunnel: {standalone: {server: '127.0.0.1:0'}}\n".to_owned(),
+    };
     let yaml = "modules:\n  cloudHub:\n    nodeLimit: 200000\n    advertiseAddress: [127.0.0.1]\n    \
          websocket: {address: 127.0.0.1, port: 0}\n    quic: {enable: true, address: 127.0.0.1, port: 0}\n    \
-         https: {address: 127.0.0.1, port: 0}\ncommonConfig: {monitorServer: {bindAddress: '127.0.0.1:0'}}\n\
-         edgeTunnel: {standalone: {server: '127.0.0.1:0'}}\n";
-    std::fs::write(&config, yaml).map_err(|error| error.to_string())?;
+         https: {address: 127.0.0.1, port: 0}\ncommonConfig: {monitorServer: {bindAddress: '127.0.0.1:0'}}\n";
+    std::fs::write(&config, format!("{yaml}{cluster}")).map_err(|error| error.to_string())?;
     let data = folder.join("cloud");
     let text = |path: &std::path::Path| path.display().to_string();
-    let options = [
-        "--standalone".into(),
-        "--config".into(),
-        text(&config),
-        "--data-dir".into(),
-        text(&data),
-    ];
+    let mut options = vec!["--config".into(), text(&config), "--data-dir".into(), text(&data)];
+    if arguments.kubeconfig.is_none() {
+        options.push("--standalone".into());
+    }
     let (cloud, line) = Cloud::start(program.clone(), &options, "is ready")
         .await
         .map_err(|e| e.to_string())?;
 
     let token = tokio::process::Command::new(program)
-        .args([
-            "--config",
-            &text(&config),
-            "--data-dir",
-            &text(&data),
-            "--standalone",
-            "token",
-        ])
+        .args(options.iter().map(String::as_str).chain(["token"]))
         .output()
         .await
         .map_err(|error| error.to_string())?;
