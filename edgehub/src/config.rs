@@ -14,6 +14,7 @@ use hub_core::transport::{Capabilities, ConnectRequest, Endpoint};
 
 use crate::doubt::MassDeletion;
 use crate::enroll::{EnrollConfig, RenewalConfig};
+use crate::token::TokenConfig;
 
 /// An EdgeHub's settings and limits. The names in the comments are those of KubeEdge's `edgecore.yaml`, `modules.edgeHub`.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub struct EdgeHubConfig {
     /// Towards a stock cloud: how long it may say nothing at all on a new connection while it is asked, before the connection counts
     /// as rejected. A stock cloud leaves the connections of nodes that it rejects open.
     pub deaf_after: Duration,
+    /// How the tokens of the service accounts of the node's pods are kept.
+    pub tokens: TokenConfig,
     /// Speaks for this node where no kubelet does: registers it, renews its lease, reports it ready. None where one does.
     pub agent: Option<NodeAgentConfig>,
 }
@@ -158,6 +161,7 @@ impl EdgeHubConfig {
             mass_deletion: MassDeletion::default(),
             catch_up_timeout: Duration::from_secs(30),
             deaf_after: Duration::from_secs(60),
+            tokens: TokenConfig::default(),
             agent: None,
             node,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::api::Reach;
-use hub_core::clock::{Clock, SystemClock};
+use hub_core::clock::Clock;
 use hub_core::handle::{CallError, SessionHandle};
 use hub_core::message::{Message, MessageId};
 use hub_core::node::NodeId;
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) requests: Arc<Semaphore>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
     pub(crate) reconnect: Notify,
     pub(crate) doubts: Arc<Doubts>,
@@ -95,7 +96,7 @@ impl EdgeHandle {
         if message.header.id == MessageId::NIL {
             message.header.id = MessageId::random();
         }
-        let now = SystemClock.unix_ms();
+        let now = self.shared.clock.unix_ms();
         if message.header.timestamp_ms == 0 {
             message.header.timestamp_ms = now;
         }

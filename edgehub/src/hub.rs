@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hub_core::clock::{Clock, SystemClock};
 use hub_core::driver::{Driver, DriverConfig};
 use hub_core::handle::CallError;
 use hub_core::message::{Content, Message, MessageId, Operation, Resource, Route};
@@ -38,7 +39,7 @@ use crate::identity::{Identities, Target};
 use crate::link::{Board, Link};
 use crate::metrics::Metrics;
 use crate::store::EdgeStore;
-use crate::{apply, node, replay, subscribe};
+use crate::{apply, node, replay, subscribe, token};
 
 /// The node half of the tunnel.
 ///
@@ -67,6 +68,7 @@ pub struct EdgeHubBuilder {
     store: Arc<dyn ObjectStore>,
     journal: Arc<dyn Journal>,
     bind: Bind,
+    clock: Arc<dyn Clock>,
     routes: Router,
     stack: Stack,
     targets: Vec<Target>,
@@ -104,6 +106,7 @@ impl EdgeHub {
             store,
             journal,
             bind: Box::new(|_| futures::future::ready(Ok(())).boxed()),
+            clock: Arc::new(SystemClock),
             routes: Router::new(),
             stack: Box::new(|routes, config, metrics| stack(routes, NoLayer::new(), config, metrics)),
             targets: Vec::new(),
@@ -156,6 +159,7 @@ impl EdgeHub {
             () = subscribe::run(&shared, &store) => Ok(()),
             () = replay::run(&shared) => Ok(()),
             () = node::run(&shared) => Ok(()),
+            () = token::run(&shared) => Ok(()),
             _ = session.join_next() => Err(RunError::Driver),
         };
         shared.session.stop(CloseReason::Shutdown).await;
@@ -174,6 +178,13 @@ impl EdgeHubBuilder {
     #[must_use]
     pub fn with_routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// Tells the time by another clock: that of reports, and that by which tokens end.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -204,6 +215,7 @@ impl EdgeHubBuilder {
             store,
             journal,
             bind,
+            clock,
             routes,
             stack,
             targets,
@@ -236,6 +248,7 @@ impl EdgeHubBuilder {
             store: store.clone(),
             journal,
             requests,
+            clock,
             stop: CancellationToken::new(),
             reconnect: Notify::new(),
             doubts,

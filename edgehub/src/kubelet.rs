@@ -8,12 +8,12 @@
 //! | [`delete_pod`](EdgeHandle::delete_pod) | `delete <ns>/pod/<pod>`, `DeleteOptions` | done; then the cloud pushes the deletion |
 //! | [`create_pod`](EdgeHandle::create_pod) | `insert <ns>/pod/<pod>`, a mirror pod | the Pod, kept here too |
 //! | [`fetch`](EdgeHandle::fetch) | `query <ns>/<kind>/<name>` | the object, kept here too |
-//! | [`request_token`](EdgeHandle::request_token) | `query <ns>/serviceaccounttoken/<account>`, a TokenRequest | the TokenRequest, never kept |
+//! | [`request_token`](EdgeHandle::request_token) | `query <ns>/serviceaccounttoken/<account>`, a TokenRequest | the TokenRequest, [kept](crate::TokenConfig) |
 //! | [`cluster_ca`](EdgeHandle::cluster_ca) | `query k8s/ca.crt` | PEM |
 //! | [`record_event`](EdgeHandle::record_event) | `insert <ns>/event/<name>`, or `patch` | none, so it goes through the journal |
 //!
 //! **Offline** all but events fail at once, and nothing is queued: a status of the past helps nobody, the next report brings the
-//! present one. `fetch` then gives what the store holds. What must outlive an outage goes through [`EdgeHandle::report`].
+//! present one. `fetch` then gives what the store holds, `request_token` a token that is kept and still good. What must outlive an outage goes through [`EdgeHandle::report`].
 //!
 //! A pod ends in three steps: the cloud pushes it with a `deletionTimestamp`; the embedder stops it, reports its last status and calls
 //! `delete_pod`; the cloud pushes the deletion. The store shows the first and the last to whoever watches pods.
@@ -115,26 +115,6 @@ impl EdgeHandle {
                 None => Err(error),
             },
             Err(error) => Err(error),
-        }
-    }
-
-    /// A token for a service account: a TokenRequest goes up, and comes back with its status. Tokens are never kept here.
-    pub async fn request_token(
-        &self,
-        namespace: &str,
-        account: &str,
-        request: &Value,
-    ) -> Result<Value, AskError> {
-        let resource = Resource::object(Some(namespace), "serviceaccounttoken", account);
-        let answer = self
-            .shared
-            .ask(Operation::Query, resource, Content::encode(request))
-            .await?;
-        let answered: Value = serde_json::from_slice(&object_response::document(&answer)?)
-            .map_err(|error| AskError::Answer(error.to_string()))?;
-        match answered["status"]["token"].as_str() {
-            Some(token) if !token.is_empty() => Ok(answered),
-            _ => Err(AskError::Answer("there is no token in it".into())),
         }
     }
 

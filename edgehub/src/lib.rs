@@ -47,6 +47,7 @@ mod object_response;
 mod replay;
 pub mod store;
 mod subscribe;
+mod token;
 pub mod twin;
 mod upstream;
 
@@ -58,3 +59,4 @@ pub use hub::{EdgeHub, EdgeHubBuilder};
 pub use kubelet::AskError;
 pub use link::Link;
 pub use object_response::Denied;
+pub use token::{KeptToken, TokenConfig};

@@ -19,6 +19,9 @@ pub(crate) struct Metrics {
     pub(crate) journal_denied: Counter,
     pub(crate) requests: Counter,
     pub(crate) requests_failed: Counter,
+    pub(crate) tokens_kept: Gauge,
+    pub(crate) tokens_renewed: Counter,
+    pub(crate) tokens_failed: Counter,
     pub(crate) deletions_held_back: Gauge,
     pub(crate) deletions_confirmed: Counter,
 }
@@ -71,6 +74,21 @@ impl Metrics {
             "edge_api_requests_failed",
             "Those without an answer",
             self.requests_failed.clone(),
+        );
+        registry.register(
+            "edge_tokens_kept",
+            "Tokens of service accounts that are kept",
+            self.tokens_kept.clone(),
+        );
+        registry.register(
+            "edge_tokens_renewed",
+            "Those of them that were renewed though nobody asked",
+            self.tokens_renewed.clone(),
+        );
+        registry.register(
+            "edge_tokens_failed",
+            "Renewals of tokens that failed",
+            self.tokens_failed.clone(),
         );
         registry.register(
             "edge_deletions_held_back",

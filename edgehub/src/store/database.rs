@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hub_core::credentials::make_private;
 use hub_core::object::Revision;
 use hub_core::store::{Appended, JournalEntry, JournalId, JournalTable, Restored, Write};
 use rusqlite::{Connection, ErrorCode};
@@ -256,6 +257,8 @@ impl Database {
 }
 
 fn connect(path: &Path, config: &EdgeStoreConfig) -> rusqlite::Result<Connection> {
+    // Secrets and tokens are in it. What SQLite keeps beside a file gets the file's mode.
+    make_private(path);
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_millis(500))?;
     // Alone with the file: no shared memory beside it, and a second process is refused.

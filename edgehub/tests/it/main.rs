@@ -10,5 +10,6 @@ mod node;
 mod requests;
 mod stock;
 mod tls;
+mod tokens;
 mod twins;
 mod world;

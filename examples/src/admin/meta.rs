@@ -1,10 +1,10 @@
-//! What an operator asks a node: `edgecore meta scopes | watchers | journal | why | allow`.
+//! What an operator asks a node: `edgecore meta scopes | watchers | journal | tokens | why | allow`.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use edgehub::EdgeHandle;
 use edgehub::store::EdgeStore;
+use edgehub::{EdgeHandle, KeptToken};
 use http_body_util::Full;
 use hub_core::clock::{Clock, SystemClock};
 use hub_core::store::{Journal as _, ObjectStore as _};
@@ -87,6 +87,16 @@ pub struct Waiting {
     pub writes: u64,
 }
 
+/// `/tokens`: the tokens of service accounts that the node keeps for its pods, without the tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptTokens {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Those that end first in front.
+    pub tokens: Vec<KeptToken>,
+}
+
 /// `/allow`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,7 +105,7 @@ pub struct Allowed {
     pub deletions: usize,
 }
 
-/// Answers `GET /scopes`, `/watchers`, `/journal`, `/why?path=…&as=…` and `POST /allow?scope=…`, with all scopes where none is named.
+/// Answers `GET /scopes`, `/watchers`, `/journal`, `/tokens`, `/why?path=…&as=…` and `POST /allow?scope=…`, with all scopes where none is named.
 pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<Full<Bytes>> {
     let (path, query) = path.split_once('?').unwrap_or((&path, ""));
     let value = |name: &str| {
@@ -114,6 +124,10 @@ pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<F
             watchers: meta.server.watchers(),
         }),
         (Method::GET, "/journal") => json(&journal(&meta)),
+        (Method::GET, "/tokens") => json(&KeptTokens {
+            at_ms: SystemClock.unix_ms(),
+            tokens: meta.handle.kept_tokens(),
+        }),
         (Method::GET, "/why") => match value("path") {
             Some(path) if path.starts_with('/') => json(&match value("as") {
                 Some(asker) => meta.server.why_for(&path, &asker),
@@ -137,7 +151,7 @@ pub async fn answer_meta(meta: Meta, method: Method, path: String) -> Response<F
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "there is GET /scopes, /watchers, /journal, /why?path=…&as=… and POST /allow?scope=…",
+            "there is GET /scopes, /watchers, /journal, /tokens, /why?path=…&as=… and POST /allow?scope=…",
         ),
     }
 }

@@ -2,7 +2,7 @@
 
 use metaserver::{Scopes, Why};
 
-use super::meta::{JournalReport, MetaScopes, Watchers};
+use super::meta::{JournalReport, KeptTokens, MetaScopes, Watchers};
 use super::table::{aligned, span};
 
 /// The scopes, those in doubt first, and what sums them up.
@@ -121,6 +121,22 @@ pub fn journal(report: &JournalReport) -> String {
         text += &aligned(&headings, rows);
     }
     text
+}
+
+/// Whose tokens are kept, and for how long they are good.
+pub fn tokens(report: &KeptTokens) -> String {
+    let headings = ["ACCOUNT", "BOUND TO", "FOR", "GOOD FOR", "RENEWED IN"];
+    let rows = report.tokens.iter().map(|token| {
+        let or = |text: &str, nothing: &str| if text.is_empty() { nothing } else { text }.to_owned();
+        vec![
+            format!("{}/{}", token.namespace, token.account),
+            or(&token.bound_to, "-"),
+            or(&token.audiences.join(","), "the API server"),
+            ago(report.at_ms, token.ends_ms),
+            ago(report.at_ms, token.due_ms),
+        ]
+    });
+    aligned(&headings, rows) + &format!("{} kept\n", report.tokens.len())
 }
 
 /// A line for each thing that decided an answer.

@@ -66,6 +66,8 @@ enum Question {
     Watchers,
     /// What is still to be told to the cloud, and what it did not take.
     Journal,
+    /// The tokens of service accounts that are kept for the pods of the node; not the tokens themselves.
+    Tokens,
     /// What a GET of a path of the API would be answered, from where, and why.
     Why {
         /// Such as /api/v1/namespaces/default/configmaps?labelSelector=app%3Dweb
@@ -153,6 +155,7 @@ async fn meta(socket: &Path, question: &Question, watch: bool, output: Output) -
         Question::Scopes => "/scopes".to_owned(),
         Question::Watchers => "/watchers".to_owned(),
         Question::Journal => "/journal".to_owned(),
+        Question::Tokens => "/tokens".to_owned(),
         Question::Why { path, asker } => {
             let asker = asker.as_deref().map(|asker| format!("&{}", query("as", asker)));
             format!("/why?{}{}", query("path", path), asker.unwrap_or_default())
@@ -172,6 +175,7 @@ async fn meta(socket: &Path, question: &Question, watch: bool, output: Output) -
             (Output::Json, _) => String::from_utf8_lossy(&answer).into_owned() + "\n",
             (_, Question::Watchers) => meta_table::watchers(&read(&answer)?),
             (_, Question::Journal) => meta_table::journal(&read(&answer)?),
+            (_, Question::Tokens) => meta_table::tokens(&read(&answer)?),
             (_, Question::Why { .. }) => meta_table::why(&read(&answer)?),
             (_, Question::Scopes | Question::Allow { .. }) => meta_table::scopes(&read(&answer)?),
         })

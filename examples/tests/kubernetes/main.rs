@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod applying;
+mod pods;
 mod real;
 mod recent;
 mod requests;

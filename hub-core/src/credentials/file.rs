@@ -1,8 +1,8 @@
 //! Files that are whole or absent, and private.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use pem::{EncodeConfig, LineEnding, Pem};
@@ -47,6 +47,28 @@ pub(super) fn key_pem(key: &PrivateKeyDer<'_>) -> String {
         _ => "PRIVATE KEY",
     };
     pem_text(label, key.secret_der())
+}
+
+/// Closes a file to everybody but its owner, and makes it where there is none: for those who open it by their own means next, such as
+/// databases. What fails is said in the log; whether the file is of use they say themselves.
+pub fn make_private(path: &Path) {
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    let Ok(file) = made else { return };
+    let is_open = |mode: u32| mode & 0o077 != 0;
+    let closed = file.metadata().and_then(|found| {
+        if is_open(found.permissions().mode()) {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = closed {
+        tracing::warn!(path = %path.display(), %error, "others on this machine may read this file");
+    }
 }
 
 /// Waits until no other process holds the lock; dropping the file frees it.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use file::{certificate_pem, write_private};
+pub use file::{certificate_pem, make_private, write_private};
 pub use sec1::{pkcs8_from_sec1, sec1_from_pkcs8};
 
 use crate::transport::{Identity, provider};

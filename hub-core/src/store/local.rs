@@ -7,6 +7,7 @@
 //! A copy whose body is `null` says that the object was deleted here: it is hidden, and what the cloud still says of it is not kept.
 //! Whoever gives such a copy up puts what the cloud has back.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::Change;
 use crate::object::{GroupVersionResource, Object, ObjectKey};
 
 /// A local state of an object that the cloud has not seen yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LocalCopy {
     /// Which object.
     pub key: ObjectKey,
@@ -99,6 +100,13 @@ impl LocalCopy {
             body: object.body.slice_ref(document.body.get().as_bytes()),
             note: object.body.slice_ref(document.note.get().as_bytes()),
         })
+    }
+}
+
+/// Without the body, which may be a Secret's.
+impl fmt::Debug for LocalCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({} bytes)", self.key, self.body.len())
     }
 }
 

@@ -15,6 +15,7 @@ mod tombstones;
 mod watch;
 mod watch_log;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ use crate::registry::Registry;
 use crate::scope::Scope;
 
 /// One object in a store, with our own revision of it. Shared by all readers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Stored {
     /// The object as the cloud has it.
     pub object: Object,
@@ -44,6 +45,13 @@ pub struct Stored {
     pub revision: Revision,
     /// The body as local clients see it, that of a [`LocalCopy`] where there is one: `metadata.resourceVersion` is the revision. Ready to be written to a socket.
     pub served: Bytes,
+}
+
+/// Without the bodies: Secrets and tokens are among them.
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} #{}", self.object, self.revision.0)
+    }
 }
 
 /// A step of a store from one state to the next.

@@ -24,6 +24,8 @@ pub(super) struct Contents {
 impl Log {
     /// Opens or makes the file.
     pub(super) fn open(path: &Path) -> rusqlite::Result<(Self, Contents)> {
+        // Secrets and the key of tokens are in it. What SQLite keeps beside a file gets the file's mode.
+        hub_core::credentials::make_private(path);
         let connection = Connection::open(path)?;
         // Another process holds the file for as long as it lives: waiting longer helps nobody.
         connection.busy_timeout(std::time::Duration::from_millis(500))?;
