@@ -68,11 +68,10 @@ async fn a_pod_s_token_is_kept_for_an_outage_and_goes_with_the_pod_that_its_node
 
     // The node ends the pod: not another one of its name, and then this one.
     let other = "00000000-0000-0000-0000-000000000000";
-    let conflict = edge.handle.delete_pod(&admin.namespace, "web", other).await;
-    assert!(
-        matches!(&conflict, Err(AskError::Denied(denied)) if denied.code == 409),
-        "{conflict:?}"
-    );
+    edge.handle
+        .delete_pod(&admin.namespace, "web", other)
+        .await
+        .unwrap();
     assert!(admin.read("pods", "web").await.is_some());
     edge.handle
         .delete_pod(&admin.namespace, "web", uid(&first))
