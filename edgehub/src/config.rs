@@ -37,6 +37,8 @@ pub struct EdgeHubConfig {
     pub renewal: RenewalConfig,
     /// How often a certificate is looked for in its files while there is none that is good, and only a person can help.
     pub identity_retry: Duration,
+    /// The version of the software on this node, told to clouds of ours when it connects: for people.
+    pub version: String,
     /// What is offered to the cloud; a stock cloud takes none of it.
     pub capabilities: Capabilities,
     /// The limits of the session. `heartbeat` is in its `keepalive`.
@@ -141,6 +143,7 @@ impl EdgeHubConfig {
             rotate: true,
             renewal: RenewalConfig::default(),
             identity_retry: Duration::from_secs(30),
+            version: VERSION.into(),
             capabilities: Capabilities::ALL,
             session: SessionConfig::edge(),
             write_deadline: Duration::from_secs(15),
@@ -213,8 +216,11 @@ impl Default for NodeAgentConfig {
             lease_interval: Duration::from_secs(10),
             lease_duration: Duration::from_secs(40),
             status_interval: Duration::from_secs(300),
-            version: concat!("edgehub-v", env!("CARGO_PKG_VERSION")).into(),
+            version: VERSION.into(),
             register_again: Some(Duration::from_secs(30)),
         }
     }
 }
+
+/// What this library calls itself.
+const VERSION: &str = concat!("edgehub-v", env!("CARGO_PKG_VERSION"));

@@ -399,7 +399,8 @@ async fn attach(shared: &Shared, transport: Box<dyn Transport>, number: &mut u64
 
 async fn dial(config: &EdgeHubConfig, target: &Target) -> Result<Box<dyn Transport>, TransportError> {
     tracing::debug!(endpoint = %target.endpoint, transport = target.dialer.transport(), "dialing");
-    let request = ConnectRequest::tunnel(&config.node, &config.project_id, config.capabilities);
+    let request = ConnectRequest::tunnel(&config.node, &config.project_id, config.capabilities)
+        .with_version(&config.version);
     let dialed = timeout(
         config.handshake_timeout,
         target.dialer.dial(&target.endpoint, request),

@@ -277,6 +277,7 @@ mod tests {
 
     fn attach(board: &Board) {
         let peer = Peer {
+            version: None,
             address: None,
             common_name: None,
             fingerprint: None,

@@ -250,6 +250,7 @@ fn hub_config(config: &EdgeCore) -> Result<EdgeHubConfig, String> {
 
     let mut hub = EdgeHubConfig::new(node).with_heartbeat(Duration::from_secs(module.heartbeat));
     hub.project_id = module.project_id.as_str().into();
+    hub.version = concat!("edgecore-v", env!("CARGO_PKG_VERSION")).into();
     hub.enroll = enroll;
     hub.rotate = module.rotate_certificates;
     if module.websocket.enable {

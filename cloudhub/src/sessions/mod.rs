@@ -251,7 +251,8 @@ impl Sessions {
         let registered = tokio::time::timeout(ANSWERS_WITHIN, self.downstream.registered(nodes)).await;
         if let Ok(Ok(registered)) = registered {
             for (report, node) in reports.iter_mut().zip(registered) {
-                report.version = node.and_then(|node| report::version(&node));
+                let registered = || node.and_then(|node| report::version(&node));
+                report.version = report.version.take().or_else(registered);
             }
         }
         reports
@@ -370,7 +371,7 @@ impl Observer for Watcher {
                     let _ = sessions.events.send(HubEvent::Duplicate(node.clone()));
                 }
                 sessions.count();
-                tracing::info!(%node, transport = peer.transport, address = ?peer.address, capabilities = %peer.capabilities, "node connected");
+                tracing::info!(%node, transport = peer.transport, address = ?peer.address, capabilities = %peer.capabilities, version = peer.version.as_deref(), "node connected");
                 let _ = sessions.events.send(HubEvent::Connected(node.clone()));
             }
             Notice::Depth {

@@ -24,7 +24,8 @@ pub struct NodeReport {
     pub transport: Option<&'static str>,
     /// What both ends can do; nothing, for a stock KubeEdge edge. None without a connection.
     pub capabilities: Option<Capabilities>,
-    /// The version of its software: what its Node says in `status.nodeInfo.kubeletVersion`. KubeEdge's edges write
+    /// The version of its software: what it said when it connected, as our edges do, or else what its Node says in
+    /// `status.nodeInfo.kubeletVersion`. KubeEdge's edges write there
     /// `v1.32.10-kubeedge-v1.23.0`, ours `edgehub-v0.1.0`. None where that is not known, or nobody registered it.
     pub version: Option<String>,
     /// The last thing that went wrong in this session.

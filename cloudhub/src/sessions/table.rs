@@ -73,6 +73,7 @@ pub(crate) struct Connected {
     pub(crate) fingerprint: Option<[u8; 32]>,
     pub(crate) capabilities: Capabilities,
     pub(crate) transport: &'static str,
+    pub(crate) version: Option<Arc<str>>,
     /// Whom this connection cut off while it was alive.
     cut: Option<Identity>,
     /// Whether a duplicate was reported.
@@ -188,6 +189,7 @@ impl<H: Clone> Table<H> {
             fingerprint: peer.fingerprint,
             capabilities: peer.capabilities,
             transport: peer.transport,
+            version: peer.version.clone(),
             cut: None,
             reported: false,
         };
@@ -322,7 +324,7 @@ impl<H: Clone> Table<H> {
                 address: known.and_then(|connected| connected.address),
                 transport: known.map(|connected| connected.transport),
                 capabilities: known.map(|connected| connected.capabilities),
-                version: None,
+                version: known.and_then(|connected| connected.version.as_deref().map(Into::into)),
                 trouble: entry.trouble.as_deref().cloned(),
                 condition: None,
             };

@@ -15,6 +15,7 @@ fn node(number: u8) -> NodeId {
 
 fn peer(print: u8, address: u8) -> Peer {
     Peer {
+        version: None,
         address: Some(SocketAddr::from(([10, 0, 0, address], 40_000))),
         common_name: None,
         fingerprint: Some([print; 32]),

@@ -1,10 +1,12 @@
 //! Who is let in, and who gives way to whom.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloudhub::{CloudHubConfig, HubEvent};
 use hub_core::node::NodeId;
 use hub_core::transport::{Capabilities, CloseReason, ConnectRequest, Rejection, TransportError};
+use serde_json::json;
 
 use crate::world::{PATIENCE, World, node};
 
@@ -134,4 +136,38 @@ async fn a_hub_that_stops_says_goodbye_and_lets_nobody_in() {
         .unwrap()
         .unwrap();
     assert!(served.is_ok());
+}
+
+#[tokio::test]
+async fn a_peer_s_version_is_what_it_says_when_it_connects_or_else_what_its_node_says() {
+    let world = World::new();
+    for name in ["edge-1", "edge-2"] {
+        let mut node = node(name);
+        node["status"] = json!({ "nodeInfo": { "kubeletVersion": "v1.32.10-kubeedge-v1.23.0" } });
+        world.create("nodes", node).await;
+    }
+    let mut stock = world.stock("edge-1").await;
+    stock.until(|held| held.len() == 1).await;
+    let offer = ConnectRequest::tunnel(&id("edge-2"), "p", Capabilities::ALL);
+    let ours = offer.with_version("edgecore-v9");
+    let _ours = world.dial("system:node:edge-2", ours).await.unwrap();
+    let shown = async {
+        loop {
+            let report = world.hub.report(None).await;
+            let versions: BTreeMap<_, _> = report
+                .iter()
+                .filter(|node| node.is_connected)
+                .map(|node| (node.node.as_str(), node.version.as_deref().unwrap_or("none")))
+                .collect();
+            if versions.len() == 2 && versions["edge-1"] != "none" {
+                return (versions["edge-1"].to_owned(), versions["edge-2"].to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let shown = tokio::time::timeout(PATIENCE, shown).await.unwrap();
+    assert_eq!(
+        (shown.0.as_str(), shown.1.as_str()),
+        ("v1.32.10-kubeedge-v1.23.0", "edgecore-v9")
+    );
 }

@@ -207,7 +207,7 @@ async fn an_operator_sees_who_is_there_and_who_left(tunnel: Tunnel) {
             .find(|line| line.starts_with(NODE))
             .unwrap_or_default()
             .to_owned();
-        (row.contains(" ok ") && row.contains("ms") && row.contains("edgehub-v")).then_some(row)
+        (row.contains(" ok ") && row.contains("ms") && row.contains("edgecore-v")).then_some(row)
     })
     .await;
     assert!(row.contains(transport), "{row}");

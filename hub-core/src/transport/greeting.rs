@@ -74,6 +74,7 @@ impl<S: Duplex> Greeted<S> {
         let (request, rest, received) = read::<Request, _>(&mut stream, limits.greeting_bytes_max).await?;
         let request = ConnectRequest::from(request);
         peer.capabilities = request.capabilities;
+        peer.version.clone_from(&request.version);
         Ok(Box::new(Self {
             stream,
             request,
@@ -171,7 +172,7 @@ impl From<&ConnectRequest> for Request {
             (NODE_ID, request.node_id.to_string()),
             (PROJECT_ID, request.project_id.to_string()),
             (CONNECTION_USE, request.connection_use.to_string()),
-            (Capabilities::HEADER, request.capabilities.to_string()),
+            (Capabilities::HEADER, request.offer().unwrap_or_default()),
         ];
         Self(
             entries
@@ -197,6 +198,7 @@ impl From<Request> for ConnectRequest {
             project_id: value(PROJECT_ID).into(),
             connection_use: value(CONNECTION_USE).into(),
             capabilities: Capabilities::parse(value(Capabilities::HEADER)),
+            version: ConnectRequest::version_in(value(Capabilities::HEADER)),
         }
     }
 }

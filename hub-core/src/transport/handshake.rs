@@ -101,6 +101,8 @@ pub struct ConnectRequest {
     pub connection_use: Arc<str>,
     /// What the client offers; nothing, for a stock one.
     pub capabilities: Capabilities,
+    /// The version of the client's software, for people. A stock client does not say it.
+    pub version: Option<Arc<str>>,
 }
 
 impl ConnectRequest {
@@ -115,9 +117,49 @@ impl ConnectRequest {
             project_id: project_id.into(),
             connection_use: "msg".into(),
             capabilities,
+            version: None,
         }
     }
+
+    /// The same with the version of the client's software. It is told to those only to whom something is offered.
+    #[must_use]
+    pub fn with_version(mut self, version: &str) -> Self {
+        self.version = shown(version);
+        self
+    }
+
+    /// The value of [`Capabilities::HEADER`]: what is offered, and who offers it. Older servers of ours take the version for a
+    /// capability that they do not know. None where nothing is offered, as by a stock client.
+    pub(super) fn offer(&self) -> Option<String> {
+        if self.capabilities == Capabilities::NONE {
+            return None;
+        }
+        let version = self.version.as_ref();
+        let version = version.map_or_else(String::new, |version| format!(", {VERSION}{version}"));
+        Some(format!("{}{version}", self.capabilities))
+    }
+
+    /// The version in such a value.
+    pub(super) fn version_in(offer: &str) -> Option<Arc<str>> {
+        let mut words = offer.split(',').map(str::trim);
+        words.find_map(|word| shown(word.strip_prefix(VERSION)?))
+    }
 }
+
+/// A version as it may stand in a header and on a terminal.
+fn shown(version: &str) -> Option<Arc<str>> {
+    let version: String = version
+        .chars()
+        .filter(|c| c.is_ascii_graphic() && *c != ',')
+        .take(VERSION_MAX)
+        .collect();
+    (!version.is_empty()).then(|| version.into())
+}
+
+/// How the word begins that says it.
+const VERSION: &str = "version=";
+/// Characters of a version.
+const VERSION_MAX: usize = 60;
 
 /// Where to dial: a host (name or address) and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -176,6 +218,27 @@ impl fmt::Display for Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_says_its_version_beside_what_it_offers_and_a_stock_one_nothing() {
+        let node = crate::node::NodeId::new("edge-1").unwrap();
+        let request =
+            ConnectRequest::tunnel(&node, "p", Capabilities::ALL).with_version("edgehub-v0.1.0\r\nX: y,z");
+        let offer = request.offer().unwrap();
+        assert_eq!(
+            offer,
+            "bincode, zstd, resume, ack, twins, version=edgehub-v0.1.0X:yz"
+        );
+        assert_eq!(Capabilities::parse(&offer), Capabilities::ALL);
+        assert_eq!(ConnectRequest::version_in(&offer), request.version);
+        let long = format!("version={}", "x".repeat(1000));
+        assert_eq!(ConnectRequest::version_in(&long).unwrap().len(), VERSION_MAX);
+        for nothing in ["", "bincode", "version=", "version=\u{1b}"] {
+            assert_eq!(ConnectRequest::version_in(nothing), None);
+        }
+        let stock = ConnectRequest::tunnel(&node, "p", Capabilities::NONE).with_version("v1");
+        assert_eq!(stock.offer(), None);
+    }
 
     #[test]
     fn capabilities_are_offered_and_answered_in_one_header() {

@@ -156,6 +156,7 @@ fn peer(common_name: Option<Arc<str>>) -> Peer {
         fingerprint: None,
         capabilities: super::Capabilities::NONE,
         transport: NAME,
+        version: None,
     }
 }
 

@@ -141,6 +141,8 @@ pub struct Peer {
     pub capabilities: Capabilities,
     /// `websocket`, `quic` or `memory`; for logs and metrics.
     pub transport: &'static str,
+    /// The version of a client's software, where it says one. For people: nothing is decided by it.
+    pub version: Option<Arc<str>>,
 }
 
 /// One established connection: a stream of inbound and a sink of outbound frames.

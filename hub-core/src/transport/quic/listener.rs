@@ -102,6 +102,7 @@ pub(super) fn peer(connection: &quinn::Connection) -> Result<Peer, TransportErro
         common_name: identity.as_ref().and_then(|id| id.common_name.clone()),
         fingerprint: identity.map(|id| id.fingerprint),
         capabilities: Capabilities::NONE,
+        version: None,
         transport: super::NAME,
     })
 }

@@ -87,6 +87,7 @@ async fn dial(
         fingerprint: identity.map(|id| id.fingerprint),
         capabilities,
         transport: super::NAME,
+        version: None,
     };
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let framing = WebSocketFraming::new(Role::Client(seed), config.limits.message_max);

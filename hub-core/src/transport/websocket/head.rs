@@ -80,6 +80,7 @@ impl RequestHead {
                     project_id: text("Project_id"),
                     connection_use: text("Connectionuse"),
                     capabilities: offer.map(Capabilities::parse).unwrap_or_default(),
+                    version: offer.and_then(ConnectRequest::version_in),
                 },
                 offers: offer.is_some(),
                 key: key.to_owned(),
@@ -99,8 +100,8 @@ impl RequestHead {
             clean(&request.node_id, '\r'),
             clean(&request.project_id, '\r'),
         );
-        if request.capabilities != Capabilities::NONE {
-            let _ = write!(head, "{}: {}\r\n", Capabilities::HEADER, request.capabilities);
+        if let Some(offer) = request.offer() {
+            let _ = write!(head, "{}: {offer}\r\n", Capabilities::HEADER);
         }
         head.push_str("\r\n");
         head

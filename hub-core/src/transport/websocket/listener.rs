@@ -119,6 +119,7 @@ impl Incoming for WebSocketIncoming {
                 common_name: identity.as_ref().and_then(|id| id.common_name.clone()),
                 fingerprint: identity.map(|id| id.fingerprint),
                 capabilities: head.request.capabilities,
+                version: head.request.version.clone(),
                 transport: super::NAME,
             };
             Ok(Box::new(WebSocketUpgrade {
