@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::FutureExt;
-use hub_core::catch_up::{self, Complete};
+use hub_core::catch_up::{self, Complete, Refused};
 use hub_core::message::{Content, Message, Operation, ResourceParts};
 use hub_core::object::{InvalidObject, Metadata, Object, ObjectKey};
 use hub_core::registry::{Registry, ResourceKind};
@@ -34,13 +34,17 @@ pub(crate) fn routes(store: Arc<dyn ObjectStore>, own: [Scope; 2], doubts: Arc<D
     };
     let complete = apply.clone();
     let complete = tower::service_fn(move |request: Request| complete.clone().complete(request.message));
-    let mut router = Router::new().route(
+    let lost = apply.clone();
+    let lost = tower::service_fn(move |request: Request| lost.clone().lost(request.message));
+    let about = |resource: &str| {
         Matcher::any()
             .source(catch_up::SOURCE)
             .operation(Operation::Update)
-            .prefix(catch_up::COMPLETE),
-        complete,
-    );
+            .prefix(resource)
+    };
+    let mut router = Router::new()
+        .route(about(catch_up::COMPLETE), complete)
+        .route(about(catch_up::LOST), lost);
     for operation in [Operation::Insert, Operation::Update, Operation::Delete] {
         router = router.route(
             Matcher::any().group("resource").operation(operation),
@@ -191,6 +195,9 @@ impl Apply {
             .refused
             .iter()
             .filter_map(|refused| refused.scope.scope());
+        // First, so that nobody who follows such a scope takes its end for deletions.
+        let dropped = complete.refused.iter().filter_map(dropped).collect();
+        self.store.apply(dropped).await?;
         let settled = self
             .doubts
             .settle(&*self.store, &refused.map(|scope| scope.resource).collect());
@@ -199,26 +206,22 @@ impl Apply {
             self.store.apply(batch.to_vec()).await?;
         }
         let scopes = complete.scopes.iter().filter_map(catch_up::ScopeText::scope);
-        let mut changes: Vec<_> = self
+        let changes = self
             .own
             .iter()
             .cloned()
             .chain(scopes)
             .filter(|scope| !settled.doubted.contains(&scope.resource))
-            .map(Change::Complete)
-            .collect();
-        for refused in &complete.refused {
-            if let Some(scope) = refused.scope.scope() {
-                tracing::warn!(
-                    %scope,
-                    reason = refused.reason,
-                    "the cloud does not give this node what a client of it wants; check the node's permissions"
-                );
-                changes.push(Change::Drop(scope));
-            }
-        }
-        self.store.apply(changes).await?;
+            .map(Change::Complete);
+        self.store.apply(changes.collect()).await?;
         self.doubts.done(&settled);
+        Ok(Reply::Done)
+    }
+
+    /// A scope that the cloud followed is followed no more. What is held of it is compared with the next catch-up.
+    async fn lost(self, message: Message) -> Result<Reply, BoxError> {
+        let lost: Refused = message.content.decode("what is followed no more")?;
+        self.store.apply(dropped(&lost).into_iter().collect()).await?;
         Ok(Reply::Done)
     }
 }
@@ -235,6 +238,17 @@ impl Service<Request> for Apply {
     fn call(&mut self, request: Request) -> Self::Future {
         self.clone().apply(request).boxed()
     }
+}
+
+/// What follows from a scope that the cloud does not give.
+fn dropped(refused: &Refused) -> Option<Change> {
+    let scope = refused.scope.scope()?;
+    tracing::warn!(
+        %scope,
+        reason = refused.reason,
+        "the cloud does not give this node what a client of it wants; check the node's permissions"
+    );
+    Some(Change::Drop(scope))
 }
 
 /// Counts a definition that is on its way, so that objects of its kind wait for it instead of being refused.

@@ -14,6 +14,8 @@
 //!         ◄─ insert · update · delete …, then update sync/complete (a barrier)
 //! ```
 //!
+//! Later the cloud may find that it can follow a scope no more, as its kind is gone or may not be read now: `update sync/lost`.
+//!
 //! These messages exist only between peers with the `resume` capability. They are idempotent; a broken link starts over.
 
 use std::collections::BTreeMap;
@@ -31,6 +33,9 @@ pub const BUCKETS_OF: &str = "sync/buckets";
 pub const VERSIONS_OF: &str = "sync/versions";
 /// The resource of the last message, from the cloud: everything that was to be sent has been sent and acknowledged.
 pub const COMPLETE: &str = "sync/complete";
+/// The resource of a message from the cloud that comes at any time later, with a [`Refused`] in it: a scope that it had promised to
+/// follow it follows no more.
+pub const LOST: &str = "sync/lost";
 /// The source of these messages on either side.
 pub const SOURCE: &str = "sync";
 

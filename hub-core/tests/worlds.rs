@@ -2,6 +2,8 @@
 //!
 //! `WORLD_SEED=n` replays one world; `WORLDS=n` runs that many in each of the tests.
 
+use std::time::Duration;
+
 use hub_core::testing::world::{self, Tally};
 
 /// Runs one share of the worlds; the shares run side by side.
@@ -35,6 +37,20 @@ fn share(number: u64) {
     let enough = met.iter().all(|times| *times > worlds / 100);
     assert!(enough, "some troubles were hardly met: {sum:?}");
 }
+
+/// T29: seven days with a bad link, and both ends agree whenever it is good.
+#[test]
+fn t29_worlds_that_live_for_a_week_agree_after_every_trouble() {
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let mut sum = Tally::default();
+    for seed in 0..WEEKS {
+        sum += world::run_for(seed, week);
+    }
+    println!("{WEEKS} weeks: {sum:?}");
+    assert!(sum.connections > WEEKS * 100, "hardly a bad link: {sum:?}");
+}
+
+const WEEKS: u64 = 12;
 
 #[test]
 fn every_world_is_safe_and_settles_first_share() {

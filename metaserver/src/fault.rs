@@ -114,6 +114,14 @@ pub(crate) fn version_too_old(asked: u64, oldest: Revision) -> Status {
     )
 }
 
+/// Nothing is heard of what a watch is about any more. Its client lists again, and then hears from the cloud itself why.
+pub(crate) fn followed_no_more() -> Status {
+    Status::failure(
+        Reason::Expired,
+        "the cloud does not give this node these objects any more, list them again",
+    )
+}
+
 pub(crate) fn list_too_old() -> Status {
     Status::failure(
         Reason::Expired,
@@ -203,6 +211,17 @@ pub(crate) fn cloud_away(why: &str) -> Status {
         format!("{why}, and this node does not hold what was asked for"),
     )
     .cause("CloudUnreachable", why, "")
+    .retry_after(COME_AGAIN)
+}
+
+/// The cloud answers lists of these objects, and will not have this node follow them.
+pub(crate) fn not_followed(resource: &GroupVersionResource) -> Status {
+    let why = format!("the cloud does not let this node follow {resource}");
+    Status::failure(
+        Reason::ServiceUnavailable,
+        format!("{why}, they can be listed and not watched here"),
+    )
+    .cause("ScopeRefused", &why, "")
     .retry_after(COME_AGAIN)
 }
 

@@ -101,15 +101,20 @@ impl Api {
             .apply(vec![Change::Want(scope.clone())])
             .await
             .map_err(|error| not_kept(&error))?;
-        let complete = async {
-            while self.store.coverage(&scope) != Coverage::Complete {
+        let arrived = async {
+            loop {
+                match self.store.coverage(&scope) {
+                    Coverage::Complete => return Ok(None),
+                    Coverage::Absent => return Err(fault::not_followed(&scope.resource)),
+                    Coverage::Loading => {}
+                }
                 if changed.changed().await.is_err() {
                     return std::future::pending().await;
                 }
             }
         };
-        match timeout(self.config.scope_timeout, complete).await {
-            Ok(()) => Ok(None),
+        match timeout(self.config.scope_timeout, arrived).await {
+            Ok(arrived) => arrived,
             Err(_) => Err(fault::busy("objects are still on their way from the cloud")),
         }
     }
@@ -143,6 +148,12 @@ impl Api {
             mark: None,
             fault: None,
             watch: None,
+            followed: (!self.authoritative()).then(|| {
+                let (scope, mut changed) = (options.select.scope(&kind), self.store.scopes_changed());
+                // It may have gone just now.
+                changed.mark_changed();
+                Followed { scope, changed }
+            }),
             select: options.select,
             kind,
             view,
@@ -198,6 +209,8 @@ pub(crate) struct Watcher {
     fault: Option<Status>,
     /// None once the stream has ended.
     watch: Option<Watch>,
+    /// What the cloud tells this node of. None where there is no cloud behind the store.
+    followed: Option<Followed>,
     /// The newest revision that was sent.
     sent: u64,
     /// Where each of the events ends that were written last.
@@ -256,6 +269,10 @@ impl Watcher {
             tokio::select! {
                 biased;
                 () = &mut self.stop => return None,
+                () = lost(&self.api, &mut self.followed) => {
+                    self.followed = None;
+                    self.fault = Some(fault::followed_no_more());
+                }
                 events = watch.next_batch(BATCH) => match events {
                     Ok(events) => {
                         for event in events {
@@ -342,6 +359,26 @@ impl Watcher {
         self.api.metrics.events.inc();
         self.open.sent(revision.map_or(self.sent, |revision| revision.0));
     }
+}
+
+/// The scope of a watch, and where it is told that scopes changed.
+struct Followed {
+    scope: Scope,
+    changed: tokio::sync::watch::Receiver<u64>,
+}
+
+/// Resolves once nobody tells of a scope any more. Whoever went on with such a watch would be silent for ever, and would take for
+/// deletions what only leaves this node.
+async fn lost(api: &Api, followed: &mut Option<Followed>) {
+    let Some(Followed { scope, changed }) = followed else {
+        return std::future::pending().await;
+    };
+    while changed.changed().await.is_ok() {
+        if api.store.coverage(scope) == Coverage::Absent {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// When the next bookmark is due: after the pause, and once shortly before the watch ends. A watch that is about to end gets none.

@@ -7,6 +7,9 @@ mod support;
 use std::time::Duration;
 
 use futures::future::join_all;
+use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::scope::Scope;
+use hub_core::store::{Change, ObjectStore as _};
 use metaserver::MetaConfig;
 use support::{Mood, Node, config_map, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -225,6 +228,42 @@ async fn a_watch_offline_on_what_is_not_held_is_refused_and_never_silent() {
     node.cloud.mood(Mood::Unreachable);
     let answer = node.get(&format!("{SHOP}?watch=true")).await;
     assert_eq!((answer.code.as_u16(), answer.header("retry-after")), (503, "1"));
+}
+
+#[tokio::test]
+async fn a_watch_of_what_the_cloud_gives_no_more_ends_with_410_and_takes_nothing_for_deleted() {
+    let node = Node::start().await;
+    node.cloud.put("configmaps", config_map("shop", "a", "1"));
+    node.get(SHOP).await;
+    let mut watch = node.watch(&format!("{SHOP}?watch=true")).await;
+    assert_eq!(watch.short().await, "ADDED a");
+    node.cloud.mood(Mood::Unreachable);
+    let config_maps = GroupVersionResource::core("configmaps");
+    let scope = Scope::namespaced(config_maps.clone(), "shop");
+    node.store.apply(vec![Change::Drop(scope)]).await.unwrap();
+    let gone = Change::Delete {
+        key: ObjectKey::new(config_maps, Some("shop"), "a"),
+        uid: None,
+        version: None,
+    };
+    node.store.apply(vec![gone]).await.unwrap();
+    let last = watch.next().await.unwrap();
+    assert_eq!(
+        (&last["type"], &last["object"]["code"]),
+        (&"ERROR".into(), &410.into()),
+        "{last}"
+    );
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watch_of_what_the_cloud_lets_be_listed_and_not_followed_is_503_at_once() {
+    let node = Node::start().await;
+    let config_maps = GroupVersionResource::core("configmaps");
+    node.cloud.refuses(Scope::namespaced(config_maps, "shop"));
+    let answer = soon(node.get(&format!("{SHOP}?watch=true"))).await;
+    assert_eq!(answer.code.as_u16(), 503);
+    assert_eq!(answer.json()["details"]["causes"][0]["reason"], "ScopeRefused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,9 +35,7 @@ impl Authorizer {
                 .await
                 .unwrap_or(false);
             if runs {
-                let mut account = User::of_service_account(namespace, name);
-                // Of what a token says, this alone is known here too.
-                account.extra = [(NODE_NAME.to_owned(), vec![node.to_string()])].into();
+                let account = on_node(node, namespace, name);
                 self.permitted(&account, request).await?;
                 return Ok(account);
             }
@@ -47,7 +45,7 @@ impl Authorizer {
         Ok(user(node))
     }
 
-    async fn permitted(&self, caller: &User, request: &ApiRequest) -> Result<(), Status> {
+    pub(super) async fn permitted(&self, caller: &User, request: &ApiRequest) -> Result<(), Status> {
         let mut asked = request.clone();
         asked.user = Some(caller.clone());
         if self.cluster().permits(&asked).await {
@@ -60,6 +58,18 @@ impl Authorizer {
             "",
         ))
     }
+}
+
+/// The user that a service account is to the cluster, when a pod on the node runs as it.
+pub(super) fn account_of(node: &NodeId, account: &ObjectKey) -> Option<User> {
+    Some(on_node(node, account.namespace.as_deref()?, &account.name))
+}
+
+fn on_node(node: &NodeId, namespace: &str, name: &str) -> User {
+    let mut account = User::of_service_account(namespace, name);
+    // Of what a token says, this alone is known here too.
+    account.extra = [(NODE_NAME.to_owned(), vec![node.to_string()])].into();
+    account
 }
 
 /// As in the tokens of pods.

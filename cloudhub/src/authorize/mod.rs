@@ -25,6 +25,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::config::AuthorizationConfig;
 use crate::downstream::{Client, Question};
 use crate::metrics::HubMetrics;
+use callers::account_of;
 use claims::is_bound_to;
 use rules::{Decision, of_message, of_request};
 
@@ -89,20 +90,32 @@ impl Authorizer {
         }
     }
 
-    /// Whether a node may subscribe to a scope.
+    /// Whether a node may subscribe to a scope: for itself, or because a service account as which one of its pods runs may list and
+    /// watch it. The node could have that account's token, and so gains nothing.
     pub(crate) async fn check_scope(&self, node: &NodeId, scope: &Scope) -> Result<(), Status> {
-        let mut request = ApiRequest::resource(
-            Verb::Watch,
-            scope.resource.clone(),
-            scope.namespace.as_deref(),
-            scope.name.as_deref(),
-        );
-        if !scope.fields.is_empty() {
-            request.query = form_urlencoded::Serializer::new(String::new())
-                .append_pair("fieldSelector", &scope.fields)
-                .finish();
+        let request = |verb| {
+            let (namespace, name) = (scope.namespace.as_deref(), scope.name.as_deref());
+            let mut request = ApiRequest::resource(verb, scope.resource.clone(), namespace, name);
+            if !scope.fields.is_empty() {
+                request.query = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("fieldSelector", &scope.fields)
+                    .finish();
+            }
+            request
+        };
+        let Err(refused) = self.check(node, &request(Verb::Watch)).await else {
+            return Ok(());
+        };
+        for account in self.downstream.accounts(node).await.unwrap_or_default() {
+            let Some(account) = account_of(node, &account) else {
+                continue;
+            };
+            let list = self.permitted(&account, &request(Verb::List)).await;
+            if list.is_ok() && self.permitted(&account, &request(Verb::Watch)).await.is_ok() {
+                return Ok(());
+            }
         }
-        self.check(node, &request).await
+        Err(refused)
     }
 
     /// Whether a node may send a message. A denial is final, so it may not come of what this instance has not heard yet: of a pod

@@ -63,6 +63,7 @@ impl Downstream {
             deadline,
         }));
         node.complete = None;
+        node.lost.clear();
         let old: Vec<_> = old.into_iter().map(|(_, subscription)| subscription).collect();
         self.leave(&id, &old);
         self.timers.insert((deadline, Timer::Have(id.clone())));

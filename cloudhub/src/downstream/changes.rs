@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hub_core::catch_up::Refused;
 use hub_core::node::NodeId;
 use hub_core::object::{GroupVersionResource, Object, ObjectKey};
 use hub_core::transport::CloseReason;
@@ -149,22 +150,38 @@ impl Downstream {
 
     pub(super) fn refused(&mut self, scope: ScopeId, reason: &str) {
         let refused = Subscription::Refused(reason.to_owned());
-        let concerned = self.nodes.iter_mut().filter_map(|(id, node)| {
-            let mut found = false;
-            let wanted = node.wanted.iter_mut().map(|(_, s)| s);
-            for subscription in wanted.chain(node.watches.values_mut()) {
+        let mut concerned = Vec::new();
+        for (id, node) in &mut self.nodes {
+            let mut lost = Vec::new();
+            for (text, subscription) in &mut node.wanted {
                 if *subscription == Subscription::Watched(scope) {
                     *subscription = refused.clone();
-                    found = true;
+                    lost.push(Refused {
+                        scope: text.clone(),
+                        reason: reason.to_owned(),
+                    });
                 }
             }
-            found.then(|| id.clone())
-        });
-        let concerned: Vec<_> = concerned.collect();
+            let mut watches = false;
+            for subscription in node.watches.values_mut() {
+                if *subscription == Subscription::Watched(scope) {
+                    *subscription = refused.clone();
+                    watches = true;
+                }
+            }
+            if watches || !lost.is_empty() {
+                concerned.push(id.clone());
+            }
+            // One that is still to be compared hears of it at the end of that.
+            if node.have.is_none() && !lost.is_empty() {
+                node.lost.append(&mut lost);
+            }
+        }
         for id in concerned {
             tracing::info!(node = %id, scope = %scope_text(&self.scopes, scope), reason, "the cluster refuses a subscription");
             self.index.unsubscribe(&id, scope);
             self.compare(&id, false);
+            self.ready.insert(id);
         }
         self.close(scope);
     }

@@ -1,5 +1,6 @@
 //! How the rest of the hub speaks to the downstream task.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -74,6 +75,10 @@ pub(crate) enum Command {
     Registered {
         nodes: Vec<NodeId>,
         answer: oneshot::Sender<Vec<Option<Arc<Object>>>>,
+    },
+    Accounts {
+        node: NodeId,
+        answer: oneshot::Sender<BTreeSet<ObjectKey>>,
     },
     Ask {
         node: NodeId,
@@ -220,6 +225,12 @@ impl Client {
             answer,
         })
         .await
+    }
+
+    /// The service accounts as which the pods of a node run.
+    pub(crate) async fn accounts(&self, node: &NodeId) -> Result<BTreeSet<ObjectKey>, Stopping> {
+        let node = node.clone();
+        self.ask(|answer| Command::Accounts { node, answer }).await
     }
 
     /// The Node objects of these nodes, in their order, as far as they are known.

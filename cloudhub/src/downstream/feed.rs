@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 
+use hub_core::catch_up::Refused;
 use hub_core::handle::{Batch, SendError};
 use hub_core::node::NodeId;
 use hub_core::object::ObjectKey;
@@ -26,6 +27,8 @@ pub(super) struct Fed {
     given: Vec<(ObjectKey, Dirty)>,
     told: Told,
     completed: bool,
+    /// The ended subscriptions that were told.
+    lost: Vec<Refused>,
     /// What a crash must not forget.
     intent: Intent,
 }
@@ -170,6 +173,7 @@ impl Downstream {
             .send
             .extend(completed.map(|complete| outgoing::complete(&complete.0)));
         let completed = completed.is_some();
+        batch.send.extend(node.lost.iter().map(outgoing::lost));
         if batch.send.is_empty() && batch.held.is_empty() {
             if let Some(latest) = node.queue.latest(Instant::now()) {
                 self.timers.insert((latest, Timer::Feed(id.clone())));
@@ -177,6 +181,7 @@ impl Downstream {
             return;
         }
         node.feeding = true;
+        let lost = node.lost.clone();
         let (session, handle) = (node.session, node.handle.clone());
         let slots = intended
             .iter()
@@ -204,6 +209,7 @@ impl Downstream {
                 given,
                 told,
                 completed,
+                lost,
                 intent,
             }
         };
@@ -232,6 +238,8 @@ impl Downstream {
                     let took = began.elapsed().as_secs_f64();
                     self.metrics.catch_up_seconds.observe(took);
                 }
+                node.lost
+                    .retain(|lost| !fed.lost.contains(lost) || left.contains(&*outgoing::lost_slot(lost)));
                 for key in node.membership.take_back(fed.told, |slot| left.contains(slot)) {
                     node.queue.add(
                         key,

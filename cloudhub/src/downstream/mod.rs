@@ -284,10 +284,17 @@ impl Downstream {
                 };
                 let _ = answer.send(nodes.iter().map(object).collect());
             }
-            Command::Ask { .. } if !self.is_base_known() => {
+            Command::Ask { .. } | Command::Accounts { .. } if !self.is_base_known() => {
                 if self.questions.len() < self.config.commands_max {
                     self.questions.push(command);
                 }
+            }
+            Command::Accounts { node, answer } => {
+                let accounts = self
+                    .index
+                    .facts(&node)
+                    .filter_map(|pod| pod.service_account.clone());
+                let _ = answer.send(accounts.collect());
             }
             Command::Ask {
                 node,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use hub_core::catch_up::{Complete, ScopeText};
+use hub_core::catch_up::{Complete, Refused, ScopeText};
 use hub_core::handle::SessionHandle;
 use hub_core::node::NodeId;
 use hub_core::object::ObjectKey;
@@ -40,6 +40,8 @@ pub(super) struct Node {
     pub(super) have: Option<Box<PendingHave>>,
     /// The end of a catch-up, to be told once the queue is empty.
     pub(super) complete: Option<Box<(Complete, Instant)>>,
+    /// Subscriptions that ended by themselves, of which it is still to be told.
+    pub(super) lost: Vec<Refused>,
     /// Whether the node is still to say what exactly it holds.
     pub(super) comparing: bool,
 }
@@ -90,6 +92,7 @@ impl Downstream {
             membership: Membership::default(),
             have: None,
             complete: None,
+            lost: Vec::new(),
             comparing: false,
         };
         self.nodes.insert(id.clone(), node);

@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use hub_core::application::SOURCE_CLOUD;
-use hub_core::catch_up::{self, Complete};
+use hub_core::catch_up::{self, Complete, Refused, ScopeText};
 use hub_core::message::{Content, Message, Operation, Resource, Route};
 use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
 use hub_core::registry::Registry;
@@ -106,6 +106,35 @@ pub(crate) fn complete(complete: &Complete) -> Outgoing {
         message: Message::new(route, Content::encode(complete)),
         previous: None,
     }
+}
+
+/// The end of a subscription that stood.
+pub(crate) fn lost(refused: &Refused) -> Outgoing {
+    let route = Route::new(catch_up::SOURCE, RESOURCE, Operation::Update, catch_up::LOST);
+    Outgoing {
+        key: lost_slot(refused),
+        version: None,
+        lane: Lane::Own,
+        delivery: Delivery::Acked,
+        message: Message::new(route, Content::encode(refused)),
+        previous: None,
+    }
+}
+
+/// The place of [`lost`] in a node's outbox: that of its scope.
+pub(crate) fn lost_slot(refused: &Refused) -> Arc<str> {
+    let ScopeText {
+        resource,
+        namespace,
+        name,
+        labels,
+        fields,
+    } = &refused.scope;
+    format!(
+        "{} {resource} {namespace:?} {name:?} {labels:?} {fields:?}",
+        catch_up::LOST
+    )
+    .into()
 }
 
 /// The place of an object in a node's outbox. An object and its successor of the same name have two places, so that a stock edge

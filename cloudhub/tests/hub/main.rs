@@ -10,5 +10,6 @@ mod policy;
 mod records;
 mod returning;
 mod schedule;
+mod subscriptions;
 mod up;
 mod world;

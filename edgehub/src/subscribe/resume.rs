@@ -4,7 +4,7 @@ use hub_core::catch_up::{BUCKETS_OF, Differ, HAVE, Have, Inventory, SOURCE, Scop
 use hub_core::message::{Content, Message, Operation, Route};
 use hub_core::scope::Scope;
 use hub_core::session::Lane;
-use hub_core::store::ObjectStore;
+use hub_core::store::{Change, ObjectStore};
 use serde::Serialize;
 
 use super::wanted;
@@ -15,6 +15,11 @@ pub(super) async fn run(shared: &Shared, store: &dyn ObjectStore) {
     let mut changed = store.scopes_changed();
     let (mut attempt, mut told) = (0, String::new());
     shared.doubts.begin_connection();
+    // What the cloud did not give the last time it may give now.
+    let prefetched = shared.config.prefetched().into_iter().map(Change::Want);
+    if let Err(error) = store.apply(prefetched.collect()).await {
+        tracing::warn!(%error, "what the configuration wants held could not be noted");
+    }
     loop {
         changed.mark_unchanged();
         let scopes = wanted(shared, store);

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hub_core::catch_up::{
-    BUCKETS_OF, Buckets, COMPLETE, Complete, Differ, Difference, HAVE, Have, Inventory, Refused, SOURCE,
-    ScopeText, VERSIONS_OF, Versions,
+    BUCKETS_OF, Buckets, COMPLETE, Complete, Differ, Difference, HAVE, Have, Inventory, LOST, Refused,
+    SOURCE, ScopeText, VERSIONS_OF, Versions,
 };
 use hub_core::message::{Content, Message, Operation, Route};
 use hub_core::object::GroupVersionResource;
@@ -168,6 +168,40 @@ async fn a_scope_that_the_cloud_refuses_is_wanted_no_more() {
     assert_eq!(edge.store.coverage(&scope), Coverage::Absent);
     let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
     assert_eq!(have.scopes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_scope_that_the_cloud_stops_to_follow_is_wanted_no_more_and_one_of_the_configuration_again_on_the_next_connection()
+ {
+    let (mut cloud, dialer) = Cloud::start(&node(), Capabilities::ALL, nothing_differs());
+    let scope = Scope::all(config_maps());
+    let mut config = config();
+    config.prefetch.push(scope.clone());
+    let edge = Edge::start(config, dialer.clone());
+    cloud.wait_for(HAVE).await;
+    let done = Complete {
+        scopes: vec![ScopeText::from(&scope)],
+        refused: vec![],
+    };
+    complete(&mut cloud, &done).await;
+    assert_eq!(edge.store.coverage(&scope), Coverage::Complete);
+    let lost = Refused {
+        scope: ScopeText::from(&scope),
+        reason: "the kind is gone".into(),
+    };
+    let route = Route::new(SOURCE, "resource", Operation::Update, LOST);
+    let message = Message::new(route, Content::encode(&lost));
+    cloud.send(LOST, None, Delivery::Acked, message, None).await;
+    cloud.wait_delivered(LOST).await;
+    assert_eq!(edge.store.coverage(&scope), Coverage::Absent);
+    dialer.cut();
+    loop {
+        let have: Have = cloud.wait_for(HAVE).await.content.decode("have").unwrap();
+        if have.scopes.contains(&ScopeText::from(&scope)) {
+            break;
+        }
+    }
+    assert_eq!(edge.store.coverage(&scope), Coverage::Loading);
 }
 
 #[tokio::test]

@@ -22,4 +22,5 @@ mod programs;
 mod short_examples;
 mod thin_links;
 mod tunnel;
+mod turmoil;
 mod world;

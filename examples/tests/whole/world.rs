@@ -132,6 +132,42 @@ impl CloudHalf {
         self.stop.cancel();
         within("the cloud's end", self.task).await.unwrap().unwrap();
     }
+
+    /// Ends in good order, and begins anew with the same files at the same addresses.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self {
+            addresses,
+            stop,
+            task,
+            _folder,
+            ..
+        } = self;
+        stop.cancel();
+        within("the cloud's end", task).await.unwrap().unwrap();
+        let tunnel = match addresses.quic {
+            Some(_) => Tunnel::Quic,
+            None => Tunnel::WebSocket,
+        };
+        let mut config = cloud_config(_folder.path(), tunnel);
+        let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
+        let hub = &mut config.modules.cloud_hub;
+        hub.websocket.port = port(addresses.websocket);
+        hub.quic.port = port(addresses.quic);
+        hub.https.port = port(addresses.https);
+        config.common_config.monitor_server.bind_address = addresses.metrics.unwrap().to_string();
+        config.edge_tunnel.standalone.server = addresses.api.unwrap().to_string();
+        let cloud = until("the same addresses", async || Cloud::bind(&config).await.ok()).await;
+        let (addresses, token) = (cloud.addresses.clone(), cloud.join_token().unwrap());
+        let stop = CancellationToken::new();
+        Self {
+            api: Api(addresses.api.unwrap()),
+            task: tokio::spawn(cloud.run(stop.clone())),
+            addresses,
+            token,
+            stop,
+            _folder,
+        }
+    }
 }
 
 /// A running node.

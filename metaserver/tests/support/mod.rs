@@ -19,6 +19,7 @@ use http_body_util::{BodyExt as _, Full};
 use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Target, UpstreamError, Verb};
 use hub_core::object::{GroupVersionResource, Object, ObjectKey};
 use hub_core::registry::Registry;
+use hub_core::scope::Scope;
 use hub_core::store::{Change, Coverage, MemoryStore, ObjectStore, Restored, RevisionSource, StoreLimits};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -44,6 +45,8 @@ pub struct Cloud {
     state: Arc<Mutex<State>>,
     mood: watch::Sender<Mood>,
     changed: watch::Sender<u64>,
+    /// Which scopes it will not have followed.
+    refused: Arc<Mutex<Vec<Scope>>>,
 }
 
 struct State {
@@ -58,6 +61,10 @@ struct State {
 }
 
 impl Cloud {
+    pub fn refuses(&self, scope: Scope) {
+        self.refused.lock().unwrap().push(scope);
+    }
+
     pub fn mood(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
@@ -326,6 +333,7 @@ impl Node {
             })),
             mood: watch::Sender::new(Mood::Up),
             changed: watch::Sender::new(0),
+            refused: Arc::default(),
         };
         Self::over(config, store, cloud).await
     }
@@ -539,7 +547,12 @@ async fn replicate(store: MemoryStore, cloud: Cloud) {
         if *mood.borrow_and_update() == Mood::Up {
             scopes.borrow_and_update();
             changed.borrow_and_update();
+            let refused = cloud.refused.lock().unwrap().clone();
             for (scope, _) in store.scopes() {
+                if refused.contains(&scope) {
+                    store.apply(vec![Change::Drop(scope)]).await.unwrap();
+                    continue;
+                }
                 let mut changes: Vec<Change> = Vec::new();
                 let here = store.list(&scope.resource, scope.namespace.as_deref());
                 {

@@ -95,6 +95,26 @@ pub fn run(seed: u64) -> Tally {
     world.tally
 }
 
+/// Runs the world of a seed for so long: trouble, a good wire on which everything must agree, some quiet hours, and trouble again.
+pub fn run_for(seed: u64, time: Duration) -> Tally {
+    let _name = Name(seed);
+    let mut world = World::new(seed);
+    let (manners, fails, handler_max) = (world.wire.manners, world.fails, world.handler_max);
+    while world.now - world.start < time {
+        (world.wire.manners, world.fails, world.handler_max) = (manners, fails, handler_max);
+        world.trouble();
+        world.calm();
+        let quiet = world.dice.time(QUIET_MAX);
+        world.run_until(world.now + quiet);
+        // Nothing falls apart by itself.
+        world.calm();
+    }
+    world.tally
+}
+
+/// The longest time in which nothing happens in a world that lives long.
+const QUIET_MAX: Duration = Duration::from_secs(2 * 3600);
+
 /// Tells which world it was, whatever panics in it.
 struct Name(u64);
 
