@@ -6,7 +6,8 @@ use super::call::Call;
 use super::issuer::Issuer;
 use super::state::State;
 use super::{
-    binding, certificate, create, delete, evict, fault, flow, garbage, patch, review, scale, token, update,
+    binding, certificate, create, delete, evict, fault, flow, garbage, parts, patch, review, scale, token,
+    update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
@@ -47,6 +48,8 @@ fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiR
         (Verb::Create, Some("eviction")) => evict::evict(state, call),
         (Verb::Create, Some("token")) => token::issue(state, issuer, call),
         (Verb::Update, None | Some("status")) => update::update(state, call),
+        (Verb::Update, Some(part)) if parts::concerns(&call.kind, part) => update::update(state, call),
+        (Verb::Patch, Some(part)) if parts::concerns(&call.kind, part) => patch::patch(state, call),
         (Verb::Update | Verb::Patch, Some("scale")) => scale::write(state, call),
         (Verb::Patch, None | Some("status")) => patch::patch(state, call),
         // A signer's approval is written where other kinds have their status.

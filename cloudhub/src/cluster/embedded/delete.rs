@@ -65,7 +65,7 @@ pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
 pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let options = options(call)?;
     let (labels, fields) = call.selectors()?;
-    let mark = state.mark();
+    let (mark, revision) = (state.mark(), state.revision());
     let chosen = |object: &&Object| {
         (labels.is_empty()
             || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels)))
@@ -86,7 +86,7 @@ pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<Ap
         .iter()
         .map(|object| super::read::item(&call.kind, &object.body))
         .collect();
-    let list = super::read::list_body(&call.kind, state.revision(), items.iter());
+    let list = super::read::list_body(&call.kind, revision, items.iter());
     if options.dry_run.is_some() {
         state.roll_back(mark);
     }
@@ -176,7 +176,8 @@ pub(super) fn one(
         // It went at once, so it never was on its way.
         return Ok(ApiResponse::json(200, before.to_string()));
     }
-    if is(kind, "", "pods") || is_namespaces(kind) || protected {
+    let named = (&*resource.group, &*resource.resource);
+    if protected || SHOWN.contains(&named) {
         return Ok(ApiResponse::json(200, value.to_string()));
     }
     let mut status = Status::success().about(&resource.group, &resource.resource, &key.name);
@@ -253,9 +254,16 @@ fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
         all.iter()
             .any(|finalizer| !PROTECTIONS.iter().any(|name| finalizer == name))
     }) || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
-        || (key.resource == GroupVersionResource::core("namespaces")
-            && !state.in_namespace(&key.name).is_empty())
+        || (key.resource == GroupVersionResource::core("namespaces") && holds_namespace(state, key, value))
         || (is_definition(key) && !instances(state, key).is_empty())
+}
+
+/// Kubernetes itself holds a namespace until its content is gone; others, until they say so. Whoever takes Kubernetes out of the list
+/// does not wait for the content.
+fn holds_namespace(state: &State, key: &ObjectKey, value: &Value) -> bool {
+    let holders = || value["spec"]["finalizers"].as_array().into_iter().flatten();
+    holders().any(|holder| holder != "kubernetes")
+        || (holders().any(|holder| holder == "kubernetes") && !state.in_namespace(&key.name).is_empty())
 }
 
 /// Who may be waiting for an object to be gone.
@@ -425,6 +433,26 @@ fn check_types(value: &Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// Kinds whose last state is the answer to their deletion (`ReturnDeletedObject`).
+const SHOWN: &[(&str, &str)] = &[
+    ("", "namespaces"),
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourceslices"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+];
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 /// What a controller takes from volumes and claims that nobody uses. There is none here, so nobody is waited for.
 const PROTECTIONS: &[&str] = &["kubernetes.io/pv-protection", "kubernetes.io/pvc-protection"];

@@ -146,8 +146,12 @@ pub(super) fn invalid(kind: &ResourceKind, name: &str, errors: &[FieldError]) ->
 
 /// The same, where Kubernetes names another kind than the object's, or the collection.
 pub(super) fn invalid_named(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
-    let mut texts: Vec<_> = errors.iter().map(FieldError::to_string).collect();
-    texts.dedup();
+    let mut texts: Vec<String> = Vec::new();
+    for text in errors.iter().map(FieldError::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
     let text = match &texts[..] {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),

@@ -220,6 +220,8 @@ fn reset(kind: &ResourceKind, subresource: Option<&str>) -> Reset {
         Some("status") if kind.custom || is(kind, "apiextensions.k8s.io", "customresourcedefinitions") => {
             Reset::AllBut("status")
         }
+        Some("ephemeralcontainers" | "resize") if is(kind, "", "pods") => Reset::AllBut("spec"),
+        Some("finalize") => Reset::Fields(FieldSet::of_fields(&[&["status"]])),
         Some(_) if is(kind, "", "pods") => Reset::Fields(FieldSet::of_fields(&[
             &["spec"],
             &["metadata", "deletionTimestamp"],

@@ -32,6 +32,7 @@ mod flow;
 mod follow;
 mod garbage;
 mod go_json;
+mod go_shape;
 mod issuer;
 mod limits;
 mod log;
@@ -40,8 +41,10 @@ mod names;
 mod namespace;
 mod node_ports;
 mod operations;
+mod parts;
 mod patch;
 mod path;
+mod priority;
 mod propagation;
 mod quantity;
 mod read;
@@ -221,7 +224,12 @@ impl EmbeddedCluster {
         }
         // What a kube-apiserver puts right at each start (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`).
         let absent = |object: &&Object| memory.get(&object.key).is_none();
-        let lacking: Vec<ApiRequest> = rbac::bootstrap().iter().filter(absent).map(new_object).collect();
+        let mut lacking: Vec<ApiRequest> = rbac::bootstrap().iter().filter(absent).map(new_object).collect();
+        let classes = priority::bootstrap().filter(|(key, _)| memory.get(key).is_none());
+        lacking.extend(classes.map(|(key, body)| {
+            ApiRequest::resource(Verb::Create, key.resource, None, None)
+                .with_body("application/json", body.to_string())
+        }));
         if !lacking.is_empty() {
             for request in &lacking {
                 decide::decide(&mut writer.state, &issuer, request);

@@ -10,7 +10,7 @@ use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, content, create, defaults, delete, fields, structural, validate};
+use super::{certificate, content, create, defaults, delete, fields, parts, structural, validate};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -75,20 +75,33 @@ pub(super) fn replace(
     let given = managed::given(&mut new);
     match call.subresource {
         None | Some("scale") => main_only(kind, old, &mut new),
-        Some(_) => status_only(kind, old, &mut new),
+        Some("ephemeralcontainers") => parts::ephemeral_only(old, &mut new),
+        Some("resize") => parts::resources_only(old, &mut new),
+        // The rest of a namespace may come with it.
+        Some("finalize") => set(&mut new, "status", old.get("status")),
+        Some(part) => {
+            status_only(kind, old, &mut new);
+            if part == "status" {
+                defaults::of_status(kind, old, &mut new);
+            }
+        }
     }
     let frozen = deletion_changed(old, &new);
     carry(&mut new, old);
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
     fields::complete(kind, &mut new);
-    if call.subresource.is_some() {
-        validate::metadata(kind, &new)?;
-    } else {
-        validate::object(kind, Some(old), &new)?;
+    match call.subresource {
+        None => validate::object(kind, Some(old), &new)?,
+        Some(part) => validate::part(kind, part, old, &new)?,
     }
     if !frozen.is_empty() {
-        return Err(fault::invalid(kind, &key.name, &frozen));
+        let times = validate::times(kind, call.subresource);
+        return Err(fault::invalid(
+            kind,
+            &key.name,
+            &vec![frozen; times.deletion].concat(),
+        ));
     }
     fields::check(state, call, &new)?;
     create::too_long(kind, &new)?;
@@ -114,6 +127,10 @@ pub(super) fn replace(
                 .for_each(|warning| call.warn(warning));
         }
         structural::warn_of_rules(call, &new);
+    }
+    if call.dry_run {
+        // Nothing is written, so nothing has a new version.
+        return Ok(new.to_string().into());
     }
     let object = state.put(&kind.resource, &mut new)?;
     let (owners, held) = (
@@ -154,6 +171,10 @@ pub(super) fn nameless(name: &str) -> Status {
 fn main_only(kind: &ResourceKind, old: &Value, new: &mut Value) {
     if has_status(kind) {
         set(new, "status", old.get("status"));
+    }
+    if is(kind, "", "namespaces") {
+        // Who holds it is said by a door of its own.
+        set(new, "spec", old.get("spec"));
     }
 }
 
@@ -245,7 +266,7 @@ fn counts_metadata(kind: &ResourceKind, old: &Value, new: &Value) -> bool {
         || (is(kind, "discovery.k8s.io", "endpointslices") && changed("labels"))
 }
 
-fn set(value: &mut Value, field: &str, to: Option<&Value>) {
+pub(super) fn set(value: &mut Value, field: &str, to: Option<&Value>) {
     if let Some(fields) = value.as_object_mut() {
         match to {
             Some(to) => fields.insert(field.to_owned(), to.clone()),
@@ -294,7 +315,14 @@ const STALE: &str =
 const CREATED_BY_UPDATE: &[(&str, &str)] = &[
     ("", "endpoints"),
     ("", "events"),
+    ("", "limitranges"),
     ("", "services"),
+    ("coordination.k8s.io", "leasecandidates"),
     ("coordination.k8s.io", "leases"),
     ("events.k8s.io", "events"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
 ];

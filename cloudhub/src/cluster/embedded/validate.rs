@@ -11,6 +11,9 @@ use super::{content, names};
 /// Checks an object that is about to be stored, in the place of another or of none.
 pub(super) fn object(kind: &ResourceKind, old: Option<&Value>, value: &Value) -> Result<(), Status> {
     let mut errors = metadata_errors(kind, value);
+    if old.is_some() {
+        repeat(kind, None, &mut errors);
+    }
     content::check(kind, value, &mut errors);
     if let Some(old) = old {
         content::changed(kind, old, value, &mut errors);
@@ -18,9 +21,70 @@ pub(super) fn object(kind: &ResourceKind, old: Option<&Value>, value: &Value) ->
     refuse(kind, value, &errors)
 }
 
-/// The same for who writes a part of it, and is not to blame for the rest.
-pub(super) fn metadata(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
-    refuse(kind, value, &metadata_errors(kind, value))
+/// The same for who writes a part of it by the part's own door, and is not to blame for the rest.
+pub(super) fn part(kind: &ResourceKind, part: &str, old: &Value, value: &Value) -> Result<(), Status> {
+    let mut errors = metadata_errors(kind, value);
+    repeat(kind, Some(part), &mut errors);
+    if !kind.custom {
+        content::part(kind, part, old, value, &mut errors);
+    }
+    refuse(kind, value, &errors)
+}
+
+/// How often a real server finds the same thing wrong with the metadata of an object that is there: every layer looks.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    /// Labels, annotations and owners.
+    labels: usize,
+    /// A time of deletion that a client sets.
+    pub(super) deletion: usize,
+    finalizers: usize,
+}
+
+/// By which door, and for which kind. Seen on a kube-apiserver 1.36.
+pub(super) fn times(kind: &ResourceKind, part: Option<&str>) -> Times {
+    let times = |labels, deletion, finalizers| Times {
+        labels,
+        deletion,
+        finalizers,
+    };
+    match (&*kind.resource.group, &*kind.resource.resource, part) {
+        _ if kind.custom => times(1, 1, 1),
+        ("batch", "cronjobs", Some(_)) | ("policy", _, _) | ("", "events", None) => times(2, 1, 1),
+        (_, _, Some(_)) => times(3, 2, 2),
+        ("admissionregistration.k8s.io", ..) => times(3, 1, 2),
+        ("flowcontrol.apiserver.k8s.io" | "discovery.k8s.io", ..) => times(3, 1, 3),
+        ("storage.k8s.io", "volumeattachments" | "csinodes", _) | ("", "limitranges", _) => times(3, 1, 3),
+        ("coordination.k8s.io", ..) => times(3, 2, 1),
+        ("", "persistentvolumes", _) => times(4, 1, 5),
+        ("apps", "controllerrevisions", _) => times(5, 3, 5),
+        ("node.k8s.io" | "apiregistration.k8s.io", ..) => times(4, 2, 2),
+        ("networking.k8s.io", "servicecidrs" | "networkpolicies", _)
+        | ("storage.k8s.io", "csidrivers", _)
+        | ("batch", "cronjobs", _)
+        | ("apps" | "autoscaling" | "events.k8s.io" | "scheduling.k8s.io", ..)
+        | ("", "podtemplates" | "replicationcontrollers" | "resourcequotas" | "services", _) => {
+            times(3, 2, 2)
+        }
+        _ => times(4, 2, 4),
+    }
+}
+
+/// Finds again what was found, as often as a real server does.
+fn repeat(kind: &ResourceKind, part: Option<&str>, errors: &mut Vec<FieldError>) {
+    if errors.is_empty() {
+        return;
+    }
+    let times = times(kind, part);
+    let found = errors.clone();
+    for time in 1..times.labels.max(times.finalizers) {
+        let again = found.iter().filter(|error| match error.field() {
+            "metadata.finalizers" => time < times.finalizers,
+            field if field.starts_with("metadata.finalizers[") => false,
+            _ => time < times.labels,
+        });
+        errors.extend(again.cloned());
+    }
 }
 
 fn refuse(kind: &ResourceKind, value: &Value, errors: &[FieldError]) -> Result<(), Status> {

@@ -6,7 +6,9 @@ mod container;
 mod network;
 mod others;
 mod pod;
+mod pod_update;
 mod service;
+mod status;
 mod storage;
 pub(super) mod warn;
 mod workload;
@@ -85,6 +87,7 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         ));
     }
     match (&*kind.resource.group, &*kind.resource.resource) {
+        ("", "pods") => pod_update::changed(old, new, errors),
         ("", "nodes") => others::node_changed(old, new, errors),
         ("", "persistentvolumeclaims") => storage::claim_changed(old, new, errors),
         ("apps", "controllerrevisions") if old["data"] != new["data"] => {
@@ -98,6 +101,23 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
             ));
         }
         _ => workload::changed(kind, old, new, errors),
+    }
+}
+
+/// Adds what is wrong with what came by another door than the main one.
+pub(super) fn part(kind: &ResourceKind, part: &str, old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
+    match (part, &*kind.resource.group, &*kind.resource.resource) {
+        ("ephemeralcontainers", "", "pods") => {
+            check(kind, new, errors);
+            pod_update::ephemeral_changed(old, new, errors);
+        }
+        ("resize", "", "pods") => {
+            check(kind, new, errors);
+            pod_update::resized(old, new, errors);
+        }
+        ("finalize", "", "namespaces") => others::finalizers(&new["spec"]["finalizers"], errors),
+        ("status", _, _) => status::changed(kind, old, new, errors),
+        _ => {}
     }
 }
 

@@ -97,9 +97,26 @@ pub(super) fn node(spec: &Value, errors: &mut Errors) {
     }
 }
 
+/// Who holds a namespace has a name as finalizers have.
+pub(super) fn finalizers(finalizers: &Value, errors: &mut Errors) {
+    for (index, finalizer) in list(finalizers).enumerate() {
+        let path = format!("spec.finalizers[{index}]");
+        let name = text(finalizer);
+        for detail in names::qualified(name) {
+            errors.push(FieldError::invalid(path.as_str(), finalizer, &detail));
+        }
+        if !name.contains('/') && name != "kubernetes" {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(path, finalizer, detail));
+        }
+    }
+}
+
 /// A node's place in the network, and with its provider, is given once.
 pub(super) fn node_changed(old: &Value, new: &Value, errors: &mut Errors) {
     let (old, new) = (&old["spec"], &new["spec"]);
+    // A real server looks twice.
+    node(new, errors);
     for field in ["podCIDR", "providerID"] {
         let held = text(&old[field]);
         if !held.is_empty() && held != text(&new[field]) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::workload::label_selector;
 use super::{Sources, list, one_of, pod, sole, text};
 use crate::cluster::embedded::fault::FieldError;
-use crate::cluster::embedded::{names, quantity};
+use crate::cluster::embedded::{go_shape, names, quantity};
 
 type Errors = Vec<FieldError>;
 
@@ -52,24 +52,22 @@ pub(super) fn claim(spec: &Value, path: &str, errors: &mut Errors) {
 /// A claim wants what it wants for life; one that is bound may want more.
 pub(super) fn claim_changed(old: &Value, new: &Value, errors: &mut Errors) {
     let bound = old["status"]["phase"] == "Bound";
-    let frozen = |spec: &Value| {
-        let mut spec = spec.as_object().cloned().unwrap_or_default();
-        // Who has no volume, or no class, may be given one.
-        for (field, free) in [
-            ("resources", bound),
-            ("volumeAttributesClassName", bound),
-            ("volumeName", text(&old["spec"]["volumeName"]).is_empty()),
-            ("storageClassName", old["spec"]["storageClassName"].is_null()),
-        ] {
-            if free {
-                spec.remove(field);
-            }
+    let (old, new) = (&old["spec"], &new["spec"]);
+    let mut given = new.clone();
+    // Who has no volume, or no class, may be given one.
+    for (field, free) in [
+        ("resources", bound),
+        ("volumeAttributesClassName", bound),
+        ("volumeName", text(&old["volumeName"]).is_empty()),
+        ("storageClassName", old["storageClassName"].is_null()),
+    ] {
+        if free {
+            given[field] = old[field].clone();
         }
-        spec
-    };
-    if frozen(&old["spec"]) != frozen(&new["spec"]) {
-        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        errors.push(FieldError::forbidden("spec", detail));
+    }
+    let shown = go_shape::difference("PersistentVolumeClaimSpec", old, &given);
+    if !shown.is_empty() {
+        errors.push(FieldError::forbidden("spec", &format!("{CLAIM_KEPT}\n{shown}")));
     }
 }
 
@@ -180,6 +178,8 @@ const SOURCES: Sources = &[
     ("local", &["path"]),
     ("csi", &["driver", "volumeHandle"]),
 ];
+
+const CLAIM_KEPT: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 
 #[cfg(test)]
 mod tests {

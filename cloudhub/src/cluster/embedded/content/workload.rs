@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{EVERY_POLICY, list, not_negative, one_of, percent, pod, text};
 use crate::cluster::embedded::fault::FieldError;
-use crate::cluster::embedded::{names, validate, workload};
+use crate::cluster::embedded::{go_shape, names, validate, workload};
 
 type Errors = Vec<FieldError>;
 
@@ -74,10 +74,21 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
             }
             frozen("selector");
             // Whoever does not run yet may still be told where to.
-            if old["suspend"] != true {
-                frozen("template");
+            if old["suspend"] != true && old["template"] != new["template"] {
+                let shown = go_shape::template(&new["template"]);
+                errors.push(FieldError::invalid_shown(
+                    "spec.template",
+                    &shown,
+                    "field is immutable",
+                ));
             }
-            frozen("completionMode");
+            if old["completionMode"] != new["completionMode"] {
+                errors.push(FieldError::invalid(
+                    "spec.completionMode",
+                    &new["completionMode"],
+                    "field is immutable",
+                ));
+            }
         }
         _ => {}
     }

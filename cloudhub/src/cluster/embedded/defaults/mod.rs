@@ -4,6 +4,8 @@ mod kinds;
 mod pod;
 mod rules;
 
+pub(super) use pod::quality_of_service;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_core::api::Status;
@@ -14,6 +16,7 @@ use super::call::{is, is_namespaces, meta};
 use super::fault::{self, FieldError};
 use super::limits;
 use super::node_ports;
+use super::priority;
 use super::service;
 use super::state::State;
 
@@ -25,6 +28,8 @@ pub(super) fn of_version(kind: &ResourceKind, value: &mut Value) -> Result<(), S
         pod::of_version(value);
     } else if is(kind, "", "services") {
         service::of_version(&mut value["spec"]);
+    } else if is(kind, "apps", "daemonsets") {
+        count_templates(value, 1);
     }
     both(kind, value)
 }
@@ -36,6 +41,7 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
     } else if is(kind, "", "pods") {
         limits::apply(state, value);
         limits::place(state, value);
+        priority::admit(state, kind, value)?;
         pod::pod(value);
         value["status"] = json!({"phase": "Pending", "qosClass": pod::quality_of_service(value)});
     } else if is(kind, "", "services") {
@@ -58,10 +64,28 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         value["status"] = json!({});
     } else if is(kind, "apiregistration.k8s.io", "apiservices") {
         available(value);
+    } else if is(kind, "scheduling.k8s.io", "priorityclasses") {
+        priority::check(state, kind, value)?;
     } else if is(kind, "apps", "daemonsets") {
         value["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
     }
     Ok(())
+}
+
+/// What the version says of an object that came by the door of its status.
+pub(super) fn of_status(kind: &ResourceKind, old: &Value, new: &mut Value) {
+    if is(kind, "", "pods") {
+        first_of(&mut new["status"], "podIP", "podIPs", Some("ip"));
+        let class = old["status"]["qosClass"].clone();
+        default(&mut new["status"], "qosClass", class);
+    } else if is(kind, "", "services") && new["spec"]["type"] == "LoadBalancer" {
+        let places = new["status"]["loadBalancer"]["ingress"].as_array_mut();
+        for place in places.into_iter().flatten() {
+            if place["ip"].as_str().is_some_and(|address| !address.is_empty()) {
+                default(place, "ipMode", "VIP".into());
+            }
+        }
+    }
 }
 
 /// Completes a new state of an object.
@@ -73,10 +97,8 @@ pub(super) fn on_update(
 ) -> Result<(), Status> {
     if is_namespaces(kind) {
         name_label(new);
-        default(&mut new["spec"], "finalizers", old["spec"]["finalizers"].clone());
     } else if is(kind, "", "pods") {
-        pod::pod(new);
-        pod::keep(kind, old, new)?;
+        pod::again(old, new);
     } else if is(kind, "", "services") {
         service::keep_address(kind, old, new)?;
         service::of_version(&mut new["spec"]);
@@ -91,7 +113,22 @@ pub(super) fn on_update(
             return Err(fault::invalid(kind, meta(new, "name"), &[error]));
         }
     }
-    both(kind, new)
+    both(kind, new)?;
+    if is(kind, "apps", "daemonsets") {
+        let held = old["metadata"]["annotations"][TEMPLATES].as_str();
+        let held = held.and_then(|held| held.parse().ok()).unwrap_or(1_u64);
+        let changed = old["spec"]["template"] != new["spec"]["template"];
+        count_templates(new, held + u64::from(changed));
+    } else if is(kind, "scheduling.k8s.io", "priorityclasses") {
+        priority::check(state, kind, new)?;
+    }
+    Ok(())
+}
+
+/// How many templates a DaemonSet has had stands in an annotation since it has no field of its own any more.
+fn count_templates(value: &mut Value, count: u64) {
+    default(&mut value["metadata"], "annotations", json!({}));
+    value["metadata"]["annotations"][TEMPLATES] = count.to_string().into();
 }
 
 /// What is in use does not go (Kubernetes `plugin/pkg/admission/storage/storageobjectinuseprotection`).
@@ -113,13 +150,8 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
         rules::each(value, path, &mut pod::spec);
     }
     if is(kind, "", "nodes") {
-        let (network, capacity) = (
-            value["spec"]["podCIDR"].clone(),
-            value["status"]["capacity"].clone(),
-        );
-        if network.is_string() {
-            default(&mut value["spec"], "podCIDRs", json!([network]));
-        }
+        first_of(&mut value["spec"], "podCIDR", "podCIDRs", None);
+        let capacity = value["status"]["capacity"].clone();
         if capacity.is_object() {
             default(&mut value["status"], "allocatable", capacity);
         }
@@ -357,6 +389,33 @@ fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     });
     Ok(())
 }
+
+/// A list of addresses and the first of them, which older clients know alone. Where they disagree, the first is right.
+fn first_of(holder: &mut Value, one: &str, all: &str, within: Option<&str>) {
+    let Some(fields) = holder.as_object() else {
+        return;
+    };
+    if !fields.contains_key(one) && !fields.contains_key(all) {
+        return;
+    }
+    let first = |value: &Value| match within {
+        Some(field) => value[field].clone(),
+        None => value.clone(),
+    };
+    let (given, listed) = (holder[one].clone(), first(&holder[all][0]));
+    let said = given.as_str().is_some_and(|given| !given.is_empty());
+    if said && given != listed {
+        holder[all] = match within {
+            Some(field) => json!([{ field: given }]),
+            None => json!([given]),
+        };
+    } else if !said && listed.is_string() {
+        holder[one] = listed;
+    }
+}
+
+/// Where a DaemonSet counts its templates.
+const TEMPLATES: &str = "deprecated.daemonset.template.generation";
 
 /// Sets a field that is not there.
 pub(super) fn default(value: &mut Value, field: &str, to: Value) {

@@ -1,11 +1,7 @@
 //! What every pod gets: the defaults of its spec, and what admission adds.
 
-use hub_core::api::Status;
-use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
-use super::super::call::meta;
-use super::super::fault::{self, FieldError};
 use super::default;
 use super::rules::{self, Rule, each};
 
@@ -102,31 +98,17 @@ pub(super) fn pod(value: &mut Value) {
     of_version(value);
 }
 
-/// A pod that was made stays what it is, but for some fields (Kubernetes `pkg/apis/core/validation`, `ValidatePodUpdate`).
-pub(super) fn keep(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status> {
-    let count = |pod: &Value, list: &str| pod["spec"][list].as_array().map_or(0, Vec::len);
-    let refuse = |error| Err(fault::invalid(kind, meta(new, "name"), &[error]));
-    for list in ["containers", "initContainers"] {
-        if count(old, list) != count(new, list) {
-            let detail = format!("pod updates may not add or remove {list}");
-            return refuse(FieldError::forbidden(format!("spec.{list}"), &detail));
-        }
+/// Completes a new state of a pod. What admission gave it once stays; whoever leaves out the rest takes it away, and is told so.
+pub(super) fn again(old: &Value, new: &mut Value) {
+    let pod = &mut new["spec"];
+    if !pod.is_object() || *pod == old["spec"] {
+        return;
     }
-    let changed = |field: &str| {
-        let (held, given) = (&old["spec"][field], &new["spec"][field]);
-        !held.is_null() && held != given
-    };
-    let names = |pod: &Value, list: &str| -> Vec<Value> {
-        let containers = pod["spec"][list].as_array().into_iter().flatten();
-        containers.map(|container| container["name"].clone()).collect()
-    };
-    let renamed = |list: &str| names(old, list) != names(new, list);
-    if KEPT_FIELDS.iter().any(|field| changed(field))
-        || ["containers", "initContainers"].iter().any(|list| renamed(list))
-    {
-        return refuse(FieldError::forbidden("spec", KEPT));
+    for field in ["priority", "preemptionPolicy"] {
+        default(pod, field, old["spec"][field].clone());
     }
-    Ok(())
+    tolerate(pod);
+    of_version(new);
 }
 
 /// The defaults of a pod itself.
@@ -150,7 +132,7 @@ pub(super) fn of_version(value: &mut Value) {
 }
 
 /// How a pod is treated when its node is short of memory (Kubernetes `pkg/apis/core/v1/helper/qos`).
-pub(super) fn quality_of_service(pod: &Value) -> &'static str {
+pub(in super::super) fn quality_of_service(pod: &Value) -> &'static str {
     let spec = &pod["spec"];
     let containers: Vec<&Value> = ["containers", "initContainers"]
         .iter()
@@ -217,10 +199,6 @@ fn tolerate(spec: &mut Value) {
     }
     spec["tolerations"] = tolerations.into();
 }
-
-/// What of a pod's spec never changes once it is said. Kubernetes has a longer list; what stands here is what is most often tried.
-const KEPT_FIELDS: &[&str] = &["nodeName", "hostname", "subdomain"];
-const KEPT: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 #[cfg(test)]
 mod tests {
