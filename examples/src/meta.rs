@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use edgehub::EdgeHandle;
 use edgehub::store::EdgeStore;
 use hub_core::credentials::CredentialFiles;
 use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::socket::{Access, Socket};
 use hub_core::store::ObjectStore;
 use metaserver::{
     AuthConfig, CallerIs, Callers, Listen, LocalWrites, MetaConfig, MetaServer, Serving, ServingConfig,
 };
 use serde_json::Value;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, EdgeCore};
@@ -107,10 +108,10 @@ impl NodeApi {
         let doors = doors.map(|door| attend(door, way, server, stop));
         let plain = self.plain.map(|door| attend(door, Listen::Plain, server, stop));
         let socket = async {
-            match self.socket.as_deref().map(socket) {
-                Some(Ok(listener)) => drop(server.serve_on(Listen::Unix(listener), stop.cancelled()).await),
-                Some(Err(error)) => tracing::error!("the node's API is not served on a socket: {error}"),
-                None => {}
+            let Some(path) = &self.socket else { return };
+            match Socket::bind(path, Access::EVERYBODY).await {
+                Ok(socket) => drop(server.serve_on(Listen::Unix(socket), stop.cancelled()).await),
+                Err(error) => tracing::error!("the node's API is not served on a socket: {error}"),
             }
         };
         let all = async {
@@ -203,20 +204,6 @@ fn serving(config: &EdgeCore, address: Option<SocketAddr>) -> ServingConfig {
         names: vec![config.modules.edged.hostname_override.clone()],
         ..ServingConfig::new(folder(config))
     }
-}
-
-/// A socket that everybody on the machine may connect to: who they are is asked of the kernel.
-fn socket(path: &Path) -> Result<UnixListener, String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    // What an earlier run left.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
-    Ok(listener)
 }
 
 /// The addresses of the Service `kubernetes`, under which pods reach an API server.

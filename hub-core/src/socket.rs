@@ -54,6 +54,11 @@ impl Access {
         file: 0o660,
         folder: 0o755,
     };
+    /// Everybody on the machine: whoever listens asks the kernel who calls.
+    pub const EVERYBODY: Self = Self {
+        file: 0o666,
+        folder: 0o755,
+    };
 }
 
 impl Socket {

@@ -4,12 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hub_core::socket::Socket;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::Watcher;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -28,7 +29,7 @@ pub enum Listen {
     /// HTTPS. Callers may show certificates.
     Tls(TcpListener, Serving),
     /// Plain HTTP on a Unix socket. Callers are known by the user that they run as.
-    Unix(UnixListener),
+    Unix(Socket),
 }
 
 impl From<TcpListener> for Listen {
@@ -46,7 +47,7 @@ impl Listen {
                 Arrival::Plain(stream, remote)
             }
             Self::Tls(listener, serving) => Arrival::Tls(listener.accept().await?.0, serving.clone()),
-            Self::Unix(listener) => Arrival::Unix(listener.accept().await?.0),
+            Self::Unix(socket) => Arrival::Unix(socket.accept().await?),
         })
     }
 }

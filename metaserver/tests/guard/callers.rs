@@ -3,9 +3,10 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use http_body_util::{BodyExt as _, Full};
+use hub_core::socket::{Access, Socket};
 use hyper_util::rt::TokioIo;
 use metaserver::{AuthConfig, CallerIs, Callers, Listen};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::support::Node;
 use crate::world::{Issuer, MINE, OTHERS, auth, node};
@@ -93,7 +94,7 @@ async fn a_unix_socket_tells_who_calls() {
         &issuer,
     )
     .await;
-    let listener = Listen::Unix(UnixListener::bind(&path).unwrap());
+    let listener = Listen::Unix(Socket::bind(&path, Access::OWNER).await.unwrap());
     let meta = node.meta.clone();
     tokio::spawn(async move { meta.serve_on(listener, std::future::pending()).await });
     for (uri, expected) in [(MINE, 200), (OTHERS, 403)] {
