@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use hub_core::backoff::Backoff;
+use hub_core::random::{Random, share};
 use hub_core::transport::TransportError;
 
 /// How dials are spaced.
@@ -56,7 +57,7 @@ pub struct DialPlan {
     /// The target that is connected, or was last.
     good: Option<usize>,
     since: Option<Instant>,
-    random: u64,
+    random: Random,
 }
 
 impl DialPlan {
@@ -71,7 +72,7 @@ impl DialPlan {
             refusals: 0,
             good: None,
             since: None,
-            random: seed,
+            random: Random::new(seed),
         };
         plan.begin_round();
         plan
@@ -94,7 +95,7 @@ impl DialPlan {
         } else {
             0
         };
-        let random = self.draw();
+        let random = self.random.number();
         let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
         let mut pause = self.config.backoff.pause(rounds, random);
         self.failures = self.failures.saturating_add(1);
@@ -130,7 +131,7 @@ impl DialPlan {
     /// The connection is gone.
     pub fn lost(&mut self, now: Instant) {
         self.end_life(now);
-        let random = self.draw();
+        let random = self.random.number();
         let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
         self.at = now + self.config.backoff.pause(rounds, random);
         self.failures = self.failures.saturating_add(1);
@@ -141,7 +142,7 @@ impl DialPlan {
     /// shortest pause so that a fleet does not come in one instant, and the target that stops comes last.
     pub fn sent_away(&mut self, now: Instant) {
         self.end_life(now);
-        let random = self.draw();
+        let random = self.random.number();
         // Once in each long life. A cloud that takes a node and sends it away again and again is left alone like any other.
         let rounds = self.failures / u32::try_from(self.targets).unwrap_or(u32::MAX);
         self.at = now
@@ -181,20 +182,6 @@ impl DialPlan {
             .chain((0..self.targets).filter(|n| Some(*n) != good))
             .collect();
     }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-/// From 0 to 1.
-fn share(random: u64) -> f64 {
-    (random >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// A cloud cannot send a node away for longer than this.

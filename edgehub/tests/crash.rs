@@ -23,6 +23,7 @@ use std::process::{Command, Stdio};
 use edgehub::store::{EdgeStore, EdgeStoreConfig};
 use hub_core::message::{Content, Message, Route};
 use hub_core::object::ObjectKey;
+use hub_core::random::Random;
 use hub_core::session::Lane;
 use hub_core::store::{Change, Draft, Journal, ObjectStore};
 use hub_core::testing::store::{config_map, config_maps};
@@ -32,7 +33,7 @@ use tempfile::TempDir;
 fn what_a_killed_store_reported_is_there_afterwards() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("edge.db");
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     // What was reported, over all lives of the store.
     let mut reported: BTreeMap<String, u64> = BTreeMap::new();
     let (mut acks, mut newest) = (0, 0);
@@ -128,7 +129,7 @@ fn the_child_writes_until_it_is_killed() {
     let writers = (0..4).map(|writer| {
         let store = store.clone();
         async move {
-            let mut random = Random(round * 4 + writer);
+            let mut random = Random::new(round * 4 + writer);
             for step in 1u64.. {
                 let version = round * 1_000_000 + step;
                 if step % 16 == 0 {
@@ -163,7 +164,7 @@ async fn what_was_reported_survives_a_power_cut_at_any_instant() {
     let (live, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let path = live.path().join("edge.db");
     let store = EdgeStore::open_with(&path, config()).unwrap();
-    let mut random = Random(number("EDGE_STORE_SEED", 1));
+    let mut random = Random::new(number("EDGE_STORE_SEED", 1));
     let mut state = State::default();
     store.apply(vec![put("first", 1, 100)]).await.unwrap();
     state.objects.insert("first".into(), 1);
@@ -175,8 +176,8 @@ async fn what_was_reported_survives_a_power_cut_at_any_instant() {
         files = read(&path);
         let [(old_log, old_main), (new_log, new_main)] = [&before.1, &files];
         for _ in 0..CUTS_PER_REPORT {
-            let seed = random.next();
-            let mut dice = Random(seed);
+            let seed = random.number();
+            let mut dice = Random::new(seed);
             let checkpoint = old_main != new_main && dice.below(2) == 0;
             let (log, main) = match checkpoint {
                 // The log is flushed; the main file was being written.
@@ -343,7 +344,7 @@ fn mixture(old: &[u8], new: &[u8], dice: &mut Random) -> Vec<u8> {
             // Garbage, but only where it was writing: SQLite, as every database, counts on that ("powersafe overwrite").
             for at in upto..whole {
                 if sector[at] != written[at] {
-                    sector[at] = dice.next() as u8;
+                    sector[at] = dice.number() as u8;
                 }
             }
         }
@@ -361,7 +362,7 @@ fn config() -> EdgeStoreConfig {
 
 fn put(name: &str, version: u64, size: u64) -> Change {
     // Hardly compressible, so that sizes on the disk vary.
-    let mut random = Random(version);
+    let mut random = Random::new(version);
     let data: String = (0..size)
         .map(|_| char::from(b'a' + random.below(26) as u8))
         .collect();
@@ -382,21 +383,4 @@ fn number(variable: &str, default: u64) -> u64 {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(default)
-}
-
-/// SplitMix64: small, and the same for a seed on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
 }

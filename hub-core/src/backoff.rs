@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random::share;
+
 /// Growing pauses between attempts. A plain value: the randomness is an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -19,8 +21,7 @@ impl Backoff {
             .first
             .saturating_mul(2u32.saturating_pow(attempt.min(31)))
             .min(self.max);
-        let share = (random >> 11) as f64 / (1u64 << 53) as f64;
-        full.mul_f64(0.5 + share / 2.0)
+        full.mul_f64(0.5 + share(random) / 2.0)
     }
 }
 

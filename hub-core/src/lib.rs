@@ -69,6 +69,7 @@ pub mod handle;
 pub mod message;
 pub mod node;
 pub mod object;
+pub mod random;
 pub mod rbac;
 pub mod registry;
 pub mod scope;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use hub_core::random::Random;
 use hub_core::testing::fuzz::TARGETS;
 
 #[test]
@@ -25,7 +26,7 @@ fn mutations_of_the_corpus_are_taken_without_a_panic() {
     let (mutations, seed): (u64, u64) = (number("FUZZ_MUTATIONS", 10_000), number("FUZZ_SEED", 1));
     for (name, target) in TARGETS {
         let corpus: Vec<_> = corpus(name).into_iter().map(|(_, input)| input).collect();
-        let mut dice = Dice(seed);
+        let mut dice = Dice(Random::new(seed));
         for _ in 0..mutations {
             let input = mutation(&corpus, &mut dice);
             assert!(
@@ -117,16 +118,11 @@ fn mutation(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
     input
 }
 
-/// SplitMix64.
-struct Dice(u64);
+struct Dice(Random);
 
 impl Dice {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
+        self.0.below(end as u64) as usize
     }
 }
 

@@ -10,6 +10,7 @@ use futures::{SinkExt, StreamExt};
 use hub_core::api::{ApiRequest, Verb};
 use hub_core::message::{Content, Message, MessageId, Operation, needs_ack};
 use hub_core::object::GroupVersionResource;
+use hub_core::random::Random;
 use hub_core::transport::{Inbound, Outbound, Received, Transport};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -70,7 +71,7 @@ impl Life {
             lives: 0,
             store: Store::default(),
             edge: None,
-            random: Random(seed),
+            random: Random::new(seed),
         };
         if kept == Kept::File {
             life.world.create("nodes", node("edge-1")).await;
@@ -86,7 +87,7 @@ impl Life {
 
     async fn step(mut self) -> Self {
         let name = format!("{}", self.random.below(3));
-        let word = self.random.word();
+        let word = word(&mut self.random);
         match self.random.below(12) {
             0 | 1 => self.put("configmaps", config(&format!("c{name}"), &word)).await,
             2 => self.put("services", service(&format!("s{name}"))).await,
@@ -121,7 +122,7 @@ impl Life {
         let create = ApiRequest::resource(Verb::Create, gvr.clone(), Some("default"), None)
             .with_body("application/json", object.to_string());
         if self.world.execute(create).await.code == 409 {
-            let patch = json!({ "metadata": { "labels": { "word": self.random.word() } } });
+            let patch = json!({ "metadata": { "labels": { "word": word(&mut self.random) } } });
             self.world.patch(resource, Some("default"), name, patch).await;
         }
     }
@@ -170,7 +171,7 @@ impl Life {
     async fn connect(&mut self, bad: bool) {
         self.disconnect().await;
         let edge = self.world.stock("edge-1").await;
-        let random = Random(self.random.next());
+        let random = Random::new(self.random.number());
         let (store, watch) = (self.store.clone(), watch_services(&edge.node));
         let transport = edge.transport;
         self.edge = Some(tokio::spawn(async move {
@@ -322,23 +323,6 @@ fn apply(store: &Store, message: &Message) {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn word(&mut self) -> String {
-        format!("w{}", self.next() % 1_000_000)
-    }
+fn word(random: &mut Random) -> String {
+    format!("w{}", random.below(1_000_000))
 }

@@ -1,5 +1,6 @@
 //! Clients of a Go metaServer that list and then watch, and what is deleted between the two.
 
+use hub_core::random::Random;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -176,7 +177,7 @@ async fn by_schedule_a_client_that_lists_and_watches_ends_with_what_is_there() {
     for seed in 0..6 {
         let cloud = cloud().await;
         let mut edge = StockEdge::join(&cloud, "edge-1").await;
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut there = BTreeSet::new();
         let change = async |there: &mut BTreeSet<String>, random: &mut Random| {
             let name = format!("s-{}", random.below(8));
@@ -217,16 +218,5 @@ async fn by_schedule_a_client_that_lists_and_watches_ends_with_what_is_there() {
             client == expected
         })
         .await;
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)) % end
     }
 }

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use hub_core::backoff::Backoff;
+use hub_core::random::Random;
 
 use super::Enrolled;
 
@@ -24,7 +25,7 @@ pub struct RenewalConfig {
 #[derive(Debug, Clone)]
 pub struct RenewalPlan {
     config: RenewalConfig,
-    random: u64,
+    random: Random,
     failures: u32,
     due: SystemTime,
     end: SystemTime,
@@ -53,7 +54,7 @@ impl RenewalPlan {
     pub fn between(config: RenewalConfig, begin: SystemTime, end: SystemTime, seed: u64) -> Self {
         let lifetime = end.duration_since(begin).unwrap_or_default();
         let mut plan = Self {
-            random: seed,
+            random: Random::new(seed),
             failures: 0,
             due: begin,
             end,
@@ -61,7 +62,7 @@ impl RenewalPlan {
         };
         let latest = plan.config.latest_percent.min(100);
         let earliest = plan.config.earliest_percent.min(latest);
-        let share = (plan.draw() >> 11) as f64 / (1_u64 << 53) as f64;
+        let share = plan.random.share();
         let percent = f64::from(earliest) + share * f64::from(latest - earliest);
         plan.due = begin + lifetime.mul_f64(percent / 100.0);
         plan
@@ -79,20 +80,11 @@ impl RenewalPlan {
 
     /// An attempt failed at `now`; says when the next is due.
     pub fn failed(&mut self, now: SystemTime) -> SystemTime {
-        let random = self.draw();
+        let random = self.random.number();
         let pause = self.config.retry.pause(self.failures, random);
         self.failures = self.failures.saturating_add(1);
         self.due = now + pause;
         self.due
-    }
-
-    /// 64 random bits (SplitMix64, Steele et al. 2014).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cloudhub::cluster::KubeCluster;
 use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::random::Random;
 use hub_core::scope::Scope;
 use hub_core::store::ObjectStore;
 
@@ -20,7 +21,7 @@ async fn after_any_storm_every_watch_shows_the_truth() {
 }
 
 async fn storm(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let server = Server::new();
     let cluster = server.cluster_with(|config| {
         config.page_objects = 1 + random.below(5) as u32;
@@ -51,7 +52,7 @@ async fn storm(seed: u64) {
         let name = format!("m{}", random.below(8));
         let label = if random.below(2) == 0 { "x" } else { "y" };
         match random.below(12) {
-            0..5 => drop(server.put(&name, label, &random.next().to_string()).await),
+            0..5 => drop(server.put(&name, label, &random.number().to_string()).await),
             5..7 => {
                 let held = server.truth.store_get(&name);
                 deleted.extend(held);
@@ -64,7 +65,7 @@ async fn storm(seed: u64) {
                 let at = random.below(views.len() as u64) as usize;
                 views[at] = View::of(&cluster, scopes[at].clone());
             }
-            _ => server.mood(random.mood()),
+            _ => server.mood(mood(&mut random)),
         }
         for view in &mut views {
             view.read_now();
@@ -124,38 +125,21 @@ impl Uids for cloudhub::cluster::EmbeddedCluster {
     }
 }
 
-/// Splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn mood(&mut self) -> Mood {
-        match self.below(14) {
-            0..4 => Mood::Good,
-            4 => Mood::Away,
-            5 => Mood::Slow(Duration::from_millis(self.below(80))),
-            6 => Mood::Busy,
-            7 => Mood::Garbage("<html>"),
-            8 => Mood::Garbage(r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{},"items":[]}"#),
-            9 => Mood::Cut,
-            10 => Mood::Expired,
-            11 => Mood::Forbids("configmaps"),
-            12 => Mood::NoStreams,
-            _ => Mood::Proxy,
-        }
-    }
-}
-
 const STORMS: u64 = 40;
 const STEPS: u64 = 120;
+
+fn mood(random: &mut Random) -> Mood {
+    match random.below(14) {
+        0..4 => Mood::Good,
+        4 => Mood::Away,
+        5 => Mood::Slow(Duration::from_millis(random.below(80))),
+        6 => Mood::Busy,
+        7 => Mood::Garbage("<html>"),
+        8 => Mood::Garbage(r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{},"items":[]}"#),
+        9 => Mood::Cut,
+        10 => Mood::Expired,
+        11 => Mood::Forbids("configmaps"),
+        12 => Mood::NoStreams,
+        _ => Mood::Proxy,
+    }
+}

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use crate::message::{Message, MessageId};
+use crate::random::Random;
 
-/// Draws ids from a seed: the same seed, the same ids. SplitMix64 (Steele, Lea, Flood 2014).
+/// Draws ids from a seed: the same seed, the same ids.
 #[derive(Debug)]
 pub(super) struct Stamp {
-    state: u64,
+    random: Random,
     /// The Unix time in milliseconds that was known at an instant; None before the first connection.
     wall: Option<(i64, Instant)>,
 }
@@ -15,7 +16,7 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            state: seed,
+            random: Random::new(seed),
             wall: None,
         }
     }
@@ -46,17 +47,9 @@ impl Stamp {
     /// A number that no other draw of this session has.
     pub(super) fn id(&mut self) -> MessageId {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.draw().to_le_bytes());
-        bytes[8..].copy_from_slice(&self.draw().to_le_bytes());
+        bytes[..8].copy_from_slice(&self.random.number().to_le_bytes());
+        bytes[8..].copy_from_slice(&self.random.number().to_le_bytes());
         MessageId::from_random(bytes)
-    }
-
-    fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

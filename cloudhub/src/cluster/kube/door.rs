@@ -1,12 +1,13 @@
 //! The one door to the API server: how fast, how many at once, how long, how large.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hub_core::random::{Random, share};
 use kube::client::Body;
 use tokio::sync::{Semaphore, TryAcquireError, watch};
 
@@ -31,7 +32,7 @@ pub(super) struct Door {
     silent_since: Mutex<Option<Instant>>,
     /// Changes when somebody answers again.
     returns: watch::Sender<()>,
-    random: AtomicU64,
+    random: Mutex<Random>,
 }
 
 /// A whole answer.
@@ -82,7 +83,7 @@ impl Door {
             rights: Rights::default(),
             silent_since: Mutex::default(),
             returns: watch::Sender::default(),
-            random: AtomicU64::new(seed()),
+            random: Mutex::new(Random::new(seed())),
             config,
         }
     }
@@ -161,8 +162,7 @@ impl Door {
         tokio::select! {
             () = tokio::time::sleep_until(until) => false,
             _ = returns.changed() => {
-                let share = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
-                let soon = tokio::time::Instant::now() + RETURN.mul_f64(share);
+                let soon = tokio::time::Instant::now() + RETURN.mul_f64(share(self.random()));
                 tokio::time::sleep_until(soon.min(until)).await;
                 true
             }
@@ -190,15 +190,9 @@ impl Door {
         }
     }
 
-    /// 64 random bits (splitmix64).
     pub(super) fn random(&self) -> u64 {
-        let mut z = self
-            .random
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
-            .wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        random.number()
     }
 
     async fn whole(&self, request: Request<Bytes>, bytes_max: usize) -> Result<Answer, Fault> {

@@ -18,6 +18,7 @@ use hub_core::backoff::Backoff;
 use hub_core::message::{Content, MessageId, Operation, needs_ack};
 use hub_core::node::NodeId;
 use hub_core::object::GroupVersionResource;
+use hub_core::random::Random;
 use hub_core::store::ObjectStore;
 use hub_core::testing::{TestCa, Wire};
 use hub_core::transport::{
@@ -382,7 +383,7 @@ async fn live(
     seed: u64,
 ) {
     let node = NodeId::new(STOCK).unwrap();
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut stale = Vec::new();
     loop {
         let request = ConnectRequest::tunnel(&node, ConnectRequest::DEFAULT_PROJECT, Capabilities::NONE);
@@ -486,22 +487,5 @@ pub(super) async fn settled(fleet: &Fleet, node: &str, held: impl Fn() -> BTreeM
             panic!("{node} holds {is:#?}\nand should hold {should:#?}\non record are {records:#?}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// SplitMix64.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }

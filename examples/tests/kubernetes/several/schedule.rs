@@ -1,8 +1,9 @@
 //! Whatever happens to the hubs, the API server and the links: in the end each node holds the truth.
 
+use hub_core::random::Random;
 use std::time::Duration;
 
-use super::fleet::{Fleet, OURS, Ours, Random, STOCK, Stock, config, node, pod, settled};
+use super::fleet::{Fleet, OURS, Ours, STOCK, Stock, config, node, pod, settled};
 use crate::server::Mood;
 
 /// `SCHEDULE_SEED=7` plays one again.
@@ -28,14 +29,14 @@ async fn schedules(is_stock: bool) {
 }
 
 async fn play(seed: u64, is_stock: bool) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut fleet = Fleet::new(3, |_| {}).await;
-    fleet.address.seed(random.next());
+    fleet.address.seed(random.number());
     for name in [OURS, STOCK] {
         fleet.put("nodes", node(name), "").await;
     }
     let ours = Ours::start(&fleet, OURS, None);
-    let stock = Stock::start(fleet.way(STOCK), random.next());
+    let stock = Stock::start(fleet.way(STOCK), random.number());
     for _ in 0..STEPS {
         step(&mut fleet, &ours, &stock, &mut random).await;
     }

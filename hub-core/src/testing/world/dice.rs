@@ -2,26 +2,24 @@
 
 use std::time::Duration;
 
-/// Draws numbers from a seed (SplitMix64).
+use crate::random::Random;
+
+/// What befalls a world, drawn from its seed.
 #[derive(Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice(Random);
 
 impl Dice {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random::new(seed))
     }
 
     pub(super) fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.number()
     }
 
     /// A number below `end`.
     pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.number() % end.max(1)
+        self.0.below(end)
     }
 
     pub(super) fn percent(&mut self, chance: u64) -> bool {

@@ -14,6 +14,7 @@ use super::WebSocketConfig;
 use super::frame::{Role, WebSocketFraming};
 use super::head::{RequestHead, ResponseHead};
 use crate::codec::Codec;
+use crate::random::Random;
 use crate::transport::framed::{Established, Framed};
 use crate::transport::tls::stream_error;
 use crate::transport::{
@@ -90,7 +91,7 @@ async fn dial(
         version: None,
     };
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-    let framing = WebSocketFraming::new(Role::Client(seed), config.limits.message_max);
+    let framing = WebSocketFraming::new(Role::Client(Random::new(seed)), config.limits.message_max);
     let established = Established {
         codec: Codec::new(capabilities, config.limits),
         peer,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use crate::random::Random;
 use crate::transport::TransportError;
 use crate::transport::frame::{CONTROL_MAX, Frame, Framing};
 use crate::transport::outbox::Outbox;
@@ -27,12 +28,12 @@ pub(super) struct WebSocketFraming {
 }
 
 /// Which end we are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Role {
     /// Expects masked frames.
     Server,
-    /// Masks its frames; the state of the generator of masks.
-    Client(u64),
+    /// Masks its frames, with these masks.
+    Client(Random),
 }
 
 struct Current {
@@ -164,7 +165,7 @@ impl WebSocketFraming {
     fn lay(&mut self, opcode: OpCode, is_final: bool, payload: Bytes, out: &mut Outbox) {
         let mask = match &mut self.role {
             Role::Server => None,
-            Role::Client(state) => Some(next_mask(state)),
+            Role::Client(masks) => Some(next_mask(masks)),
         };
         let header = FrameHeader {
             is_final,
@@ -268,13 +269,9 @@ fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], phase: usize) {
     }
 }
 
-/// SplitMix64. Masks guard plain-text proxies against chosen bytes; ours go through TLS, where no proxy sees them.
-fn next_mask(state: &mut u64) -> [u8; 4] {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) as u32).to_be_bytes()
+/// Masks guard plain-text proxies against chosen bytes; ours go through TLS, where no proxy sees them.
+fn next_mask(masks: &mut Random) -> [u8; 4] {
+    (masks.number() as u32).to_be_bytes()
 }
 
 fn protocol(text: &str) -> TransportError {
@@ -297,7 +294,7 @@ mod tests {
     }
 
     fn client() -> WebSocketFraming {
-        WebSocketFraming::new(Role::Client(7), 1 << 20)
+        WebSocketFraming::new(Role::Client(Random::new(7)), 1 << 20)
     }
 
     fn bytes_of(out: &mut Outbox) -> Vec<u8> {
@@ -405,7 +402,7 @@ mod tests {
 
     #[test]
     fn the_fragments_of_a_message_together_keep_the_limit() {
-        let mut framing = WebSocketFraming::new(Role::Client(7), 1000);
+        let mut framing = WebSocketFraming::new(Role::Client(Random::new(7)), 1000);
         let mut wire = frame(0x01, &[b' '; 600]);
         assert!(read_all(&mut framing, &[&wire]).unwrap().is_empty());
         wire[0] = 0x00;
@@ -414,7 +411,7 @@ mod tests {
 
     #[test]
     fn an_announced_length_takes_no_memory() {
-        let mut framing = WebSocketFraming::new(Role::Client(7), 1 << 30);
+        let mut framing = WebSocketFraming::new(Role::Client(Random::new(7)), 1 << 30);
         let wire = [0x82, 127, 0, 0, 0, 0, 0x3f, 0, 0, 0, b'a', b'b'];
         assert!(read_all(&mut framing, &[&wire]).unwrap().is_empty());
         assert!(framing.message.capacity() < 64);
