@@ -35,6 +35,8 @@ pub struct CloudHubConfig {
     pub service: ServiceConfig,
     /// What is offered to peers of our own kind.
     pub capabilities: Capabilities,
+    /// When our own edges are told that the cluster is silent.
+    pub source: SourceConfig,
     /// What goes down to the nodes.
     pub downstream: DownstreamConfig,
     /// What nodes may do.
@@ -49,6 +51,24 @@ pub struct CloudHubConfig {
     /// The certificate of the cluster's own authority, PEM, for nodes that ask for it. None looks for the ConfigMap
     /// `kube-root-ca.crt` in the cluster.
     pub cluster_ca: Option<Arc<str>>,
+}
+
+/// When the cluster counts as silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// How often it is looked at.
+    pub look_every: Duration,
+    /// So long it must have answered nothing, or only that something is wrong with it.
+    pub silent_after: Duration,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self {
+            look_every: Duration::from_secs(1),
+            silent_after: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Default for CloudHubConfig {
@@ -66,6 +86,7 @@ impl Default for CloudHubConfig {
             driver: DriverConfig::new(SessionConfig::cloud()),
             service: ServiceConfig::default(),
             capabilities: Capabilities::ALL,
+            source: SourceConfig::default(),
             downstream: DownstreamConfig::default(),
             authorization: AuthorizationConfig::default(),
             instance_address: None,

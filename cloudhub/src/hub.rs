@@ -29,6 +29,7 @@ use crate::policy;
 use crate::readiness::Readiness;
 use crate::records::{MemoryRecords, SyncRecords};
 use crate::sessions::{ConnectedNode, HubEvent, NodeReport, Sessions};
+use crate::source;
 use crate::upstream::{self, Upstream};
 
 /// The cloud half of the tunnel. Cheap to clone; all clones are one hub.
@@ -247,6 +248,8 @@ impl CloudHub {
         let is_policed = self.config.downstream.policy;
         let _policy =
             is_policed.then(|| AbortOnDropHandle::new(tokio::spawn(policy::run(self.cluster.clone()))));
+        let source = source::run(self.cluster.clone(), self.sessions.clone(), self.config.source);
+        let _source = AbortOnDropHandle::new(tokio::spawn(source));
         let sessions = self.sessions.clone();
         let _sweep = AbortOnDropHandle::new(tokio::spawn(async move { sessions.sweep().await }));
 

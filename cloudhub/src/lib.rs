@@ -15,10 +15,11 @@ mod policy;
 mod readiness;
 pub mod records;
 mod sessions;
+mod source;
 mod sync;
 mod upstream;
 
-pub use config::{AuthorizationConfig, CloudHubConfig, DownstreamConfig};
+pub use config::{AuthorizationConfig, CloudHubConfig, DownstreamConfig, SourceConfig};
 pub use error::{ConfigError, ServeError};
 pub use hub::{CloudHub, Serve};
 pub use readiness::Readiness;

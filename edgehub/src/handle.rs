@@ -1,7 +1,7 @@
 //! What everybody but the hub itself holds of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hub_core::api::Reach;
 use hub_core::clock::Clock;
@@ -152,5 +152,9 @@ impl Reach for EdgeHandle {
 
     fn held_back(&self) -> Option<watch::Receiver<Arc<[HeldBack]>>> {
         Some(self.shared.doubts.held_back())
+    }
+
+    fn silent_since(&self) -> Option<watch::Receiver<Option<Instant>>> {
+        Some(self.shared.board.source())
     }
 }

@@ -39,7 +39,7 @@ use crate::identity::{Identities, Target};
 use crate::link::{Board, Link};
 use crate::metrics::Metrics;
 use crate::store::EdgeStore;
-use crate::{apply, node, replay, subscribe, token};
+use crate::{apply, node, replay, source, subscribe, token};
 
 /// The node half of the tunnel.
 ///
@@ -224,6 +224,7 @@ impl EdgeHubBuilder {
         let service_metrics = ServiceMetrics::default();
         let doubts = Arc::new(Doubts::new(config.mass_deletion, metrics.clone()));
         let board = Arc::new(Board::new(store.clone(), metrics));
+        let routes = routes.merge(source::routes(board.clone()));
         let routes = routes.merge(apply::routes(store.clone(), config.own_scopes(), doubts.clone()));
         let heard = board.clone();
         let handler = stack(routes, config.service, service_metrics.clone()).map_request(move |request| {

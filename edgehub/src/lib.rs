@@ -45,6 +45,7 @@ mod metrics;
 mod node;
 mod object_response;
 mod replay;
+mod source;
 pub mod store;
 mod subscribe;
 mod token;

@@ -65,6 +65,8 @@ pub(crate) struct Board {
     /// The same for those who only ask whether.
     up: watch::Sender<bool>,
     connections: watch::Sender<Connections>,
+    /// Since when the cluster behind the cloud is silent, as the cloud says.
+    source: watch::Sender<Option<Instant>>,
     /// A new connection is being made while the old one lives: its end is no end of the link.
     replacing: AtomicBool,
     delivered: Mutex<Vec<(Arc<str>, u64)>>,
@@ -87,6 +89,7 @@ impl Board {
             link: watch::channel(link).0,
             up: watch::channel(false).0,
             connections: watch::channel(Connections::default()).0,
+            source: watch::channel(None).0,
             replacing: AtomicBool::new(false),
             delivered: Mutex::default(),
             delivery: Notify::new(),
@@ -102,6 +105,23 @@ impl Board {
 
     pub(crate) fn up(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
+    }
+
+    pub(crate) fn source(&self) -> watch::Receiver<Option<Instant>> {
+        self.source.subscribe()
+    }
+
+    /// The cloud says since when its cluster is silent, or that it is there.
+    pub(crate) fn source_is(&self, silent: Option<Instant>) {
+        if silent.is_some() != self.source.borrow().is_some() {
+            match silent {
+                Some(_) => tracing::warn!(
+                    "the cluster behind the cloud is silent; the node goes on with what it holds"
+                ),
+                None => tracing::info!("the cluster behind the cloud is there again"),
+            }
+        }
+        self.source.send_replace(silent);
     }
 
     pub(crate) fn connections(&self) -> watch::Receiver<Connections> {
@@ -175,6 +195,8 @@ impl Observer for Board {
             Notice::Depth { .. } => {}
             Notice::Attached(peer) => {
                 self.metrics.connections.inc();
+                // Another cloud may have another way to the cluster. This one says so if it has none.
+                self.source.send_replace(None);
                 self.metrics.up.set(1);
                 self.up.send_replace(true);
                 self.connections.send_modify(|c| {

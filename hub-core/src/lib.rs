@@ -78,6 +78,7 @@ pub mod service;
 pub mod service_account;
 pub mod session;
 pub mod socket;
+pub mod source;
 pub mod store;
 pub mod strategic;
 #[cfg(feature = "test-util")]

@@ -371,7 +371,7 @@ async fn the_edge_asks_as_a_stock_edge_does() {
             "Project_id: e632aba927ea4ac2b575ec1603d56f10",
             "Sec-WebSocket-Version: 13",
             "Upgrade: websocket",
-            "Edge-Tunnel: bincode, zstd, resume, ack, twins",
+            "Edge-Tunnel: bincode, zstd, resume, ack, twins, source",
             "",
         ]
     );

@@ -24,6 +24,7 @@ pub(crate) struct Cloud {
     pause: Duration,
     link: Option<watch::Receiver<bool>>,
     held_back: Option<watch::Receiver<Arc<[HeldBack]>>>,
+    source: Option<watch::Receiver<Option<std::time::Instant>>>,
     away: Mutex<Option<Away>>,
     seconds: Histogram,
     bytes: Family<ResourceLabel, Counter>,
@@ -49,6 +50,7 @@ impl Cloud {
             pause,
             link: None,
             held_back: None,
+            source: None,
             away: Mutex::new(None),
             seconds: Histogram::new([0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]),
             bytes: Family::default(),
@@ -75,6 +77,19 @@ impl Cloud {
 
     pub(crate) fn with_held_back(&mut self, held_back: watch::Receiver<Arc<[HeldBack]>>) {
         self.held_back = Some(held_back);
+    }
+
+    pub(crate) fn with_source(&mut self, source: watch::Receiver<Option<std::time::Instant>>) {
+        self.source = Some(source);
+    }
+
+    /// For how long the cluster behind the cloud is known to be silent, where the cloud itself is there.
+    pub(crate) fn silent(&self) -> Option<Duration> {
+        if self.away().is_some() {
+            return None;
+        }
+        let since = *self.source.as_ref()?.borrow();
+        since.map(|since| since.elapsed())
     }
 
     /// The deletions that are not believed yet.

@@ -44,9 +44,14 @@ impl Api {
             let _ = writeln!(text, "[+]{notice}");
         }
         if !self.authoritative() {
-            let _ = match self.cloud.away() {
-                None => writeln!(text, "[+]cloud ok"),
-                Some(away) => writeln!(
+            let _ = match (self.cloud.away(), self.cloud.silent()) {
+                (None, None) => writeln!(text, "[+]cloud ok"),
+                (None, Some(silent)) => writeln!(
+                    text,
+                    "[+]cloud ok, its API server silent for {}s: served from what is held",
+                    silent.as_secs()
+                ),
+                (Some(away), _) => writeln!(
                     text,
                     "[+]cloud away for {}s: served from what is held",
                     away.as_secs()

@@ -145,6 +145,13 @@ impl Api {
                 "served by this node, which has been without the cloud for {seconds}s"
             ));
         }
+        if let Some(since) = self.cloud.silent() {
+            let seconds = since.as_secs();
+            mark = format!("stale;age={seconds}");
+            warnings.push(format!(
+                "served by this node: the cloud has heard nothing of its API server for {seconds}s"
+            ));
+        }
         if let Some(doubt) = doubt {
             if mark.is_empty() {
                 let age = SystemClock.unix_ms().saturating_sub(doubt.since_ms).max(0) / 1000;

@@ -64,12 +64,16 @@ impl MetaServer {
         U::Future: Send + 'static,
     {
         let (link, held_back) = (upstream.connected(), upstream.held_back());
+        let source = upstream.silent_since();
         let mut cloud = Cloud::new(Upstream::new(upstream), config.cloud_timeout, config.cloud_pause);
         if let Some(link) = link {
             cloud.with_link(link);
         }
         if let Some(held_back) = held_back {
             cloud.with_held_back(held_back);
+        }
+        if let Some(source) = source {
+            cloud.with_source(source);
         }
         Self {
             connections: Arc::new(Semaphore::new(config.connections_max)),

@@ -14,6 +14,7 @@ mod embedded;
 mod kube;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -56,6 +57,12 @@ pub trait Cluster: Send + Sync + 'static {
         self.allows(request)
     }
 
+    /// For how long the cluster has answered nothing, or only that something is wrong with it. None while it is there; a cluster in this
+    /// process always is.
+    fn silence(&self) -> Option<Duration> {
+        None
+    }
+
     /// The kinds that the cluster has, kept up to date by it.
     fn registry(&self) -> &Registry;
 }
@@ -80,6 +87,10 @@ impl<C: Cluster + ?Sized> Cluster for Arc<C> {
 
     fn permits(&self, request: &ApiRequest) -> BoxFuture<'static, bool> {
         (**self).permits(request)
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        (**self).silence()
     }
 
     fn registry(&self) -> &Registry {

@@ -29,6 +29,7 @@ use crate::config::CloudHubConfig;
 use crate::downstream::{Account, Client};
 use crate::metered::Metered;
 use crate::metrics::HubMetrics;
+use crate::source;
 
 /// A node that is connected.
 #[derive(Debug, Clone)]
@@ -71,6 +72,15 @@ pub(crate) struct Sessions {
     account: Account,
     events: broadcast::Sender<HubEvent>,
     drivers: TaskTracker,
+    source: Mutex<Source>,
+}
+
+/// What nodes were told of the cluster behind this hub.
+#[derive(Default)]
+struct Source {
+    silent_since: Option<Instant>,
+    /// Some node may remember that it was told so.
+    was_silent: bool,
 }
 
 impl Sessions {
@@ -91,6 +101,7 @@ impl Sessions {
             account,
             events: broadcast::channel(EVENTS_KEPT).0,
             drivers: TaskTracker::new(),
+            source: Mutex::default(),
         }
     }
 
@@ -151,6 +162,40 @@ impl Sessions {
         let _ = handle
             .attach_numbered(transport, place.admission.connection.0)
             .await;
+        while let Some(silent) = self.source_now().filter(|_| capabilities.source) {
+            let _ = handle.send(source::message(silent)).await;
+            let now = self.source_now().flatten();
+            if now.is_some() == silent.is_some() {
+                break;
+            }
+        }
+    }
+
+    /// Tells the connected nodes that take it for how long the cluster has been silent, or that it is there.
+    pub(crate) async fn source_is(&self, silent: Option<Duration>) {
+        {
+            let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+            source.silent_since = silent.and_then(|silent| Instant::now().checked_sub(silent));
+            source.was_silent |= silent.is_some();
+        }
+        let all = self.table().all().into_iter();
+        let takers = all.filter(|(_, _, connected)| {
+            let connected = connected.as_ref();
+            connected.is_some_and(|connected| connected.capabilities.source)
+        });
+        // A session that hangs keeps nobody else from hearing it.
+        let told = takers.map(|(_, handle, _)| async move {
+            let told = handle.send(source::message(silent));
+            tokio::time::timeout(ANSWERS_WITHIN, told).await
+        });
+        futures::future::join_all(told).await;
+    }
+
+    /// What a node is told of the cluster on a new connection; nothing while there was nothing to tell anybody.
+    fn source_now(&self) -> Option<Option<Duration>> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = source.silent_since.map(|since| since.elapsed());
+        source.was_silent.then_some(silent)
     }
 
     /// Ends a node's session.

@@ -35,7 +35,13 @@ pub fn scopes(report: &MetaScopes) -> String {
     });
     let mut text = aligned(&headings, rows);
     text += &match cloud.away_ms {
-        None => "the cloud is reachable\n".to_owned(),
+        None => match cloud.silent_ms {
+            None => "the cloud is reachable\n".to_owned(),
+            Some(silent) => format!(
+                "the cloud is reachable, and its API server silent for {}\n",
+                span(silent)
+            ),
+        },
         Some(away) => format!("the cloud has been away for {}\n", span(away)),
     };
     if let Some(trouble) = &report.store_trouble {

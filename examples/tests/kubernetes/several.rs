@@ -5,4 +5,5 @@ mod failure;
 mod fleet;
 mod newest;
 mod schedule;
+mod silent;
 mod way;

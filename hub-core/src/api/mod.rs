@@ -287,6 +287,12 @@ pub trait Reach {
     fn held_back(&self) -> Option<tokio::sync::watch::Receiver<Arc<[HeldBack]>>> {
         None
     }
+
+    /// Since when the cluster behind the cloud is silent, as it changes: the cloud is there, and what it sent is not live. None where
+    /// nobody says so.
+    fn silent_since(&self) -> Option<tokio::sync::watch::Receiver<Option<std::time::Instant>>> {
+        None
+    }
 }
 
 impl<F> Reach for tower::util::ServiceFn<F> {}

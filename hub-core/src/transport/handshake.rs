@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub ack: bool,
     /// Reports of several devices go up in one message.
     pub twins: bool,
+    /// The cloud says when the cluster behind it is silent ([`crate::source`]).
+    pub source: bool,
 }
 
 impl Capabilities {
@@ -32,6 +34,7 @@ impl Capabilities {
         resume: false,
         ack: false,
         twins: false,
+        source: false,
     };
 
     /// Everything this build can do.
@@ -41,14 +44,16 @@ impl Capabilities {
         resume: true,
         ack: true,
         twins: true,
+        source: true,
     };
 
-    const NAMES: [(&'static str, Field); 5] = [
+    const NAMES: [(&'static str, Field); 6] = [
         ("bincode", |c| &mut c.bincode),
         ("zstd", |c| &mut c.zstd),
         ("resume", |c| &mut c.resume),
         ("ack", |c| &mut c.ack),
         ("twins", |c| &mut c.twins),
+        ("source", |c| &mut c.source),
     ];
 
     /// Those that both have.
@@ -227,7 +232,7 @@ mod tests {
         let offer = request.offer().unwrap();
         assert_eq!(
             offer,
-            "bincode, zstd, resume, ack, twins, version=edgehub-v0.1.0X:yz"
+            "bincode, zstd, resume, ack, twins, source, version=edgehub-v0.1.0X:yz"
         );
         assert_eq!(Capabilities::parse(&offer), Capabilities::ALL);
         assert_eq!(ConnectRequest::version_in(&offer), request.version);

@@ -6,6 +6,7 @@ mod watchers;
 mod why;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hub_core::clock::{Clock as _, SystemClock};
 use hub_core::object::{Metadata, ObjectKey};
@@ -43,6 +44,9 @@ pub struct CloudReport {
     pub reachable: bool,
     /// For how long it has been known to be away.
     pub away_ms: Option<u64>,
+    /// For how long the cluster behind it has been silent, where the cloud is there and says so.
+    #[serde(default)]
+    pub silent_ms: Option<u64>,
 }
 
 /// One scope.
@@ -144,9 +148,11 @@ impl Api {
 
     fn cloud_report(&self) -> CloudReport {
         let away = self.cloud.away();
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         CloudReport {
             reachable: away.is_none(),
-            away_ms: away.map(|away| away.as_millis().try_into().unwrap_or(u64::MAX)),
+            away_ms: away.map(ms),
+            silent_ms: self.cloud.silent().map(ms),
         }
     }
 
@@ -214,7 +220,7 @@ fn state(coverage: Coverage, doubted: bool, cloud: CloudReport) -> &'static str 
         _ if doubted => "held back",
         Coverage::Absent => "absent",
         Coverage::Loading => "loading",
-        Coverage::Complete if cloud.reachable => "live",
+        Coverage::Complete if cloud.reachable && cloud.silent_ms.is_none() => "live",
         Coverage::Complete => "stale",
     }
 }

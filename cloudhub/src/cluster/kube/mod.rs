@@ -106,12 +106,6 @@ impl KubeCluster {
         self.door.rights.missing()
     }
 
-    /// How long the API server has answered nothing, or only that something is wrong with it (5xx). None while it answers. Watches are
-    /// taken up again and again, so this is known even where no node asks anything.
-    pub fn silence(&self) -> Option<Duration> {
-        self.door.silence()
-    }
-
     /// Makes the numbers of this connection visible.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.door.metrics.register(registry);
@@ -146,6 +140,11 @@ impl KubeCluster {
 }
 
 impl Cluster for KubeCluster {
+    /// Answers of 5xx count as silence. Watches are taken up again and again, so this is known even where no node asks anything.
+    fn silence(&self) -> Option<Duration> {
+        self.door.silence()
+    }
+
     fn watch(&self, scope: Scope) -> BoxStream<'static, ClusterEvent> {
         follow::follow(self.shares.clone(), scope).boxed()
     }
