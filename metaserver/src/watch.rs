@@ -268,7 +268,13 @@ impl Watcher {
             }
             tokio::select! {
                 biased;
-                () = &mut self.stop => return None,
+                () = &mut self.stop => {
+                    // So that its client can go on from here when the program is there again.
+                    let progress = watch.progress().filter(|_| self.bookmark.take().is_some());
+                    self.watch = None;
+                    self.push_bookmark(&mut slices, progress?, false);
+                    return Some(slices);
+                }
                 () = lost(&self.api, &mut self.followed) => {
                     self.followed = None;
                     self.fault = Some(fault::followed_no_more());

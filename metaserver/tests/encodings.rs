@@ -31,6 +31,8 @@ impl World {
     async fn new(objects: &[Value], cbor: bool) -> Self {
         let nothing = Restored {
             revision: Revision(1),
+            begin: Revision(1),
+            deletions: Vec::new(),
             objects: Vec::new(),
             scopes: Vec::new(),
             tombstones: Vec::new(),

@@ -311,6 +311,25 @@ async fn a_client_that_does_not_read_is_cut_off_and_hurts_nobody() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_tells_watches_that_want_it_how_far_they_came() {
+    let node = Node::start().await;
+    node.get(SHOP).await;
+    let mut watch = node
+        .watch(&format!("{SHOP}?watch=true&allowWatchBookmarks=true"))
+        .await;
+    node.hold("secrets", serde_json::json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s", "namespace": "x"}})).await;
+    let wanted = node.store.revision().to_string();
+    watch.next().await.unwrap();
+    soon(node.stop()).await;
+    let last = watch.next().await.unwrap();
+    assert_eq!(
+        (&last["type"], &last["object"]["metadata"]["resourceVersion"]),
+        (&"BOOKMARK".into(), &wanted.into())
+    );
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
 async fn a_server_that_stops_ends_its_watches() {
     let node = Node::start().await;
     node.get(SHOP).await;

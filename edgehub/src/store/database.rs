@@ -9,6 +9,7 @@ use hub_core::store::{Appended, JournalEntry, JournalId, JournalTable, Restored,
 use rusqlite::{Connection, ErrorCode};
 
 use super::damage::{self, Saved, with_suffix};
+use super::history::{self, Run};
 use super::identity::Identity;
 use super::objects::{Rows, Undo};
 use super::row::{Packer, RowError};
@@ -20,6 +21,7 @@ pub(super) struct Database {
     rows: Rows,
     packer: Packer,
     pub(super) identity: Identity,
+    run: Run,
 }
 
 /// A file, and what was in it.
@@ -110,6 +112,7 @@ fn load(
         rows: Rows::new(config.limits.tombstones_max),
         packer,
         identity: Identity::begin(unix_ms),
+        run: Run::begin(Revision::default()),
     };
     let mut table = JournalTable::new(config.journal);
     let restored = match fresh {
@@ -130,7 +133,12 @@ impl Database {
     /// Makes the tables, and puts in what was saved from a damaged file.
     fn begin(&mut self, saved: Option<Saved>, table: &mut JournalTable) -> rusqlite::Result<Restored> {
         let transaction = self.connection.unchecked_transaction()?;
-        for schema in [objects::SCHEMA, journal::SCHEMA, identity::SCHEMA] {
+        for schema in [
+            objects::SCHEMA,
+            journal::SCHEMA,
+            identity::SCHEMA,
+            history::SCHEMA,
+        ] {
             transaction.execute_batch(schema)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION)?;
@@ -157,10 +165,13 @@ impl Database {
         }
         let revision = self.identity.resume();
         self.identity = self.identity.reserve(revision);
-        self.identity.save(&transaction)?;
+        self.run = Run::begin(revision);
+        self.save(&transaction, &self.identity)?;
         transaction.commit()?;
         Ok(Restored {
             revision,
+            begin: revision,
+            deletions: Vec::new(),
             objects: Vec::new(),
             scopes,
             tombstones: Vec::new(),
@@ -181,10 +192,16 @@ impl Database {
             .max()
             .unwrap_or_default();
         let revision = self.identity.resume().max(newest);
+        let transaction = self.connection.unchecked_transaction()?;
+        let (run, deletions) = Run::resume(&transaction, self.identity.reserved, revision)?;
+        self.run = run;
         self.identity = self.identity.reserve(revision);
-        self.identity.save(&self.connection)?;
+        self.save(&transaction, &self.identity)?;
+        transaction.commit()?;
         Ok(Restored {
             revision,
+            begin: self.run.begin,
+            deletions,
             objects,
             scopes,
             tombstones,
@@ -223,6 +240,7 @@ impl Database {
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
         self.rows.write(&transaction, &mut self.packer, writes, undo)?;
+        history::note(&transaction, writes)?;
         for write in journal {
             match write {
                 JournalWrite::Append(entry, appended) => journal::append(&transaction, entry, appended)?,
@@ -230,7 +248,7 @@ impl Database {
             }
         }
         if let Some(identity) = identity {
-            identity.save(&transaction)?;
+            self.save(&transaction, identity)?;
         }
         transaction.commit()
     }
@@ -241,15 +259,23 @@ impl Database {
         transaction.execute_batch("CREATE TABLE probe (bytes BLOB)")?;
         transaction.execute("INSERT INTO probe VALUES (zeroblob(?1))", [PROBE_BYTES])?;
         transaction.execute_batch("DROP TABLE probe")?;
-        self.identity.save(&transaction)?;
+        self.save(&transaction, &self.identity)?;
         transaction.commit()
+    }
+
+    fn save(&self, connection: &Connection, identity: &Identity) -> rusqlite::Result<()> {
+        identity.save(connection)?;
+        self.run.save(connection, identity.reserved)
     }
 
     /// Notes that the last revision was the last one, and moves the write-ahead log into the file.
     pub(super) fn close(mut self, revision: Revision) {
         self.identity.reserved = revision;
         self.identity.clean = true;
-        let saved = self.identity.save(&self.connection);
+        let saved = self.connection.unchecked_transaction().and_then(|transaction| {
+            self.save(&transaction, &self.identity)
+                .and_then(|()| transaction.commit())
+        });
         if let Err(error) = saved.and_then(|()| self.connection.close().map_err(|(_, error)| error)) {
             tracing::warn!(%error, "the store could not be closed cleanly; nothing is lost");
         }

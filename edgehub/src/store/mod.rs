@@ -12,6 +12,7 @@
 
 mod damage;
 mod database;
+mod history;
 mod identity;
 mod journal;
 mod objects;

@@ -58,8 +58,12 @@ pub enum RevisionSource {
 /// What a store held before, read back from a disk.
 #[derive(Debug)]
 pub struct Restored {
-    /// The newest revision. Histories begin here: watches from before it are told so. 0 counts as 1.
+    /// The newest revision. 0 counts as 1.
     pub revision: Revision,
+    /// No watch may begin before this. A collection's may begin with its last change, if that is later: whoever saw it missed nothing.
+    pub begin: Revision,
+    /// The last deletions of collections since `begin`, which none of the objects shows.
+    pub deletions: Vec<(GroupVersionResource, Revision)>,
     /// The objects with their revisions.
     pub objects: Vec<(Object, Revision)>,
     /// The scopes.
@@ -82,6 +86,8 @@ impl MemoryStore {
     pub fn new(limits: StoreLimits, registry: Registry) -> Self {
         let nothing = Restored {
             revision: Revision(1),
+            begin: Revision(1),
+            deletions: Vec::new(),
             objects: Vec::new(),
             scopes: Vec::new(),
             tombstones: Vec::new(),
@@ -98,7 +104,8 @@ impl MemoryStore {
     ) -> Self {
         let newest = restored.objects.iter().map(|(_, revision)| *revision).max();
         let revision = restored.revision.max(newest.unwrap_or_default()).max(Revision(1));
-        let mut shared = Shared::new(limits, source, registry, revision);
+        let begin = restored.begin.max(Revision(1)).min(revision);
+        let mut shared = Shared::new(limits, source, registry, revision, begin);
         for (object, _) in restored.objects.iter().filter(|(o, _)| is_definition(&o.key)) {
             if let Err(error) = shared.registry.apply_definition(&object.body) {
                 tracing::warn!(name = &*object.key.name, %error, "a CustomResourceDefinition cannot be read");
@@ -127,7 +134,11 @@ impl MemoryStore {
                     revision,
                     served,
                 };
+                state.begins(&stored.object.key.resource, revision, log);
                 state.insert(Arc::new(stored), log);
+            }
+            for (resource, revision) in restored.deletions {
+                state.begins(&resource, revision, log);
             }
             state.scopes.extend(restored.scopes);
             for (uid, version) in restored.tombstones {
@@ -370,6 +381,8 @@ mod tests {
             .unwrap();
         let restored = Restored {
             revision: Revision(100),
+            begin: Revision(100),
+            deletions: Vec::new(),
             objects: store
                 .objects()
                 .iter()
@@ -446,6 +459,8 @@ mod tests {
 
         let restored = Restored {
             revision: store.revision(),
+            begin: store.revision(),
+            deletions: Vec::new(),
             objects: vec![(definition.clone(), store.revision())],
             scopes: vec![],
             tombstones: vec![],

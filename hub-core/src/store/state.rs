@@ -30,7 +30,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) revision: Revision,
-    /// Where the histories of this run begin.
+    /// Where histories begin, unless a collection's was changed later and no event of that is kept.
     pub(super) begin: Revision,
     pub(super) collections: HashMap<GroupVersionResource, Collection>,
     pub(super) tombstones: Tombstones,
@@ -52,6 +52,7 @@ impl Shared {
         source: RevisionSource,
         registry: Registry,
         revision: Revision,
+        begin: Revision,
     ) -> Self {
         Self {
             limits,
@@ -61,7 +62,7 @@ impl Shared {
             writer: Mutex::new(()),
             state: RwLock::new(State {
                 revision,
-                begin: revision,
+                begin,
                 collections: HashMap::new(),
                 tombstones: Tombstones::new(limits.tombstones_max),
                 scopes: BTreeMap::new(),
@@ -115,7 +116,10 @@ impl Shared {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // Collections that exist only because somebody once watched them would pile up.
-        state.collections.retain(|_, collection| collection.is_used());
+        let begin = state.begin;
+        state
+            .collections
+            .retain(|_, collection| collection.is_used(begin));
         state.collection(resource, self.limits.log).follow(after)
     }
 
@@ -164,6 +168,11 @@ impl State {
                 log: WatchLog::new(begin, limits),
                 changed: watch::channel(begin).0,
             })
+    }
+
+    /// The history of a collection begins at a revision, or later.
+    pub(super) fn begins(&mut self, resource: &GroupVersionResource, revision: Revision, limits: LogLimits) {
+        self.collection(resource, limits).log.begins(revision);
     }
 
     /// Puts an object without history.
@@ -235,8 +244,12 @@ impl Collection {
         self.log.since(after).map(|_| self.changed.subscribe())
     }
 
-    fn is_used(&self) -> bool {
-        !self.objects.is_empty() || !self.log.is_empty() || self.changed.receiver_count() > 0
+    /// Whether it is more than one that was never touched, in a store whose histories begin there.
+    fn is_used(&self, begin: Revision) -> bool {
+        self.log.oldest() > begin
+            || !self.objects.is_empty()
+            || !self.log.is_empty()
+            || self.changed.receiver_count() > 0
     }
 }
 

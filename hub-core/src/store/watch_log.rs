@@ -79,6 +79,13 @@ impl WatchLog {
         }
     }
 
+    /// An empty history begins at this revision, or later.
+    pub fn begins(&mut self, oldest: Revision) {
+        if self.events.is_empty() {
+            self.oldest = self.oldest.max(oldest);
+        }
+    }
+
     /// Appends an event and forgets the oldest ones over the limits. An event that is not newer than the last is ignored.
     pub fn push(&mut self, event: Arc<Event>) {
         if event.revision <= self.newest() {

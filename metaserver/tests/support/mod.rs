@@ -389,6 +389,8 @@ impl Node {
         let objects = store.objects();
         let restored = Restored {
             revision: store.revision(),
+            begin: store.revision(),
+            deletions: Vec::new(),
             objects: objects
                 .iter()
                 .map(|stored| (stored.object.clone(), stored.revision))

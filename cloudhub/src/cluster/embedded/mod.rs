@@ -193,6 +193,8 @@ impl EmbeddedCluster {
             RevisionSource::Version,
             Restored {
                 revision: Revision(contents.revision),
+                begin: Revision(contents.revision),
+                deletions: Vec::new(),
                 objects: revisions.collect(),
                 scopes: Vec::new(),
                 tombstones: Vec::new(),
