@@ -118,7 +118,9 @@ impl Asked {
         let writes = matches!(verb, Verb::Create | Verb::Update | Verb::Patch)
             && matches!(
                 self.subresource.as_deref(),
-                None | Some("status" | "scale" | "approval" | "ephemeralcontainers" | "resize")
+                None | Some(
+                    "status" | "scale" | "approval" | "ephemeralcontainers" | "resize" | "finalize" | "token"
+                )
             );
         let applies = self.content_type.starts_with("application/apply-patch+");
         let named = |(key, value): (Cow<'_, str>, Cow<'_, str>)| key == "fieldManager" && !value.is_empty();

@@ -91,14 +91,14 @@ async fn the_status_and_the_rest_have_doors_of_their_own() {
     let world = World::new();
     world.ok("POST", PODS, pod("p", None)).await;
     let path = format!("{PODS}/p");
-    let patch = json!({"metadata":{"labels":{"a":"b"}},"spec":{"nodeName":"x"},"status":{"phase":"Running"}});
+    let patch = json!({"metadata":{"labels":{"a":"b"}},"spec":{"activeDeadlineSeconds":9},"status":{"phase":"Running"}});
     let main = world.ok("PATCH", &path, ("merge-patch", patch.clone())).await;
     assert_eq!(
-        (&main["status"]["phase"], &main["spec"]["nodeName"]),
-        (&json!("Pending"), &json!("x"))
+        (&main["status"]["phase"], &main["spec"]["activeDeadlineSeconds"]),
+        (&json!("Pending"), &json!(9))
     );
     assert_eq!(main["metadata"]["generation"], 2);
-    let patch = json!({"spec":{"nodeName":"y"},"status":{"phase":"Running"}});
+    let patch = json!({"spec":{"activeDeadlineSeconds":5},"status":{"phase":"Running"}});
     let status = world
         .ok(
             "PATCH",
@@ -107,8 +107,11 @@ async fn the_status_and_the_rest_have_doors_of_their_own() {
         )
         .await;
     assert_eq!(
-        (&status["status"]["phase"], &status["spec"]["nodeName"]),
-        (&json!("Running"), &json!("x"))
+        (
+            &status["status"]["phase"],
+            &status["spec"]["activeDeadlineSeconds"]
+        ),
+        (&json!("Running"), &json!(9))
     );
     assert_eq!(status["metadata"]["generation"], 2);
     let version = status["metadata"]["resourceVersion"].clone();

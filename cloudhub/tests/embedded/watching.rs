@@ -93,7 +93,7 @@ async fn who_leaves_a_selector_is_deleted_for_it_and_a_bad_selector_is_refused()
     let mut refused = world.cluster.watch(fields("spec.color=red"));
     assert_eq!(
         next(&mut refused).await,
-        "refused: field label not supported: spec.color"
+        "refused: \"spec.color\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
     );
     assert_eq!(next(&mut refused).await, "end");
 }

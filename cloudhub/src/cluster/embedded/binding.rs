@@ -1,6 +1,7 @@
 //! A pod is given to a node.
 
 use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use serde_json::{Value, json};
 
 use super::call::{Call, meta};
@@ -9,14 +10,23 @@ use super::{clock, create, defaults, fault, fields, limits};
 
 /// `pods/binding`, what a scheduler posts.
 pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let key = call.named()?;
     let binding: Value = serde_json::from_slice(&call.request.body)
         .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
+    // By the pod's own door, or by that of bindings, which name their pod.
+    let pods = GroupVersionResource::core("pods");
+    let kind = state
+        .registry
+        .by_resource(&pods)
+        .ok_or_else(fault::no_such_resource)?;
+    let key = ObjectKey::new(
+        pods,
+        call.namespace,
+        call.name.unwrap_or_else(|| meta(&binding, "name")),
+    );
     let node = binding["target"]["name"].as_str().unwrap_or_default();
-    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
-    if !matches!(kind, "" | "Node") {
-        let why =
-            format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+    let of = binding["target"]["kind"].as_str().unwrap_or_default();
+    if !matches!(of, "" | "Node") {
+        let why = format!("target.kind: Unsupported value: {of:?}: supported values: \"Node\", \"<empty>\"");
         return Err(fault::internal(why));
     }
     if node.is_empty() {
@@ -28,8 +38,16 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
         ));
     }
     let Some(mut pod) = state.value(&key)? else {
-        return Err(fault::not_found(&call.kind, &key.name));
+        return Err(fault::not_found(&kind, &key.name));
     };
+    let given = |field: &str| meta(&binding, field).to_owned();
+    let (uid, version) = (given("uid"), given("resourceVersion"));
+    if !uid.is_empty() && uid != meta(&pod, "uid") {
+        return Err(fault::other_uid(&kind, &pod, &uid));
+    }
+    if !version.is_empty() && version != meta(&pod, "resourceVersion") {
+        return Err(fault::other_version(&kind, &pod, &version));
+    }
     let conflict = |why: String| {
         let message = format!(
             "Operation cannot be fulfilled on pods/binding {:?}: {why}",
@@ -54,8 +72,8 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
             .push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": clock::now()}));
     }
     limits::place(state, &mut pod);
-    fields::complete(&call.kind, &mut pod);
-    state.put(&call.kind.resource, &mut pod)?;
+    fields::complete(&kind, &mut pod);
+    state.put(&kind.resource, &mut pod)?;
     let status = Status {
         code: 201,
         ..Status::success()

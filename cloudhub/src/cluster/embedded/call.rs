@@ -11,6 +11,7 @@ use hub_core::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
 
 use super::fault::{self, FieldError};
+use super::go_value;
 
 /// A request about a kind that exists, with a verb that the kind has.
 pub(super) struct Call<'a> {
@@ -183,9 +184,11 @@ impl<'a> Call<'a> {
         }
         if let Some((at, odd)) = manager.char_indices().find(|(_, letter)| letter.is_control()) {
             let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
-            return refuse(FieldError::invalid("fieldManager", &manager.into(), &detail));
+            let shown = go_value::quoted(manager);
+            return refuse(FieldError::invalid_shown("fieldManager", &shown, &detail));
         }
-        match self.parameter("dryRun") {
+        let given = self.query.iter().find(|(key, _)| key == "dryRun");
+        match given.map(|(_, value)| value.as_str()) {
             None => Ok(false),
             Some("All") => Ok(true),
             Some(other) => refuse(FieldError::unsupported(
@@ -216,9 +219,15 @@ pub(super) fn selectors(
             || kind.selectable_fields.iter().any(|known| &**known == field)
     };
     if let Some(unknown) = fields.fields().find(|field| !known(field)) {
-        return Err(fault::bad_request(format!(
-            "field label not supported: {unknown}"
-        )));
+        let mut own = kind.selectable_fields.iter();
+        let some = kind.custom || own.any(|field| !field.starts_with("metadata."));
+        return Err(fault::bad_request(if some {
+            format!("field label not supported: {unknown}")
+        } else {
+            format!(
+                "{unknown:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )
+        }));
     }
     Ok((labels, fields))
 }

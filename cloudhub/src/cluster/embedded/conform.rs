@@ -199,10 +199,16 @@ impl Walk {
             (Kind::Bool, Value::Bool(_))
             | (Kind::Double, Value::Number(_))
             | (Kind::Text, Value::String(_)) => Ok(()),
-            (Kind::Int, Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(()),
+            (Kind::Int, Value::Number(number))
+                if number.as_i64().is_some_and(|number| {
+                    i32::try_from(number).is_ok() || self.int() == "int64" || self.may_be_long()
+                }) =>
+            {
+                Ok(())
+            }
             (Kind::Int, Value::Number(number)) => {
                 let shown = format!("number {number}");
-                Err(self.wrong_as(within, &shown, "int32"))
+                Err(self.wrong_as(within, &shown, self.int()))
             }
             (Kind::Bytes, Value::String(text)) => match BASE64.decode(text.as_bytes()) {
                 Ok(_) => Ok(()),
@@ -235,11 +241,30 @@ impl Walk {
             (Kind::Message(group_version, name), Value::Object(fields)) => {
                 self.message(Table::known(group_version, name), name, fields)
             }
+            (Kind::Int, other) => Err(self.wrong_as(within, found(other), self.int())),
+            (Kind::IntOrString, other) => Err(self.wrong_as(within, found(other), "int32")),
             (_, other) => {
                 let wrong = found(other);
                 Err(self.wrong_as(within, wrong, &go_type(kind)))
             }
         }
+    }
+
+    /// How many bits a whole number of this field has in Go.
+    fn int(&self) -> &'static str {
+        let mut steps = self.path.iter().rev();
+        let field = steps.find(|step| !step.starts_with('['));
+        if field.is_some_and(|field| LONG.contains(&field.as_str())) {
+            "int64"
+        } else {
+            "int32"
+        }
+    }
+
+    /// Some names are those of fields of both lengths.
+    fn may_be_long(&self) -> bool {
+        let last = self.path.last();
+        last.is_some_and(|field| EITHER.contains(&field.as_str()))
     }
 
     fn wrong(&self, within: &str, value: &Value, wanted: &str) -> String {
@@ -259,6 +284,49 @@ impl Walk {
         )
     }
 }
+
+/// Fields whose numbers have 64 bits; others have 32.
+const LONG: &[&str] = &[
+    "activeDeadlineSeconds",
+    "deletionGracePeriodSeconds",
+    "expirationSeconds",
+    "fsGroup",
+    "generation",
+    "gid",
+    "gracePeriodSeconds",
+    "int",
+    "ints",
+    "limitBytes",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "nodeAllocatableUpdatePeriodSeconds",
+    "observedGeneration",
+    "remainingItemCount",
+    "revision",
+    "runAsGroup",
+    "runAsUser",
+    "seconds",
+    "sinceSeconds",
+    "sizeBytes",
+    "startingDeadlineSeconds",
+    "supplementalGroups",
+    "tailLines",
+    "templateGeneration",
+    "terminationGracePeriodSeconds",
+    "tolerationSeconds",
+    "uid",
+];
+const EITHER: &[&str] = &[
+    "capacity",
+    "count",
+    "limit",
+    "resourceSliceCount",
+    "timeoutSeconds",
+];
 
 /// Lists that are shown even where there is none.
 const NULL_LISTS: &[(&str, &str)] = &[

@@ -280,29 +280,47 @@ fn add_default_account(state: &mut State, namespace: &str) -> Result<(), Status>
     Ok(())
 }
 
+/// That a body says of itself that it is of this type, or nothing.
+pub(super) fn same_type((group, version, kind): (&str, &str, &str), value: &Value) -> Result<(), Status> {
+    let expected = format!("{group}/{version}");
+    let given = |field: &str, expected: &str| match value[field].as_str() {
+        None | Some("") => expected.to_owned(),
+        Some(given) => given.to_owned(),
+    };
+    let (given_version, given_kind) = (given("apiVersion", &expected), given("kind", kind));
+    if (&*given_version, &*given_kind) == (&*expected, kind) {
+        return Ok(());
+    }
+    let named = GroupVersionResource::new(group, version, "");
+    Err(of_another(&named, kind, &given_version, &given_kind))
+}
+
 /// A body that says of itself that it is something else than the path does.
 fn of_another_kind(kind: &ResourceKind, given_version: &str, given_kind: &str) -> Status {
+    of_another(&kind.resource, &kind.kind, given_version, given_kind)
+}
+
+fn of_another(resource: &GroupVersionResource, kind: &str, given_version: &str, given_kind: &str) -> Status {
     let known = Registry::builtin()
         .all()
         .into_iter()
-        .any(|known| known.resource.api_version() == given_version && *known.kind == *given_kind);
-    let expected = kind.resource.api_version();
-    if known && *kind.kind == *given_kind {
+        .any(|known| known.resource.api_version() == given_version && *known.kind == *given_kind)
+        || (given_version, given_kind) == ("extensions/v1beta1", kind);
+    let expected = resource.api_version();
+    if known && *kind == *given_kind {
         return other_version(given_version, &expected);
     }
     let version = given_version.rsplit('/').next().unwrap_or_default();
     let why = if known {
         format!(
-            "converting ({version}.{given_kind}) to ({}.{}): unknown conversion",
-            package(&kind.resource.group),
-            kind.kind
+            "converting ({version}.{given_kind}) to ({}.{kind}): unknown conversion",
+            package(&resource.group)
         )
     } else {
         fault::not_registered(given_version, given_kind)
     };
     fault::bad_request(format!(
-        "{given_kind} in version {version:?} cannot be handled as a {}: {why}",
-        kind.kind
+        "{given_kind} in version {version:?} cannot be handled as a {kind}: {why}"
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 
-use super::call::Call;
+use super::call::{Call, is};
 use super::issuer::Issuer;
 use super::state::State;
 use super::{
@@ -43,6 +43,7 @@ pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -
 fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     match (call.verb, call.subresource) {
         (Verb::Create, None) if review::is_review(&call.kind) => review::answer(state, issuer, call),
+        (Verb::Create, None) if is(&call.kind, "", "bindings") => binding::bind(state, call),
         (Verb::Create, None) => create::create(state, call),
         (Verb::Create, Some("binding")) => binding::bind(state, call),
         (Verb::Create, Some("eviction")) => evict::evict(state, call),

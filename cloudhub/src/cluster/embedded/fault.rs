@@ -186,13 +186,35 @@ pub(super) fn not_registered(api_version: &str, kind: &str) -> String {
 
 /// 409 on a write that names another object by its uid than the one that is there.
 pub(super) fn other_uid(kind: &ResourceKind, held: &serde_json::Value, given: &str) -> Status {
+    precondition(kind, held, ("UID", "uid"), given)
+}
+
+/// 409 on a write that was meant for another version of the object, where the storage itself looks.
+pub(super) fn other_version(kind: &ResourceKind, held: &serde_json::Value, given: &str) -> Status {
+    precondition(kind, held, ("ResourceVersion", "resourceVersion"), given)
+}
+
+fn precondition(
+    kind: &ResourceKind,
+    held: &serde_json::Value,
+    (shown, field): (&str, &str),
+    given: &str,
+) -> Status {
     let text = |field: &str| held["metadata"][field].as_str().unwrap_or_default();
-    let key = [&*kind.resource.resource, text("namespace"), text("name")];
+    // Services and their endpoints are stored side by side.
+    let place = match (&*kind.resource.group, &*kind.resource.resource) {
+        ("", "services") => "services/specs",
+        ("", "endpoints") => "services/endpoints",
+        ("", "nodes") => "minions",
+        (_, resource) => resource,
+    };
+    let group = if kind.custom { &*kind.resource.group } else { "" };
+    let key = [group, place, text("namespace"), text("name")];
     let key: Vec<&str> = key.into_iter().filter(|part| !part.is_empty()).collect();
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {}",
+        "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {shown} in precondition: {given}, {shown} in object meta: {}",
         key.join("/"),
-        text("uid")
+        text(field)
     );
     conflict(kind, text("name"), &why)
 }

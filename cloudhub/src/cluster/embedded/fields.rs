@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::conform::{self, Fill};
-use super::fault::{self, FieldError};
+use super::fault;
 use super::state::State;
 use super::structural::Definition;
 
@@ -30,15 +30,10 @@ pub(super) fn read(state: &State, call: &Call<'_>, value: &mut Value) -> Result<
     tell(call, Some(&call.request.body), unknown).map_err(refused)
 }
 
-/// The same with what a patch has made of an object, where it is the patch that is to blame.
-pub(super) fn read_patched(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
-    let patched = value.to_string();
-    let refused = |why: String| {
-        let error = FieldError::invalid("patch", &patched.as_str().into(), &why);
-        fault::invalid_named("", "", "", &[error])
-    };
-    let unknown = shape(state, &call.kind, value).map_err(refused)?;
-    tell(call, None, unknown).map_err(refused)
+/// The same with what a patch has made of an object. What is wrong is for the caller to put into words: it is the patch that is to blame.
+pub(super) fn read_patched(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), String> {
+    let unknown = shape(state, &call.kind, value)?;
+    tell(call, None, unknown)
 }
 
 /// The same with what an apply has made of an object: the types of its fields are known to be right.

@@ -132,10 +132,11 @@ pub(super) fn apply(state: &State, call: &Call<'_>, live: Option<&Value>) -> Res
 pub(super) fn applied(call: &Call<'_>, api_version: &str, kind: &str) -> Result<Value, Status> {
     let applied: Value = serde_json::from_slice(&call.request.body)
         .map_err(|error| fault::bad_request(format!("error decoding YAML: {error}")))?;
-    if !applied.is_object() {
-        return Err(fault::bad_request(
-            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal into Go value of type map[string]interface {}",
-        ));
+    if !applied.is_object() && !applied.is_null() {
+        let found = conform::found(&applied);
+        return Err(fault::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )));
     }
     let text = |field: &str| applied[field].as_str().unwrap_or_default();
     if (text("apiVersion"), text("kind")) != (api_version, kind) {

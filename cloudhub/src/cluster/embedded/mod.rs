@@ -33,6 +33,7 @@ mod follow;
 mod garbage;
 mod go_json;
 mod go_shape;
+mod go_value;
 mod issuer;
 mod limits;
 mod log;

@@ -12,7 +12,7 @@ use super::fault::{self, FieldError};
 use super::managed::{self, Written};
 use super::operations::{self, Rejected};
 use super::state::State;
-use super::{conform, create, fields, update, validate};
+use super::{conform, create, fields, go_value, update, validate};
 
 pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let kind = &*call.kind;
@@ -29,7 +29,12 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     if kind.custom {
         validate::types(kind, &mut new)?;
     }
-    fields::read_patched(state, call, &mut new)?;
+    if let Err(why) = fields::read_patched(state, call, &mut new) {
+        // What was read of it is not as it was any more.
+        let mut patched = old;
+        apply(call, (&call.api_version(), &kind.kind), &mut patched)?;
+        return Err(spoiled(call, &patched, &why));
+    }
     update::same_name(&mut new, &key.name)?;
     create::set_namespace(call, &mut new)?;
     same_uid(kind, &old, &new)?;
@@ -71,6 +76,22 @@ fn server_side(state: &mut State, call: &Call<'_>, key: &ObjectKey) -> Result<Ap
     Ok(ApiResponse::json(200, body))
 }
 
+/// What a patch has made of an object is none of its kind.
+pub(super) fn spoiled(call: &Call<'_>, patched: &Value, why: &str) -> Status {
+    let patch: Value = serde_json::from_slice(&call.request.body).unwrap_or_default();
+    let error = if call.media_type() == STRATEGIC {
+        // A strategic patch is never written out as JSON.
+        FieldError::invalid(
+            "patch",
+            &go_value::shown(&patch).into(),
+            &go_value::not_restored(why),
+        )
+    } else {
+        FieldError::invalid("patch", &go_value::patched(patched, &patch).into(), why)
+    };
+    fault::invalid_named("", "", "", &[error])
+}
+
 fn same_uid(kind: &ResourceKind, old: &Value, new: &Value) -> Result<(), Status> {
     if meta(new, "uid") == meta(old, "uid") || meta(new, "uid").is_empty() {
         return Ok(());
@@ -87,8 +108,15 @@ pub(super) fn apply(call: &Call<'_>, of: (&str, &str), value: &mut Value) -> Res
     match call.media_type().as_str() {
         JSON => json(value, body)?,
         MERGE => json_patch::merge(value, &document(body)?),
-        _ => strategic::apply(of.0, of.1, value, &document(body)?)
-            .map_err(|error| fault::internal(error.to_string()))?,
+        _ => {
+            let patch = document(body).map_err(|mut status| {
+                // Here Kubernetes says no more than its decoder.
+                status.message = status.message.replacen("error decoding patch: ", "", 1);
+                status
+            })?;
+            strategic::apply(of.0, of.1, value, &patch)
+                .map_err(|error| fault::internal(error.to_string()))?;
+        }
     }
     same_kind(call, of, value)
 }
@@ -115,8 +143,7 @@ fn same_kind(call: &Call<'_>, (api_version, kind): (&str, &str), value: &mut Val
         return Err(fault::invalid_named(group, given_kind, name, &[error]));
     }
     let why = fault::not_registered(given_version, given_kind);
-    let error = FieldError::invalid("patch", &value.to_string().into(), &why);
-    Err(fault::invalid_named("", "", "", &[error]))
+    Err(spoiled(call, value, &why))
 }
 
 fn check_media_type(call: &Call<'_>) -> Result<(), Status> {

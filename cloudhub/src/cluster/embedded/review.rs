@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::issuer::Issuer;
+use super::managed::{self, Written};
 use super::state::State;
 use super::{clock, create, fault, token};
 
@@ -22,6 +23,7 @@ pub(super) fn is_review(kind: &ResourceKind) -> bool {
 pub(super) fn answer(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut asked = create::read_body(call)?;
     let user = &*call.user;
+    let owned = managed::of_new(state, call, &asked, &Value::Null, Written::Directly);
     asked["status"] = match &*call.kind.kind {
         "SelfSubjectReview" => return Ok(created(&whoami(user, &clock::now()))),
         "SelfSubjectRulesReview" => return Ok(created(&rules(&state.rules(), user, &asked)?)),
@@ -33,6 +35,7 @@ pub(super) fn answer(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<
         }
         other => return Err(fault::not_implemented(other)),
     };
+    managed::keep(&mut asked, owned);
     Ok(created(&asked))
 }
 

@@ -11,7 +11,7 @@ use super::fault::{self, FieldError};
 use super::managed::{self, Written};
 use super::state::State;
 use super::structural::{self, Definition};
-use super::{clock, create, patch, update};
+use super::{clock, conform, create, patch, update};
 
 /// The scale of an object, out of memory.
 pub(super) fn get(store: &MemoryStore, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -66,15 +66,30 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     } else {
         wanted = serde_json::from_slice(&call.request.body)
             .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
+        create::same_type(("autoscaling", "v1", "Scale"), &wanted)?;
         update::same_name(&mut wanted, &key.name)?;
     }
     let replicas = match &wanted["spec"]["replicas"] {
         Value::Null => 0,
-        given => given.as_i64().ok_or_else(|| {
-            fault::bad_request(
-                "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32",
-            )
-        })?,
+        given => match given.as_i64().filter(|number| i32::try_from(*number).is_ok()) {
+            Some(number) => number,
+            None => {
+                let found = match given {
+                    Value::Number(number) => format!("number {number}"),
+                    other => conform::found(other).to_owned(),
+                };
+                let why = format!(
+                    "json: cannot unmarshal {found} into Go struct field ScaleSpec.spec.replicas of type int32"
+                );
+                return Err(if call.verb == Verb::Patch {
+                    patch::spoiled(call, &wanted, &why)
+                } else {
+                    fault::bad_request(format!(
+                        "Scale in version \"v1\" cannot be handled as a Scale: {why}"
+                    ))
+                });
+            }
+        },
     };
     if replicas < 0 {
         let error = FieldError::invalid(
@@ -86,8 +101,7 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     }
     let (given, uid) = (meta(&wanted, "uid"), meta(&old, "uid"));
     if !given.is_empty() && given != uid {
-        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
-        return Err(fault::conflict(kind, &key.name, &why));
+        return Err(fault::other_uid(kind, &old, given));
     }
     let mut new = old.clone();
     new["metadata"]["resourceVersion"] = meta(&wanted, "resourceVersion").into();

@@ -26,14 +26,18 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
         {
             return Err(fault::not_found(kind, &key.name));
         }
+        let uid = meta(&value, "uid").to_owned();
+        if !uid.is_empty() {
+            // Nobody has the uid that it is to have.
+            value["metadata"]["uid"] = "".into();
+            return Err(fault::other_uid(kind, &value, &uid));
+        }
         let object = create::insert(state, call, value, Written::Directly)?;
         return create::created(call, object);
     };
     let version = meta(&value, "resourceVersion");
     if !version.is_empty() && version.parse::<u64>().is_err() {
-        return Err(fault::internal(format!(
-            "strconv.ParseUint: parsing {version:?}: invalid syntax"
-        )));
+        return Err(no_version(version));
     }
     let named = (&*kind.resource.group, &*kind.resource.resource);
     if version.is_empty() && (kind.custom || CONDITIONAL.contains(&named)) {
@@ -69,6 +73,9 @@ pub(super) fn replace(
     let kind = &*call.kind;
     let key = call.named()?;
     let version = meta(&new, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        return Err(no_version(version));
+    }
     if !matches!(version, "" | "0") && version != meta(old, "resourceVersion") {
         return Err(fault::conflict(kind, &key.name, STALE));
     }
@@ -107,7 +114,8 @@ pub(super) fn replace(
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
     if has_generation(kind)
-        && (without_bookkeeping(old) != without_bookkeeping(&new) || counts_metadata(kind, old, &new))
+        && (without_bookkeeping(old) != without_bookkeeping(&new)
+            || (call.subresource.is_none() && counts_metadata(kind, old, &new)))
     {
         let generation = old["metadata"]["generation"].as_u64().unwrap_or_default();
         new["metadata"]["generation"] = (generation + 1).into();
@@ -148,6 +156,10 @@ pub(super) fn replace(
         return Ok(new.to_string().into());
     }
     Ok(object.body)
+}
+
+fn no_version(given: &str) -> Status {
+    fault::internal(format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))
 }
 
 /// The body may leave its name out, but not name another object.

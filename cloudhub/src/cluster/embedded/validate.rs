@@ -15,8 +15,9 @@ pub(super) fn object(kind: &ResourceKind, old: Option<&Value>, value: &Value) ->
         repeat(kind, None, &mut errors);
     }
     content::check(kind, value, &mut errors);
-    if let Some(old) = old {
-        content::changed(kind, old, value, &mut errors);
+    match old {
+        Some(old) => content::changed(kind, old, value, &mut errors),
+        None => content::created(kind, value, &mut errors),
     }
     refuse(kind, value, &errors)
 }

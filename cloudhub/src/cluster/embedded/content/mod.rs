@@ -54,6 +54,22 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldEr
     }
 }
 
+/// Adds what a new object may not have yet.
+pub(super) fn created(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldError>) {
+    if !is(kind, "", "pods") {
+        return;
+    }
+    if list(&value["spec"]["ephemeralContainers"]).next().is_some() {
+        let detail = "cannot be set on create";
+        errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
+    }
+    let gated = list(&value["spec"]["schedulingGates"]).next().is_some();
+    if gated && !text(&value["spec"]["nodeName"]).is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden("spec.nodeName", detail));
+    }
+}
+
 /// Adds what may not have become of an object.
 pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     let frozen = old["immutable"] == true && (is(kind, "", "configmaps") || is(kind, "", "secrets"));

@@ -44,6 +44,16 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         priority::admit(state, kind, value)?;
         pod::pod(value);
         value["status"] = json!({"phase": "Pending", "qosClass": pod::quality_of_service(value)});
+        if value["spec"]["schedulingGates"]
+            .as_array()
+            .is_some_and(|gates| !gates.is_empty())
+        {
+            let since = meta(value, "creationTimestamp").to_owned();
+            value["status"]["conditions"] = json!([{
+                "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": since,
+                "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
     } else if is(kind, "", "services") {
         service::complete(state, kind, value)?;
         node_ports::complete(state, kind, None, value)?;

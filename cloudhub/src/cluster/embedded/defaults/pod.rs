@@ -95,6 +95,12 @@ pub(super) fn pod(value: &mut Value) {
     default(pod, "priority", json!(0));
     default(pod, "preemptionPolicy", json!("PreemptLowerPriority"));
     tolerate(pod);
+    if pod["terminationGracePeriodSeconds"]
+        .as_i64()
+        .is_some_and(|seconds| seconds < 0)
+    {
+        pod["terminationGracePeriodSeconds"] = json!(1);
+    }
     of_version(value);
 }
 
