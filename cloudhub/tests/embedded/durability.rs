@@ -24,7 +24,8 @@ async fn a_cluster_goes_on_where_it_stopped() {
         )
         .await;
     let definition = json!({"metadata":{"name":"widgets.g.io"},"spec":{"group":"g.io","scope":"Cluster",
-        "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true}]}});
+        "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true,
+            "schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}]}});
     world
         .ok(
             "POST",

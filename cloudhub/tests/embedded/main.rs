@@ -13,6 +13,7 @@ mod garbage;
 mod kinds;
 mod recorded;
 mod roles;
+mod rules;
 mod semantics;
 mod tokens;
 mod versions;

@@ -198,7 +198,8 @@ async fn custom_kinds_come_and_go_with_their_definition() {
     assert_eq!(world.get(widgets).await.0, 404);
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let definition = json!({"metadata":{"name":"widgets.g.io"},"spec":{"group":"g.io","scope":"Namespaced",
-        "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true}]}});
+        "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true,
+            "schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}]}});
     let made = world.ok("POST", definitions, definition.clone()).await;
     let established = |c: &Value| c["type"] == "Established" && c["status"] == "True";
     assert!(

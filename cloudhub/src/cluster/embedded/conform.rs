@@ -96,8 +96,12 @@ impl Walk {
         });
         for key in unknown {
             let path = self.path.iter().chain([&key]).map(String::as_str);
-            self.unknown
-                .push(path.collect::<Vec<_>>().join(".").replace(".[", "["));
+            self.unknown.push(
+                path.collect::<Vec<_>>()
+                    .join(".")
+                    .replace(".[", "[")
+                    .replace(KEY, ""),
+            );
         }
         for name in names {
             let field = name.field;
@@ -170,9 +174,8 @@ impl Walk {
             }
             (Repeated::Map, Value::Object(entries)) => {
                 for (key, entry) in entries {
-                    self.path.push(key.clone());
-                    self.one(field.kind, within, entry)
-                        .map_err(|error| error.replace(&format!(".{key} of type"), " of type"))?;
+                    self.path.push(format!("{KEY}{key}"));
+                    self.one(field.kind, within, entry)?;
                     self.path.pop();
                 }
                 Ok(())
@@ -276,7 +279,7 @@ impl Walk {
             .path
             .iter()
             .map(String::as_str)
-            .filter(|step| !step.starts_with('['))
+            .filter(|step| !step.starts_with(['[', KEY]))
             .collect();
         format!(
             "json: cannot unmarshal {found} into Go struct field {within}.{} of type {wanted}",
@@ -327,6 +330,8 @@ const EITHER: &[&str] = &[
     "resourceSliceCount",
     "timeoutSeconds",
 ];
+/// Before a key of a map in a path: Go's decoder does not tell keys.
+const KEY: char = '\u{0}';
 
 /// Lists that are shown even where there is none.
 const NULL_LISTS: &[(&str, &str)] = &[

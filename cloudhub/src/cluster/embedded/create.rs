@@ -10,8 +10,8 @@ use super::fault::{self, FieldError};
 use super::go_json;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, clock, defaults, fields, structural, validate, workload};
-use super::{conform, content};
+use super::{certificate, clock, conform, content, defaults, definition};
+use super::{fields, validate, versions, workload};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -75,12 +75,16 @@ pub(super) fn insert(
         object.remove("status");
     }
     defaults::of_version(kind, &mut value)?;
+    if versions::is_definitions(&kind.resource) {
+        let warnings = definition::complete(kind, None, &mut value)?;
+        warnings.into_iter().for_each(|warning| call.warn(warning));
+    }
     let managed = managed::of_new(state, call, &value, &given, written);
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
     validate::object(kind, None, &value)?;
-    fields::check(state, call, &value)?;
+    fields::check(state, call, None, &value)?;
     workload::needs_account(state, kind, &value)?;
     too_long(kind, &value)?;
     if let Some(held) = state.value(&call.key(&name))? {
@@ -92,7 +96,6 @@ pub(super) fn insert(
             .into_iter()
             .for_each(|warning| call.warn(warning));
     }
-    structural::warn_of_rules(call, &value);
     let object = state.put(&kind.resource, &mut value)?;
     if is_namespaces(kind) {
         add_default_account(state, &name)?;

@@ -22,6 +22,15 @@ impl FieldError {
         }
     }
 
+    /// The same where the value is too great to be shown.
+    pub(super) fn invalid_something(field: impl Into<String>, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            detail: format!("Invalid value: {detail}"),
+        }
+    }
+
     /// The same with a value as Kubernetes' own types show it.
     pub(super) fn invalid_shown(field: impl Into<String>, shown: &str, detail: &str) -> Self {
         Self {
@@ -52,12 +61,35 @@ impl FieldError {
         }
     }
 
+    /// It could not be looked at.
+    pub(super) fn internal(field: impl Into<String>, why: &str) -> Self {
+        Self {
+            reason: "InternalError",
+            field: field.into(),
+            detail: format!("Internal error: {why}"),
+        }
+    }
+
+    /// Whether it is of a list that has something twice.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.reason == "FieldValueDuplicate"
+    }
+
     /// A list has it already.
     pub(super) fn duplicate(field: impl Into<String>, value: &serde_json::Value) -> Self {
         Self {
             reason: "FieldValueDuplicate",
             field: field.into(),
             detail: format!("Duplicate value: {value}"),
+        }
+    }
+
+    /// The same where the value is too great to be shown.
+    pub(super) fn duplicate_of_something(field: impl Into<String>) -> Self {
+        Self {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            detail: "Duplicate value".into(),
         }
     }
 
@@ -91,6 +123,16 @@ impl FieldError {
     /// The same of a part of an object, whose paths begin there: `phase in body`, for `status.phase`.
     pub(super) fn within(mut self, part: &str) -> Self {
         self.detail = self.detail.replacen(&format!(" {part}."), " ", 1);
+        self
+    }
+
+    /// The same of a value that stands at a path itself.
+    pub(super) fn under(mut self, path: &str) -> Self {
+        self.field = match &*self.field {
+            "" => path.to_owned(),
+            field if field.starts_with('[') => format!("{path}{field}"),
+            field => format!("{path}.{field}"),
+        };
         self
     }
 

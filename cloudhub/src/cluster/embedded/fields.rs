@@ -61,20 +61,26 @@ pub(super) fn complete(kind: &ResourceKind, value: &mut Value) {
     }
 }
 
-/// Checks an object against the schema of its kind.
-pub(super) fn check(state: &State, call: &Call<'_>, value: &Value) -> Result<(), Status> {
+/// Checks an object against the schema of its kind, but for what was so in the object before.
+pub(super) fn check(
+    state: &State,
+    call: &Call<'_>,
+    old: Option<&Value>,
+    value: &Value,
+) -> Result<(), Status> {
     let kind = &*call.kind;
     let definition = Some(kind).filter(|kind| kind.custom);
     let Some(definition) = definition.and_then(|kind| Definition::of(state, kind)) else {
         return Ok(());
     };
-    let mut errors = definition.errors(value);
+    let (mut errors, warnings) = definition.errors(value, old);
+    for warning in warnings {
+        call.warn(warning);
+    }
     if call.subresource == Some("status") {
-        // Who writes the status is not to blame for the rest.
-        errors.retain(|error| error.field().starts_with("status") || error.field() == "<nil>");
         errors = errors.into_iter().map(|error| error.within("status")).collect();
     }
-    if errors.iter().all(|error| error.field() == "<nil>") {
+    if errors.is_empty() {
         return Ok(());
     }
     let name = value["metadata"]["name"].as_str().unwrap_or_default();

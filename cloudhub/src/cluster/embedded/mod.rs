@@ -15,6 +15,7 @@
 
 mod binding;
 mod call;
+mod cel;
 mod certificate;
 mod clock;
 mod component;
@@ -24,6 +25,7 @@ mod content;
 mod create;
 mod decide;
 mod defaults;
+mod definition;
 mod delete;
 mod evict;
 mod fault;

@@ -18,6 +18,30 @@ pub(super) fn amount(value: &serde_json::Value) -> Option<f64> {
     })
 }
 
+/// How much a quantity is, in billionths, finer than which there is nothing.
+pub(super) fn billionths(text: &str) -> Result<i128, String> {
+    let canonical = canonical(text)?;
+    let end = canonical
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '-')
+        .unwrap_or(canonical.len());
+    let (digits, suffix) = canonical.split_at(end);
+    let unit = match Format::of(suffix) {
+        Some(Format::Binary(power)) => 1024_i128
+            .checked_pow(power)
+            .and_then(|unit| unit.checked_mul(1_000_000_000)),
+        Some(Format::Decimal(power) | Format::Exponent(power)) => u32::try_from(power + 9)
+            .ok()
+            .and_then(|power| 10_i128.checked_pow(power)),
+        None => None,
+    };
+    let amount = digits
+        .parse::<i128>()
+        .ok()
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    amount.ok_or_else(|| format!("unable to represent numeric value {text:?}"))
+}
+
 /// The canonical form: no fraction, and the greatest suffix that needs none.
 pub(super) fn canonical(text: &str) -> Result<String, String> {
     let malformed = || {

@@ -10,7 +10,8 @@ use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, content, create, defaults, delete, fields, parts, structural, validate};
+use super::{certificate, content, create, defaults, definition};
+use super::{delete, fields, parts, validate, versions};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -97,6 +98,10 @@ pub(super) fn replace(
     carry(&mut new, old);
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
+    if versions::is_definitions(&kind.resource) && call.subresource.is_none() {
+        let warnings = definition::complete(kind, Some(old), &mut new)?;
+        warnings.into_iter().for_each(|warning| call.warn(warning));
+    }
     fields::complete(kind, &mut new);
     match call.subresource {
         None => validate::object(kind, Some(old), &new)?,
@@ -110,7 +115,7 @@ pub(super) fn replace(
             &vec![frozen; times.deletion].concat(),
         ));
     }
-    fields::check(state, call, &new)?;
+    fields::check(state, call, Some(old), &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
     if has_generation(kind)
@@ -128,13 +133,10 @@ pub(super) fn replace(
             .map(|object| object.body.clone())
             .ok_or_else(|| fault::not_found(kind, &key.name));
     }
-    if call.subresource.is_none() {
-        if !kind.custom && old["spec"] != new["spec"] {
-            content::warn::of(kind, &new)
-                .into_iter()
-                .for_each(|warning| call.warn(warning));
-        }
-        structural::warn_of_rules(call, &new);
+    if call.subresource.is_none() && !kind.custom && old["spec"] != new["spec"] {
+        content::warn::of(kind, &new)
+            .into_iter()
+            .for_each(|warning| call.warn(warning));
     }
     if call.dry_run {
         // Nothing is written, so nothing has a new version.

@@ -9,7 +9,7 @@ pub(super) use pod::quality_of_service;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_core::api::Status;
-use hub_core::registry::{Registry, ResourceKind};
+use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value, json};
 
 use super::call::{is, is_namespaces, meta};
@@ -180,8 +180,6 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
         subjects(value);
     } else if is(kind, "", "secrets") {
         secret(value);
-    } else if is(kind, "apiextensions.k8s.io", "customresourcedefinitions") {
-        definition(kind, value)?;
     }
     Ok(())
 }
@@ -320,84 +318,6 @@ fn secret(value: &mut Value) {
             value["data"][key] = BASE64.encode(text.as_str().unwrap_or_default()).into();
         }
     }
-}
-
-/// The names are accepted and the kind is established as soon as it is stored: there is nobody else to ask.
-fn definition(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
-    let name = meta(value, "name").to_owned();
-    let spec = &mut value["spec"];
-    let (plural, group) = (spec["names"]["plural"].clone(), spec["group"].clone());
-    let expected = format!(
-        "{}.{}",
-        plural.as_str().unwrap_or_default(),
-        group.as_str().unwrap_or_default()
-    );
-    let refuse = |error| Err(fault::invalid(kind, &name, &[error]));
-    if name != expected {
-        return refuse(FieldError::invalid(
-            "metadata.name",
-            &name.as_str().into(),
-            "must be spec.names.plural+\".\"+spec.group",
-        ));
-    }
-    let mut errors = Vec::new();
-    let names_of = &value["spec"]["names"];
-    for (index, short) in names_of["shortNames"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        for detail in super::names::label_1035(short.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(
-                format!("spec.names.shortNames[{index}]"),
-                short,
-                &detail,
-            ));
-        }
-    }
-    match &value["spec"]["scope"] {
-        Value::Null => errors.push(FieldError::required("spec.scope", "")),
-        scope if scope == "Namespaced" || scope == "Cluster" => {}
-        scope => {
-            let supported = "\"Cluster\", \"Namespaced\"";
-            errors.push(FieldError::unsupported(
-                "spec.scope",
-                &scope.to_string(),
-                supported,
-            ));
-        }
-    }
-    if !errors.is_empty() {
-        return Err(fault::invalid(kind, &name, &errors));
-    }
-    if let Err(error) = Registry::builtin().apply_definition(value.to_string().as_bytes()) {
-        return refuse(FieldError::invalid("spec", &Value::Null, &error.to_string()));
-    }
-    let spec = &mut value["spec"];
-    let singular = spec["names"]["kind"].as_str().unwrap_or_default().to_lowercase();
-    let list_kind = format!("{}List", spec["names"]["kind"].as_str().unwrap_or_default());
-    default(&mut spec["names"], "singular", singular.into());
-    default(&mut spec["names"], "listKind", list_kind.into());
-    default(spec, "conversion", json!({"strategy": "None"}));
-    let names = spec["names"].clone();
-    let storage = |version: &&Value| version["storage"] == true;
-    let versions = spec["versions"].as_array().into_iter().flatten();
-    let stored: Vec<Value> = versions
-        .filter(storage)
-        .map(|version| version["name"].clone())
-        .collect();
-    let since = meta(value, "creationTimestamp").to_owned();
-    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
-    value["status"] = json!({
-        "acceptedNames": names,
-        "storedVersions": stored,
-        "conditions": [
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        ],
-    });
-    Ok(())
 }
 
 /// A list of addresses and the first of them, which older clients know alone. Where they disagree, the first is right.

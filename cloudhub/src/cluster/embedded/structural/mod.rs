@@ -1,30 +1,34 @@
 //! The structural schema of a custom kind: what falls away, what is filled in, and what is refused.
 //!
-//! Rules in CEL (`x-kubernetes-validations`) are not evaluated here: whoever brings a definition that has some is warned
-//! (decision 0023).
+//! Rules in CEL (`x-kubernetes-validations`) are evaluated within a budget (decision 0028).
 
+pub(super) mod defaults;
+mod rules;
 mod text;
 mod validate;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value};
 
-use super::call::Call;
+use super::cel::Budget;
 use super::fault::{self, FieldError};
 use super::state::State;
 
+use rules::Rules;
 pub(super) use validate::validate;
 
 /// What the definition says about a version of its kind.
 #[derive(Clone)]
 pub(super) struct Definition {
     version: Arc<Value>,
+    /// Read when an object first needs them.
+    rules: Arc<OnceLock<Option<Rules>>>,
 }
 
 /// Definitions as they were read, so that not every write of an object reads the definition of its kind.
@@ -70,6 +74,7 @@ impl Definition {
             .find(|version| version["name"] == *kind.resource.version)?;
         Some(Self {
             version: Arc::new(version.take()),
+            rules: Arc::default(),
         })
     }
 
@@ -101,21 +106,28 @@ impl Definition {
         }
     }
 
-    /// What is wrong with an object.
-    pub(super) fn errors(&self, value: &Value) -> Vec<FieldError> {
+    /// What is wrong with an object, but for what was so before already; that is in the texts.
+    pub(super) fn errors(&self, value: &Value, old: Option<&Value>) -> (Vec<FieldError>, Vec<String>) {
         let Some(schema) = self.schema() else {
-            return Vec::new();
+            return Default::default();
         };
         let mut errors = Vec::new();
-        validate(value, schema, "", &mut errors);
-        if errors.iter().any(FieldError::hides_others) && has_rules(schema) {
+        validate(value, old, schema, "", &mut errors);
+        let Some(rules) = self.rules.get_or_init(|| Rules::new(schema)) else {
+            return (errors, Vec::new());
+        };
+        if errors.iter().any(FieldError::hides_others) {
             errors.push(FieldError::invalid(
                 "<nil>",
                 &Value::Null,
                 fault::RULES_NOT_CHECKED,
             ));
+            return (errors, Vec::new());
         }
-        errors
+        let (steps, steps_each) = (RULES_STEPS_MAX, RULE_STEPS_MAX);
+        let found = rules.check(value, old, Budget { steps, steps_each });
+        errors.extend(found.errors);
+        (errors, found.warnings)
     }
 }
 
@@ -193,19 +205,12 @@ fn default(value: &mut Value, schema: &Value, drop: bool) {
     }
 }
 
-/// Warns whoever brings a definition whose rules are not evaluated.
-pub(super) fn warn_of_rules(call: &Call<'_>, definition: &Value) {
-    if !super::versions::is_definitions(&call.kind.resource) {
-        return;
-    }
-    let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
-    for (index, version) in versions.enumerate() {
-        let schema = &version["schema"]["openAPIV3Schema"];
-        if has_rules(schema) {
-            call.warn(format!(
-                "spec.versions[{index}].schema.openAPIV3Schema: x-kubernetes-validations are kept, but this cluster does not evaluate them"
-            ));
-        }
+/// The path of a field.
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
     }
 }
 
@@ -237,6 +242,11 @@ pub(super) fn put(value: &mut Value, path: &[&str], to: Value) {
     put(&mut value[*step], rest, to);
 }
 
+/// What one rule may cost, about a step for each node of its expression: some tens of milliseconds of the writer.
+const RULE_STEPS_MAX: u64 = 500_000;
+/// What all rules of one object may.
+const RULES_STEPS_MAX: u64 = 2_000_000;
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -256,6 +266,7 @@ mod tests {
     fn definition() -> Definition {
         Definition {
             version: Arc::new(json!({"schema": {"openAPIV3Schema": schema()}})),
+            rules: Arc::default(),
         }
     }
 
@@ -273,7 +284,9 @@ mod tests {
     #[test]
     fn what_a_schema_forbids_is_named_as_a_real_server_names_it() {
         let said = |spec: Value| -> Vec<String> {
-            let errors = definition().errors(&json!({"metadata": {"name": "x"}, "spec": spec}));
+            let errors = definition()
+                .errors(&json!({"metadata": {"name": "x"}, "spec": spec}), None)
+                .0;
             errors.iter().map(FieldError::to_string).collect()
         };
         let unchecked = format!("<nil>: Invalid value: null: {}", fault::RULES_NOT_CHECKED);

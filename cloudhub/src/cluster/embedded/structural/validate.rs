@@ -2,16 +2,18 @@
 
 use serde_json::Value;
 
+use super::below;
 use crate::cluster::embedded::fault::FieldError;
 
-/// Adds what is wrong with a value at a path.
+/// Adds what is wrong with a value at a path, unless it was the same before.
 pub(in crate::cluster::embedded) fn validate(
     value: &Value,
+    old: Option<&Value>,
     schema: &Value,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
-    if value.is_null() && schema["nullable"] == true {
+    if old == Some(value) || (value.is_null() && schema["nullable"] == true) {
         return;
     }
     let shown = path.to_owned();
@@ -75,7 +77,8 @@ pub(in crate::cluster::embedded) fn validate(
             for (index, element) in elements.iter().enumerate() {
                 let items = schema.get("items");
                 if let Some(items) = items {
-                    validate(element, items, &format!("{path}[{index}]"), errors);
+                    let old = old.and_then(|old| counterpart(element, old, schema));
+                    validate(element, old, items, &format!("{path}[{index}]"), errors);
                 }
             }
             duplicates(elements, schema, path, errors);
@@ -94,7 +97,8 @@ pub(in crate::cluster::embedded) fn validate(
                 let known = schema["properties"].get(name);
                 let more = schema.get("additionalProperties").filter(|more| more.is_object());
                 if let Some(schema) = known.or(more) {
-                    validate(field, schema, &below(path, name), errors);
+                    let old = old.and_then(|old| old.get(name));
+                    validate(field, old, schema, &below(path, name), errors);
                 }
             }
         }
@@ -155,7 +159,7 @@ fn count(all: impl Iterator) -> u64 {
 fn combined(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let faults = |schema: &Value| {
         let mut errors = Vec::new();
-        validate(value, schema, path, &mut errors);
+        validate(value, None, schema, path, &mut errors);
         errors
     };
     let holds = |schema: &Value| faults(schema).is_empty();
@@ -186,8 +190,19 @@ fn combined(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldErr
         errors.push(wrong("must not validate the schema (not)"));
     }
     for schema in all("allOf").into_iter().flatten() {
-        validate(value, schema, path, errors);
+        validate(value, None, schema, path, errors);
     }
+}
+
+/// The element of a list that is a map which has the same keys.
+fn counterpart<'v>(element: &Value, old: &'v Value, schema: &Value) -> Option<&'v Value> {
+    if schema["x-kubernetes-list-type"] != "map" {
+        return None;
+    }
+    let keys = schema["x-kubernetes-list-map-keys"].as_array()?;
+    let keys: Vec<_> = keys.iter().filter_map(Value::as_str).collect();
+    let same = |held: &&Value| keys.iter().all(|key| held[*key] == element[*key]);
+    old.as_array()?.iter().find(same)
 }
 
 /// Lists that are sets, or maps by keys, hold nothing twice.
@@ -259,13 +274,5 @@ fn type_of(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
-    }
-}
-
-fn below(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
     }
 }

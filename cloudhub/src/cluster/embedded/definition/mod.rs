@@ -1,0 +1,124 @@
+//! Definitions of custom kinds: what is filled in, what is refused, and in which words
+//! (`apiextensions-apiserver/pkg/apis/apiextensions/validation`).
+
+mod hoist;
+mod schema;
+mod spec;
+mod structural;
+mod versions;
+
+use hub_core::api::Status;
+use hub_core::registry::{Registry, ResourceKind};
+use serde_json::{Value, json};
+
+use super::call::meta;
+use super::defaults::default;
+use super::fault::{self, FieldError};
+
+/// Fills in what a definition leaves out, and refuses one that no API server would take. What has to be said of one that is taken.
+pub(super) fn complete(
+    kind: &ResourceKind,
+    old: Option<&Value>,
+    value: &mut Value,
+) -> Result<Vec<String>, Status> {
+    let spec = &mut value["spec"];
+    let of_kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    if !of_kind.is_empty() {
+        default(&mut spec["names"], "singular", of_kind.to_lowercase().into());
+        default(&mut spec["names"], "listKind", format!("{of_kind}List").into());
+    }
+    default(spec, "conversion", json!({"strategy": "None"}));
+    status(old, value);
+    if old.is_some_and(|old| old["spec"] == value["spec"]) {
+        return Ok(Vec::new());
+    }
+    let mut found = Found::default();
+    spec::check(old, value, &mut found);
+    let name = meta(value, "name").to_owned();
+    if !found.errors.is_empty() {
+        return Err(fault::invalid(kind, &name, &found.errors));
+    }
+    // What is right as a definition and still no kind that can be served.
+    if let Err(error) = Registry::builtin().apply_definition(value.to_string().as_bytes()) {
+        let error = FieldError::invalid("spec", &Value::Null, &error.to_string());
+        return Err(fault::invalid(kind, &name, &[error]));
+    }
+    Ok(found.warnings)
+}
+
+/// What is wrong with a definition, and what has to be said of it.
+#[derive(Default)]
+struct Found {
+    errors: Vec<FieldError>,
+    warnings: Vec<String>,
+}
+
+impl Found {
+    fn invalid(&mut self, field: impl Into<String>, value: &Value, detail: &str) {
+        self.errors.push(FieldError::invalid(field, value, detail));
+    }
+
+    fn required(&mut self, field: impl Into<String>, detail: &str) {
+        self.errors.push(FieldError::required(field, detail));
+    }
+
+    fn forbidden(&mut self, field: impl Into<String>, detail: &str) {
+        self.errors.push(FieldError::forbidden(field, detail));
+    }
+
+    fn unsupported(&mut self, field: impl Into<String>, value: &Value, supported: &[&str]) {
+        let supported: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
+        let (value, supported) = (value.to_string(), supported.join(", "));
+        self.errors
+            .push(FieldError::unsupported(field, &value, &supported));
+    }
+}
+
+/// The names are accepted and the kind is established as soon as it is stored: there is nobody else to ask. Versions in which
+/// objects were once stored stay known.
+fn status(old: Option<&Value>, value: &mut Value) {
+    let held = old.map(|old| &old["status"]).filter(|status| status.is_object());
+    let mut stored: Vec<Value> = held
+        .and_then(|status| status["storedVersions"].as_array())
+        .cloned()
+        .unwrap_or_default();
+    let versions = value["spec"]["versions"].as_array().into_iter().flatten();
+    for version in versions.filter(|version| version["storage"] == true) {
+        if !stored.contains(&version["name"]) && (held.is_some() || stored.is_empty()) {
+            stored.push(version["name"].clone());
+        }
+    }
+    let since = meta(value, "creationTimestamp").to_owned();
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
+    let conditions = held
+        .map(|status| status["conditions"].clone())
+        .filter(Value::is_array);
+    let conditions = conditions.unwrap_or_else(|| {
+        json!([
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition(
+                "Established",
+                "InitialNamesAccepted",
+                "the initial names have been accepted"
+            ),
+        ])
+    });
+    value["status"] = json!({
+        "acceptedNames": value["spec"]["names"],
+        "storedVersions": stored,
+        "conditions": conditions,
+    });
+}
+
+/// A text of an object; empty where there is none.
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// The elements of a list, with their places.
+fn each<'v>(value: &'v Value, field: &str) -> impl Iterator<Item = (usize, &'v Value)> {
+    value[field].as_array().into_iter().flatten().enumerate()
+}
+
+#[cfg(test)]
+mod tests;
