@@ -1,6 +1,6 @@
 //! The tree of an expression is held against the types of its variables and functions, as `cel-go`'s checker does.
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo};
 
 use super::functions::{self, Overload};
 use super::node::Node;
@@ -15,6 +15,8 @@ pub(super) struct Checker<'p> {
     pub(super) variables: Vec<(String, Type)>,
     places: &'p SourceInfo,
     pub(super) issues: Vec<Issue>,
+    /// What is only looked at where nothing else is wrong.
+    pub(super) late_issues: Vec<Issue>,
     pub(super) uses_old: bool,
     /// A function that is called, and that only a kube-apiserver has.
     pub(super) unknown: Option<&'static str>,
@@ -29,6 +31,7 @@ impl<'p> Checker<'p> {
             variables,
             places,
             issues: Vec::new(),
+            late_issues: Vec::new(),
             uses_old: false,
             unknown: None,
             depth: 0,
@@ -51,6 +54,10 @@ impl<'p> Checker<'p> {
         match &tree.expr {
             Expr::Literal(literal) => constant(literal),
             Expr::Ident(name) => self.variable(tree, name),
+            Expr::Select(select) if self.is_type(select) => {
+                let name = format!("google.protobuf.{}", select.field);
+                (Node::Constant(Val::Kind(name.into())), Type::Kind)
+            }
             Expr::Select(select) => {
                 let (of, found) = self.check(&select.operand);
                 let wanted = self.field(tree, &found, &select.field);
@@ -102,6 +109,15 @@ impl<'p> Checker<'p> {
         }
     }
 
+    /// `google.protobuf.Timestamp`, which looks like a field.
+    fn is_type(&self, select: &SelectExpr) -> bool {
+        let Expr::Select(within) = &select.operand.expr else {
+            return false;
+        };
+        let google = matches!(&within.operand.expr, Expr::Ident(name) if name == "google");
+        google && within.field == "protobuf" && matches!(select.field.as_str(), "Timestamp" | "Duration")
+    }
+
     fn variable(&mut self, tree: &IdedExpr, name: &str) -> Checked {
         if let Some(place) = self.variables.iter().rposition(|(known, _)| known == name) {
             self.uses_old |= name == "oldSelf" && place == 1;
@@ -117,7 +133,7 @@ impl<'p> Checker<'p> {
     }
 
     /// The type of a field.
-    fn field(&mut self, at: &IdedExpr, of: &Type, name: &str) -> Type {
+    pub(super) fn field(&mut self, at: &IdedExpr, of: &Type, name: &str) -> Type {
         match of {
             Type::Dyn => Type::Dyn,
             Type::Optional(of) => self.field(at, of, name),
@@ -193,92 +209,6 @@ impl<'p> Checker<'p> {
         self.resolve((tree, call), name, &overloads, arguments)
     }
 
-    /// Operators that take values of any type.
-    fn operator(&mut self, tree: &IdedExpr, name: &str, arguments: &mut Vec<Checked>) -> Option<Checked> {
-        let mut next = || {
-            let (node, of) = arguments.remove(0);
-            (Box::new(node), of)
-        };
-        let (made, text) = match name {
-            "_==_" | "_!=_" => {
-                let ((a, of_a), (b, of_b)) = (next(), next());
-                let node = if name == "_==_" {
-                    Node::Equal(a, b)
-                } else {
-                    Node::Unequal(a, b)
-                };
-                let fits = of_a.takes(&of_b);
-                (fits.then_some((node, Type::Bool)), format!("({of_a}, {of_b})"))
-            }
-            "_&&_" | "_||_" => {
-                let ((a, of_a), (b, of_b)) = (next(), next());
-                let node = if name == "_&&_" {
-                    Node::And(a, b)
-                } else {
-                    Node::Or(a, b)
-                };
-                (Some((node, Type::Bool)), format!("({of_a}, {of_b})"))
-            }
-            "_?_:_" => {
-                let ((condition, of), (yes, of_yes), (no, of_no)) = (next(), next(), next());
-                let fits = Type::Bool.takes(&of) && of_yes.takes(&of_no);
-                let text = format!("({of}, {of_yes}, {of_no})");
-                let made = (Node::If(condition, yes, no), of_yes.join(&of_no));
-                (fits.then_some(made), text)
-            }
-            "@in" => {
-                let ((one, of_one), (all, of_all)) = (next(), next());
-                let fits = match &of_all {
-                    Type::List(of, _) | Type::Map(of, _) => of.takes(&of_one),
-                    Type::Dyn => true,
-                    _ => false,
-                };
-                let text = format!("({of_one}, {of_all})");
-                (fits.then_some((Node::In(one, all), Type::Bool)), text)
-            }
-            "_[_]" | "_[?_]" => {
-                let ((of, found), (index, of_index)) = (next(), next());
-                let if_there = name == "_[?_]";
-                let inner = match &found {
-                    Type::Optional(inner) => inner,
-                    other => other,
-                };
-                let element = match inner {
-                    Type::List(of, _) if Type::Int.takes(&of_index) => Some(of.as_ref().clone()),
-                    Type::Map(key, value) if key.takes(&of_index) => Some(value.as_ref().clone()),
-                    Type::Dyn => Some(Type::Dyn),
-                    _ => None,
-                };
-                let optional = if_there || matches!(found, Type::Optional(_));
-                let element = element.map(|of| if optional { Type::optional(of) } else { of });
-                let node = if if_there {
-                    Node::ElementIfThere(of, index)
-                } else {
-                    Node::Element(of, index)
-                };
-                (
-                    element.map(|element| (node, element)),
-                    format!("({found}, {of_index})"),
-                )
-            }
-            "_?._" => {
-                let ((of, found), (field, _)) = (next(), next());
-                let Node::Constant(Val::Text(field)) = *field else {
-                    return Some(self.wrong(tree, "unsupported optional field selection"));
-                };
-                let wanted = self.field(tree, &found, &field);
-                let node = Node::FieldIfThere(of, field.into_owned());
-                return Some((node, Type::optional(wanted)));
-            }
-            _ => return None,
-        };
-        let shown = if name == "@in" { "@in" } else { name };
-        Some(made.unwrap_or_else(|| {
-            let text = format!("found no matching overload for '{shown}' applied to '{text}'");
-            self.wrong(tree, &text)
-        }))
-    }
-
     fn resolve(
         &mut self,
         (tree, call): (&IdedExpr, &CallExpr),
@@ -311,7 +241,7 @@ impl<'p> Checker<'p> {
             return self.wrong(tree, &text);
         };
         if let Some(issue) = functions::literal_issue(name, &nodes) {
-            return self.wrong(call.args.last().unwrap_or(tree), issue);
+            self.wrong_later(call.args.last().unwrap_or(tree), issue);
         }
         if let Some(node) = functions::pattern(name, &nodes) {
             return (node(nodes), made);
@@ -340,22 +270,33 @@ impl<'p> Checker<'p> {
     fn alike(&mut self, at: &IdedExpr, wanted: Option<Type>, found: &Type) -> Type {
         match wanted {
             None => found.clone(),
-            Some(wanted) if wanted.takes(found) => wanted.join(found),
             Some(wanted) => {
-                self.wrong(at, &format!("expected type '{wanted}' but found '{found}'"));
-                wanted
+                if wanted.to_string() != found.to_string() {
+                    self.wrong_later(at, &format!("expected type '{wanted}' but found '{found}'"));
+                }
+                wanted.join(found)
             }
         }
     }
 
     /// Notes what is wrong; what it would have been is not known any more.
     pub(super) fn wrong(&mut self, at: &IdedExpr, text: &str) -> Checked {
+        let issue = self.issue(at, text);
+        self.issues.push(issue);
+        (Node::Constant(Val::Null), Type::Dyn)
+    }
+
+    fn wrong_later(&mut self, at: &IdedExpr, text: &str) {
+        let issue = self.issue(at, text);
+        self.late_issues.push(issue);
+    }
+
+    fn issue(&self, at: &IdedExpr, text: &str) -> Issue {
         let offset = self.places.offset_for(at.id).map_or(0, |(start, _)| start);
-        self.issues.push(Issue {
+        Issue {
             offset: usize::try_from(offset).unwrap_or_default(),
             text: text.to_owned(),
-        });
-        (Node::Constant(Val::Null), Type::Dyn)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod functions;
 mod macros;
 mod names;
 mod node;
+mod operators;
 mod parse;
 mod types;
 mod value;
@@ -58,8 +59,10 @@ impl Program {
             if unknown.is_some() {
                 return Ok(None);
             }
-            if !checker.issues.is_empty() {
-                return Err(checker.issues);
+            for issues in [checker.issues, checker.late_issues] {
+                if !issues.is_empty() {
+                    return Err(issues);
+                }
             }
             let uses_old = checker.uses_old;
             Ok(Some((Program { node, uses_old }, found)))

@@ -110,7 +110,6 @@ impl<'a> Val<'a> {
             Self::Time(_) => "google.protobuf.Timestamp",
             Self::Span(_) => "google.protobuf.Duration",
             Self::Array(..) | Self::List(_) => "list",
-            Self::Object(_, Type::Object(_)) => "object",
             Self::Object(..) | Self::Map(_) => "map",
             Self::Optional(_) => "optional_type",
             Self::Kind(_) => "type",

@@ -38,6 +38,10 @@ pub(super) fn complete(
     if !found.errors.is_empty() {
         return Err(fault::invalid(kind, &name, &found.errors));
     }
+    if name.is_empty() {
+        // It is refused as every object without a name is.
+        return Ok(found.warnings);
+    }
     // What is right as a definition and still no kind that can be served.
     if let Err(error) = Registry::builtin().apply_definition(value.to_string().as_bytes()) {
         let error = FieldError::invalid("spec", &Value::Null, &error.to_string());

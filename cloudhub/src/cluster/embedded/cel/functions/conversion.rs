@@ -65,11 +65,10 @@ fn int<'a>(_: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {
         [Val::Double(number)] if number.abs() < 9.2e18 => Ok(Val::Int(cast(*number))),
         [Val::Double(_)] => Err(overflow()),
         [Val::Time(time)] => Ok(Val::Int(time.unix_timestamp())),
-        [Val::Text(text)] => text.parse().map(Val::Int).map_err(|_| {
-            Fault::failed(format!(
-                "type conversion error from 'string' to 'int', strconv.ParseInt: parsing {text:?}: invalid syntax"
-            ))
-        }),
+        [Val::Text(text)] => text
+            .parse()
+            .map(Val::Int)
+            .map_err(|_| Fault::failed("type conversion error from 'string' to 'int'")),
         _ => Err(no_overload()),
     }
 }
@@ -83,11 +82,10 @@ fn uint<'a>(_: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {
         [Val::Double(number)] if (0.0..9.2e18).contains(number) => {
             Ok(Val::Uint(u64::try_from(cast(*number)).unwrap_or_default()))
         }
-        [Val::Text(text)] => text.parse().map(Val::Uint).map_err(|_| {
-            Fault::failed(format!(
-                "type conversion error from 'string' to 'uint', strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        }),
+        [Val::Text(text)] => text
+            .parse()
+            .map(Val::Uint)
+            .map_err(|_| Fault::failed("type conversion error from 'string' to 'uint'")),
         _ => Err(Fault::failed("unsigned integer overflow")),
     }
 }
@@ -97,11 +95,10 @@ fn double<'a>(_: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {
         [Val::Double(number)] => Ok(Val::Double(*number)),
         [Val::Int(number)] => Ok(Val::Double(float((*number).into()))),
         [Val::Uint(number)] => Ok(Val::Double(float((*number).into()))),
-        [Val::Text(text)] => text.parse().map(Val::Double).map_err(|_| {
-            Fault::failed(format!(
-                "type conversion error from 'string' to 'double', strconv.ParseFloat: parsing {text:?}: invalid syntax"
-            ))
-        }),
+        [Val::Text(text)] => text
+            .parse()
+            .map(Val::Double)
+            .map_err(|_| Fault::failed("type conversion error from 'string' to 'double'")),
         _ => Err(no_overload()),
     }
 }
@@ -112,9 +109,7 @@ fn bool<'a>(_: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {
         [Val::Text(text)] => match text.as_ref() {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Val::Bool(true)),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Val::Bool(false)),
-            _ => Err(Fault::failed(format!(
-                "type conversion error from 'string' to 'bool', strconv.ParseBool: parsing {text:?}: invalid syntax"
-            ))),
+            _ => Err(Fault::failed("type conversion error from 'string' to 'bool'")),
         },
         _ => Err(no_overload()),
     }
@@ -195,9 +190,6 @@ fn kind<'a>(_: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {
 
 /// Only here so that the functions of time are with those of their type.
 pub(super) fn span_or_fault(text: &str) -> Result<::time::Duration, Fault> {
-    value::span(text).ok_or_else(|| {
-        Fault::failed(format!(
-            "type conversion error from 'string' to 'google.protobuf.Duration', time: invalid duration {text:?}"
-        ))
-    })
+    value::span(text)
+        .ok_or_else(|| Fault::failed("type conversion error from 'string' to 'google.protobuf.Duration'"))
 }

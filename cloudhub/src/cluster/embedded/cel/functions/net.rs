@@ -141,7 +141,7 @@ fn address(text: &str) -> Result<IpAddr, Fault> {
 fn block(text: &str) -> Result<(IpAddr, u8), Fault> {
     let wrong = || {
         Fault::failed(format!(
-            "network address parse error during conversion from string: netip.ParsePrefix({text:?}): no '/'"
+            "network address parse error during conversion from string: network address parse error during conversion from string: netip.ParsePrefix({text:?}): no '/'"
         ))
     };
     let (ip, bits) = text.split_once('/').ok_or_else(wrong)?;

@@ -9,7 +9,7 @@ use crate::cluster::embedded::quantity;
 pub(super) const FUNCTIONS: &[Overload] = &[
     global("quantity", &[T::Text], QUANTITY, read),
     global("isQuantity", &[T::Text], T::Bool, is_quantity),
-    member("sign", &[QUANTITY], T::Int, sign),
+    global("sign", &[QUANTITY], T::Int, sign),
     member("isInteger", &[QUANTITY], T::Bool, is_integer),
     member("asInteger", &[QUANTITY], T::Int, as_integer),
     member("asApproximateFloat", &[QUANTITY], T::Double, as_float),

@@ -124,11 +124,9 @@ fn index_of<'a>(run: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {
         [Val::Text(a), Val::Text(b), Val::Int(from)] => (a, b, *from),
         _ => return Err(no_overload()),
     };
-    let out = || Fault::failed(format!("index out of range: {from}"));
-    let skipped = usize::try_from(from).map_err(|_| out())?;
-    let begin = byte_at(a, skipped).ok_or_else(out)?;
-    let found = a[begin..].find(b.as_ref());
-    Ok(found.map_or(Val::Int(-1), |at| letters(&a[..begin + at])))
+    let skipped = usize::try_from(from).map_err(|_| Fault::failed(format!("index out of range: {from}")))?;
+    let found = byte_at(a, skipped).and_then(|begin| a[begin..].find(b.as_ref()).map(|at| begin + at));
+    Ok(found.map_or(Val::Int(-1), |at| letters(&a[..at])))
 }
 
 fn last_index_of<'a>(run: &mut Run<'a>, values: &[Val<'a>]) -> Outcome<'a> {

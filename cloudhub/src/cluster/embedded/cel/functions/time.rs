@@ -76,7 +76,9 @@ pub(super) const FUNCTIONS: &[Overload] = &[
         part(of, |time| time.millisecond().into())
     }),
     member("getMilliseconds", &[T::Span], T::Int, |_, of| {
-        span(of, |span| span.subsec_milliseconds().into())
+        span(of, |span| {
+            i64::try_from(span.whole_milliseconds()).unwrap_or(i64::MAX)
+        })
     }),
 ];
 
