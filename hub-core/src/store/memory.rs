@@ -331,6 +331,8 @@ mod tests {
     async fn a_cluster_s_store_takes_its_revisions_from_the_versions() {
         let nothing = Restored {
             revision: Revision(5),
+            begin: Revision(5),
+            deletions: vec![],
             objects: vec![],
             scopes: vec![],
             tombstones: vec![],
