@@ -173,11 +173,14 @@ impl CloudHalf {
 /// A running node.
 pub(crate) struct EdgeHalf {
     pub(crate) api: Api,
+    /// Where its metrics are, where they are wanted.
+    pub(crate) metrics: Option<Api>,
     pub(crate) store: EdgeStore,
     pub(crate) handle: EdgeHandle,
     pub(crate) twins: Twins,
     pub(crate) wire: Wire,
     pub(crate) folder: TempDir,
+    config: EdgeCore,
     stop: CancellationToken,
     task: JoinHandle<Result<(), String>>,
 }
@@ -193,6 +196,10 @@ impl EdgeHalf {
         let stop = CancellationToken::new();
         let half = Self {
             api: Api(edge.api_address().unwrap()),
+            metrics: edge
+                .addresses()
+                .split(' ')
+                .find_map(|shown| Some(Api(shown.strip_prefix("metrics=")?.parse().unwrap()))),
             store: edge.store.clone(),
             handle: edge.handle(),
             twins: edge.twins().unwrap(),
@@ -200,9 +207,33 @@ impl EdgeHalf {
             task: tokio::spawn(edge.run(stop.clone())),
             stop,
             folder,
+            config,
         };
         half.link(true).await;
         half
+    }
+
+    /// Ends in good order, and begins anew with the same files, its API at the same address. What happens meanwhile is done in between.
+    pub(crate) async fn restarted(self, meanwhile: impl AsyncFnOnce()) -> Self {
+        let Self {
+            api,
+            store,
+            handle,
+            twins,
+            wire,
+            folder,
+            mut config,
+            stop,
+            task,
+            ..
+        } = self;
+        stop.cancel();
+        within("the edge's end", task).await.unwrap().unwrap();
+        // The file is closed with the last who holds the store.
+        drop((store, handle, twins));
+        meanwhile().await;
+        config.modules.meta_manager.meta_server.server = api.0.to_string();
+        Self::start(folder, config, wire).await
     }
 
     /// Waits until the link is up, or down.

@@ -1,5 +1,6 @@
 //! What our tests are made of, and yours may be: conformance suites, certificates, and worlds with a bad wire.
 
+pub mod client_go;
 mod disk;
 pub mod fuzz;
 mod pki;

@@ -140,7 +140,7 @@ impl Node {
 }
 
 /// Fills a folder with `what` once, whoever comes first; others wait. The folder cannot be moved afterwards, so it is filled in its place.
-fn brought(root: &Path, what: &str, fill: impl FnOnce(&Path)) {
+pub(super) fn brought(root: &Path, what: &str, fill: impl FnOnce(&Path)) {
     std::fs::create_dir_all(root).expect("the build's folder is writable");
     let lock = std::fs::File::create(root.with_extension("lock")).expect("the build's folder is writable");
     lock.lock().expect("a file of our own can be locked");
@@ -225,7 +225,7 @@ fn debian(folder: &Path, package: &str, others: &[&str], program: &str) -> PathB
 }
 
 /// What it says.
-fn run(command: &mut Command) -> String {
+pub(super) fn run(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));

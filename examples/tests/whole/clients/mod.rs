@@ -1,6 +1,7 @@
-//! Clients that no one here wrote: Python's, JavaScript's, and the `kube` crate's. What each does stands beside this file in its own
+//! Clients that no one here wrote: Python's, JavaScript's, Go's, and the `kube` crate's. What each does stands beside this file in its own
 //! language; here are the clusters and nodes that they are let loose on.
 
+mod go;
 mod rust;
 
 use std::path::Path;
