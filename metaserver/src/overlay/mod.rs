@@ -239,7 +239,8 @@ impl Node<'_> {
                 if !untold && (known.note.corrected != version || had_its_time) {
                     return forget;
                 }
-                if untold { version } else { &*known.note.corrected }
+                // Of the version that is here now: of another one it stays only while the cloud does not know of the pod.
+                version
             }
         };
         let note = Note {
