@@ -175,6 +175,9 @@ pub struct AuthorizationConfig {
     pub write_groups: Vec<Arc<str>>,
     /// Whether nodes may read all ConfigMaps and Secrets, not only those that their pods reference.
     pub read_all_configs: bool,
+    /// Whether nodes may read the pods of other nodes, as agents do that make network policies. Without it a node reads the pods that are
+    /// bound to it, as since Kubernetes 1.32.
+    pub read_all_pods: bool,
     /// Whether the requests of metaServers are executed without asking what a node may do, as KubeEdge's cloudcore does unless its
     /// `authorization` is enabled. Whoever holds a node's certificate then may do all that cloudcore may.
     pub unrestricted_requests: bool,
@@ -186,6 +189,7 @@ impl Default for AuthorizationConfig {
         Self {
             write_groups: groups.map(Into::into).to_vec(),
             read_all_configs: false,
+            read_all_pods: true,
             unrestricted_requests: false,
         }
     }

@@ -212,6 +212,7 @@ impl Cloud {
             hub_config.cluster_ca = Some(certificate_pem(authority.certificate()).into());
         }
         hub_config.authorization.read_all_configs = rights.read_all_configs;
+        hub_config.authorization.read_all_pods = rights.read_all_pods;
         hub_config.authorization.unrestricted_requests = rights.unrestricted_requests;
         let hub = CloudHub::new(hub_config, cluster.clone()).map_err(|error| error.to_string())?;
         let hub = with_records(hub, &config.edge_tunnel, cluster.clone())?;

@@ -84,11 +84,26 @@ pub(super) fn of_request(node: &NodeId, request: &ApiRequest, config: &Authoriza
     if verb.is_read() {
         return match &*resource.resource {
             "configmaps" | "secrets" if is_core && !config.read_all_configs => {
-                let name = name.clone().or_else(|| selected_name(&request.query));
+                let name = name.clone().or_else(|| selected(&request.query, "metadata.name"));
                 only(
                     key(&name)
                         .filter(|key| key.namespace.is_some())
                         .map(Question::References),
+                )
+            }
+            // As Kubernetes' node authorizer has it since 1.32 (`authorizePod`).
+            "pods" if is_core && !config.read_all_pods => {
+                if subresource.is_some_and(|subresource| !matches!(subresource, "status" | "log")) {
+                    return Decision::Deny;
+                }
+                if subresource.is_none() && selected(&request.query, "spec.nodeName").as_deref() == me {
+                    return Decision::Allow;
+                }
+                let name = name.clone().or_else(|| selected(&request.query, "metadata.name"));
+                only(
+                    key(&name)
+                        .filter(|key| key.namespace.is_some())
+                        .map(Question::Runs),
                 )
             }
             // These are doors into other machines.
@@ -134,13 +149,10 @@ fn allow_if(condition: bool) -> Decision {
     }
 }
 
-/// The one name that a field selector asks for.
-fn selected_name(query: &str) -> Option<Arc<str>> {
+/// The one value of a field that a field selector asks for.
+fn selected(query: &str, field: &str) -> Option<Arc<str>> {
     let (_, text) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "fieldSelector")?;
-    FieldSelector::parse(&text)
-        .ok()?
-        .required("metadata.name")
-        .map(Into::into)
+    FieldSelector::parse(&text).ok()?.required(field).map(Into::into)
 }
 
 /// Where the leases of nodes live.
@@ -181,6 +193,41 @@ mod tests {
 
     fn key(resource: &str) -> ObjectKey {
         ObjectKey::new(GroupVersionResource::core(resource), Some("d"), "x")
+    }
+
+    #[test]
+    fn where_others_pods_are_not_its_to_read_a_node_selects_its_own() {
+        use Decision::{Allow, Deny, If};
+        let config = AuthorizationConfig {
+            read_all_pods: false,
+            ..AuthorizationConfig::default()
+        };
+        let runs = || If(Question::Runs(key("pods")));
+        for (verb, path, expected) in [
+            (Verb::List, "-/pods?fieldSelector=spec.nodeName%3Dedge-1", Allow),
+            (
+                Verb::Watch,
+                "d/pods?fieldSelector=status.phase%3DRunning,spec.nodeName%3Dedge-1",
+                Allow,
+            ),
+            (Verb::Watch, "-/pods?fieldSelector=spec.nodeName%3Dedge-2", Deny),
+            (Verb::Watch, "-/pods?fieldSelector=spec.nodeName!%3Dedge-1", Deny),
+            (Verb::Watch, "-/pods", Deny),
+            (Verb::List, "d/pods", Deny),
+            (Verb::Get, "d/pods/x", runs()),
+            (Verb::Watch, "d/pods?fieldSelector=metadata.name%3Dx", runs()),
+            (Verb::Get, "d/pods/x/log", runs()),
+            (Verb::Watch, "-/services", Allow),
+        ] {
+            let request = request(verb, "", path, "");
+            assert_eq!(
+                of_request(&node(), &request, &config),
+                expected,
+                "{verb:?} {path}"
+            );
+            let open = of_request(&node(), &request, &AuthorizationConfig::default());
+            assert_eq!(open, Allow, "{verb:?} {path}");
+        }
     }
 
     #[test]

@@ -187,6 +187,8 @@ pub enum SyncRecordsMode {
 pub struct Authorization {
     /// Whether a node may read all ConfigMaps and Secrets, not only those that its pods use.
     pub read_all_configs: bool,
+    /// Whether a node may read the pods of other nodes.
+    pub read_all_pods: bool,
     /// Whether the requests of metaServers are executed unasked, as by a KubeEdge without `authorization`.
     pub unrestricted_requests: bool,
 }

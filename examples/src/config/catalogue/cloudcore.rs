@@ -20,6 +20,7 @@ edgeTunnel:
     socket: /run/edge-tunnel/cloudcore.sock
   authorization:
     readAllConfigs: false
+    readAllPods: true
     unrestrictedRequests: false
   certificates:
     shared: false
@@ -190,11 +191,13 @@ const OWN: &[Run] = &[
     ),
     Run::honoured(
         "edgeTunnel.authorization",
-        "ours: whether a node reads all ConfigMaps and Secrets, not only those that its pods use; whether what a metaServer asks is \
+        "ours: whether a node reads all ConfigMaps and Secrets, not only those that its pods use; whether it reads the pods \
+         of other nodes, as agents with network policies do; whether what a metaServer asks is \
          done unasked, as by a KubeEdge without `authorization`, and not only what the rules for nodes or a role bound to \
          `system:nodes` allow",
         &[
             ("readAllConfigs", Kind::Switch),
+            ("readAllPods", Kind::Switch),
             ("unrestrictedRequests", Kind::Switch),
         ],
     ),
