@@ -135,7 +135,7 @@ struct Client {
 impl Client {
     fn list(&mut self, store: &EdgeStore) {
         let listing = store.list(&config_maps(), None);
-        self.seen = listing.objects.iter().map(|stored| shown(stored)).collect();
+        self.seen = listing.objects.iter().map(shown).collect();
         self.at = listing.revision;
     }
 
