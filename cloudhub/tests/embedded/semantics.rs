@@ -126,7 +126,7 @@ async fn the_status_and_the_rest_have_doors_of_their_own() {
 async fn a_running_pod_goes_when_its_kubelet_says_so() {
     let world = World::new();
     world.ok("POST", PODS, pod("p", None)).await;
-    let binding = json!({"target":{"kind":"Node","name":"edge-1"}});
+    let binding = json!({"metadata":{"name":"p"},"target":{"kind":"Node","name":"edge-1"}});
     world.ok("POST", &format!("{PODS}/p/binding"), binding).await;
     let path = format!("{PODS}/p");
     let going = world.ok("DELETE", &path, json!({"gracePeriodSeconds":7})).await;

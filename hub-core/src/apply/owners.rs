@@ -387,7 +387,8 @@ fn about(object: &Value) -> String {
 /// What is applied as the annotation says it.
 fn last_applied_text(applied: &Value) -> String {
     let mut applied = applied.clone();
-    if let Some(annotations) = applied["metadata"]["annotations"].as_object_mut() {
+    let annotations = applied.pointer_mut("/metadata/annotations");
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
         annotations.remove(LAST_APPLIED);
     }
     let text = format!("{applied}\n");

@@ -234,6 +234,7 @@ fn kubectl_takes_over_what_it_wrote_in_its_older_way() {
     )
     .unwrap();
     assert_eq!(last["data"], json!({"a": "2"}));
+    assert_eq!(last.pointer("/metadata/annotations"), None, "{last}");
 }
 
 #[test]

@@ -74,6 +74,29 @@ impl Place {
     }
 }
 
+/// The key and the strategy with which a client makes patches of a field, as an OpenAPI document says them.
+pub(super) fn said(type_name: &str, field: &str) -> Option<(Option<&'static str>, &'static str)> {
+    let retains = RETAIN_KEYS.contains(&(type_name, field));
+    let rule = TABLE.types.get(type_name).and_then(|fields| fields.get(field));
+    let merge = rule.and_then(|rule| rule.merge.as_deref());
+    let strategy = match (merge, retains) {
+        (Some(_), true) => "merge,retainKeys",
+        (Some(_), false) => "merge",
+        (None, true) => "retainKeys",
+        (None, false) if rule.is_some_and(|rule| rule.replace) => "replace",
+        (None, false) => return None,
+    };
+    Some((merge.filter(|key| !key.is_empty()), strategy))
+}
+
+/// Where a patch names every field that is to stay: of what is one of several, the others go.
+const RETAIN_KEYS: &[(&str, &str)] = &[
+    ("DeploymentSpec", "strategy"),
+    ("PodSpec", "resourceClaims"),
+    ("PodSpec", "volumes"),
+    ("PodStatus", "resourceClaimStatuses"),
+];
+
 #[derive(Deserialize)]
 struct Table {
     kinds: HashMap<String, String>,

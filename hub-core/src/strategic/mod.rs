@@ -25,6 +25,12 @@ pub fn apply(api_version: &str, kind: &str, object: &mut Value, patch: &Value) -
     }
 }
 
+/// How clients are to patch a field of a type: its merge key, if it has one, and its strategy
+/// (`x-kubernetes-patch-merge-key`, `x-kubernetes-patch-strategy`).
+pub fn patched_by(type_name: &str, field: &str) -> Option<(Option<&'static str>, &'static str)> {
+    keys::said(type_name, field)
+}
+
 fn merge_map(
     original: &mut Map<String, Value>,
     patch: &Map<String, Value>,

@@ -2,7 +2,7 @@
 
 use hub_core::api::{ApiResponse, Reason, Status};
 use hub_core::object::{GroupVersionResource, ObjectKey};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::call::{Call, meta};
 use super::state::State;
@@ -10,8 +10,7 @@ use super::{clock, create, defaults, fault, fields, limits};
 
 /// `pods/binding`, what a scheduler posts.
 pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let binding: Value = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
+    let binding = create::read_typed(&call.request.body, ("", "v1", "Binding"))?;
     // By the pod's own door, or by that of bindings, which name their pod.
     let pods = GroupVersionResource::core("pods");
     let kind = state
@@ -23,6 +22,11 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
         call.namespace,
         call.name.unwrap_or_else(|| meta(&binding, "name")),
     );
+    if meta(&binding, "name") != &*key.name {
+        return Err(fault::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
+    }
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     let of = binding["target"]["kind"].as_str().unwrap_or_default();
     if !matches!(of, "" | "Node") {
@@ -31,11 +35,6 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
     }
     if node.is_empty() {
         return Err(fault::internal("target.name: Required value"));
-    }
-    if !matches!(meta(&binding, "name"), name if name.is_empty() || name == &*key.name) {
-        return Err(fault::bad_request(
-            "name in URL does not match name in Binding object",
-        ));
     }
     let Some(mut pod) = state.value(&key)? else {
         return Err(fault::not_found(&kind, &key.name));
@@ -65,6 +64,11 @@ pub(super) fn bind(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, St
         return conflict(format!("pod {} is already assigned to node {held:?}", key.name));
     }
     pod["spec"]["nodeName"] = node.into();
+    for field in ["annotations", "labels"] {
+        for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+            pod["metadata"][field][key] = value.clone();
+        }
+    }
     defaults::default(&mut pod["status"], "conditions", json!([]));
     if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
         conditions.retain(|condition| condition["type"] != "PodScheduled");

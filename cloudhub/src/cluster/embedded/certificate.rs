@@ -36,7 +36,7 @@ pub(super) fn create(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     spec["username"] = call.user.name.as_str().into();
     spec["groups"] = json!(call.user.groups);
     let request = spec["request"].as_str().unwrap_or_default();
-    let shown = format!("{} characters", request.len()).into();
+    let shown = request.into();
     let unfit = |detail: &str| invalid(FieldError::invalid("spec.request", &shown, detail));
     let pem = BASE64
         .decode(request)

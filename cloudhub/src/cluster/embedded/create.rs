@@ -11,7 +11,7 @@ use super::go_json;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, clock, conform, content, defaults, definition};
-use super::{fields, validate, versions, workload};
+use super::{fields, limits, validate, versions, workload};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -86,16 +86,18 @@ pub(super) fn insert(
     validate::object(kind, None, &value)?;
     fields::check(state, call, None, &value)?;
     workload::needs_account(state, kind, &value)?;
+    limits::enforce(state, kind, &value)?;
     too_long(kind, &value)?;
     if let Some(held) = state.value(&call.key(&name))? {
         return Err(fault::already_exists(kind, &held));
     }
     managed::keep(&mut value, managed);
-    if !kind.custom {
+    let warnings = if kind.custom {
+        content::warn::finalizers(None, &value)
+    } else {
         content::warn::of(kind, &value)
-            .into_iter()
-            .for_each(|warning| call.warn(warning));
-    }
+    };
+    warnings.into_iter().for_each(|warning| call.warn(warning));
     let object = state.put(&kind.resource, &mut value)?;
     if is_namespaces(kind) {
         add_default_account(state, &name)?;
@@ -283,9 +285,32 @@ fn add_default_account(state: &mut State, namespace: &str) -> Result<(), Status>
     Ok(())
 }
 
+/// A body of a type that is no kind of objects, by its group, version and name.
+pub(super) fn read_typed(body: &[u8], of: (&str, &str, &str)) -> Result<Value, Status> {
+    let value = read_any(body, of.2)?;
+    same_type(of, &value)?;
+    Ok(value)
+}
+
+/// A body that is an object, whatever it says of itself.
+pub(super) fn read_any(body: &[u8], expected: &str) -> Result<Value, Status> {
+    let unreadable = |why: String| {
+        fault::bad_request(format!(
+            "the object provided is unrecognized (must be of type {expected}): couldn't get version/kind; json parse error: {why} ({})",
+            excerpt(body)
+        ))
+    };
+    let value: Value = serde_json::from_slice(body).map_err(|error| unreadable(json_error(body, &error)))?;
+    if !value.is_object() {
+        return Err(unreadable(no_type_meta(&value)));
+    }
+    Ok(value)
+}
+
 /// That a body says of itself that it is of this type, or nothing.
 pub(super) fn same_type((group, version, kind): (&str, &str, &str), value: &Value) -> Result<(), Status> {
-    let expected = format!("{group}/{version}");
+    let named = GroupVersionResource::new(group, version, "");
+    let expected = named.api_version();
     let given = |field: &str, expected: &str| match value[field].as_str() {
         None | Some("") => expected.to_owned(),
         Some(given) => given.to_owned(),
@@ -294,7 +319,6 @@ pub(super) fn same_type((group, version, kind): (&str, &str, &str), value: &Valu
     if (&*given_version, &*given_kind) == (&*expected, kind) {
         return Ok(());
     }
-    let named = GroupVersionResource::new(group, version, "");
     Err(of_another(&named, kind, &given_version, &given_kind))
 }
 

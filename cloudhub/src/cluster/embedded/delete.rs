@@ -319,7 +319,15 @@ fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptio
     let resource = &kind.resource;
     let conflict = |why: String| {
         // Here Kubernetes names the kind, not the collection.
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.kind);
+        let group = if resource.group.is_empty() {
+            String::new()
+        } else {
+            format!(".{}", resource.group)
+        };
+        let message = format!(
+            "Operation cannot be fulfilled on {}{group} {name:?}: {why}",
+            kind.kind
+        );
         Err(Status::failure(Reason::Conflict, message).about(&resource.group, &kind.kind, name))
     };
     match (&wanted.uid, &wanted.resource_version) {

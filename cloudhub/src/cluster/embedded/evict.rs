@@ -8,18 +8,23 @@ use hub_core::object::{GroupVersionResource, ObjectKey};
 use serde_json::{Value, json};
 
 use super::call::{Call, meta};
+use super::defaults::default;
 use super::state::State;
 use super::{clock, create, delete, fault, workload};
 
 pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let eviction: Value = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
+    // Both versions of it are the same.
+    let mut eviction = create::read_any(&call.request.body, "Eviction")?;
+    if eviction["apiVersion"] == "policy/v1beta1" {
+        eviction["apiVersion"] = "policy/v1".into();
+    }
+    create::same_type(("policy", "v1", "Eviction"), &eviction)?;
     let options = match eviction.get("deleteOptions") {
         None | Some(Value::Null) => delete::DeleteOptions::default(),
         Some(options) => delete::read_options(options.clone())?,
     };
     let key = call.named()?;
-    if !matches!(meta(&eviction, "name"), name if name.is_empty() || name == &*key.name) {
+    if meta(&eviction, "name") != &*key.name {
         return Err(fault::bad_request(
             "name in URL does not match name in Eviction object",
         ));
@@ -32,6 +37,11 @@ pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         pay(state, &budget, value, &pod)?;
     }
     delete::one(state, &call.kind, &key, &options)?;
+    if let Some(mut pod) = state.value(&key)? {
+        // It is given time, and what watches it is told why it goes.
+        disrupted(&mut pod);
+        state.put(&call.kind.resource, &mut pod)?;
+    }
     if options.is_dry_run() {
         state.roll_back(mark);
     }
@@ -40,6 +50,17 @@ pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
         ..Status::success()
     };
     Ok(status.into())
+}
+
+fn disrupted(pod: &mut Value) {
+    default(&mut pod["status"], "conditions", json!([]));
+    if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"] != "DisruptionTarget");
+        conditions.push(json!({
+            "type": "DisruptionTarget", "status": "True", "lastProbeTime": null, "lastTransitionTime": clock::now(),
+            "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+        }));
+    }
 }
 
 /// The budget that has a say. Pods that do no work need nobody's leave.

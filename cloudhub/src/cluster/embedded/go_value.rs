@@ -7,7 +7,7 @@ use hub_core::registry::fields::{Kind, Message, Table};
 use serde_json::{Map, Value};
 
 /// What a JSON patch or a merge patch has made of an object, as text. What it went through stands in the order of the names there.
-pub(super) fn patched(object: &Value, patch: &Value) -> String {
+pub(super) fn patched(object: &Value, custom: bool, patch: &Value) -> String {
     let mut touched = BTreeSet::from([String::new()]);
     match patch {
         Value::Array(operations) => {
@@ -23,9 +23,11 @@ pub(super) fn patched(object: &Value, patch: &Value) -> String {
     let mut written = String::new();
     let table = Table::builtin();
     // Of an object that says of itself what there is not, at least the metadata is known.
-    let message = table
-        .message(text("apiVersion"), text("kind"))
-        .or_else(|| table.message("v1", "ConfigMap"));
+    let message = Some(table).filter(|_| !custom).and_then(|table| {
+        table
+            .message(text("apiVersion"), text("kind"))
+            .or_else(|| table.message("v1", "ConfigMap"))
+    });
     write(object, message, "", &touched, &mut written);
     written
 }
@@ -49,6 +51,22 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
+/// A strategic patch as it is printed once it was carried out: lists whose order it says were merged, and are not in it any more.
+pub(super) fn carried_out(patch: &Value) -> Value {
+    match patch {
+        Value::Object(fields) => {
+            let ordered = |name: &str| fields.contains_key(&format!("$setElementOrder/{name}"));
+            let left = fields.iter().filter(|(name, _)| {
+                let directive = ["$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys"];
+                !directive.iter().any(|prefix| name.starts_with(prefix)) && !ordered(name)
+            });
+            left.map(|(name, value)| (name.clone(), carried_out(value)))
+                .collect()
+        }
+        plain => plain.clone(),
+    }
+}
+
 /// Why a value is none of its type, in the words of what makes objects of maps rather than of text
 /// (`apimachinery/pkg/runtime/converter.go`).
 pub(super) fn not_restored(why: &str) -> String {
@@ -66,7 +84,9 @@ pub(super) fn not_restored(why: &str) -> String {
         "object" => "map",
         plain => plain,
     };
-    if wanted.starts_with("[]") {
+    if (found, wanted) == ("int64", "string") {
+        "cannot convert int64 to string".into()
+    } else if wanted.starts_with("[]") {
         format!("cannot restore slice from {found}")
     } else if wanted.starts_with("map[") {
         format!("cannot restore map from {found}")
@@ -207,11 +227,12 @@ mod tests {
             "managedFields": [{"apiVersion": "v1", "fieldsType": "FieldsV1", "manager": "m", "operation": "Update"}]}});
         let metadata = r#"{"name":"a","namespace":"d","uid":"u","creationTimestamp":"t","managedFields":[{"manager":"m","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1"}]}"#;
         assert_eq!(
-            patched(&object, &json!({"data": {"x": 1}})),
+            patched(&object, false, &json!({"data": {"x": 1}})),
             format!(r#"{{"apiVersion":"v1","data":{{"x":1}},"kind":"ConfigMap","metadata":{metadata}}}"#)
         );
         let touched = patched(
             &object,
+            false,
             &json!([{"op": "add", "path": "/metadata/labels", "value": {}}]),
         );
         assert!(
@@ -224,6 +245,8 @@ mod tests {
     fn a_strategic_patch_is_shown_and_refused_as_go_does() {
         let patch = json!({"spec": {"a": ["x", null, 1], "b": {"c": true}}});
         assert_eq!(shown(&patch), "map[spec:map[a:[x <nil> 1] b:map[c:true]]]");
+        let patch = json!({"b": 1, "containers": [{"name": "c"}], "$setElementOrder/containers": [{"name": "c"}], "volumes": []});
+        assert_eq!(shown(&carried_out(&patch)), "map[b:1 volumes:[]]");
         let why = |found: &str, wanted: &str| {
             not_restored(&format!(
                 "json: cannot unmarshal {found} into Go struct field A.b of type {wanted}"

@@ -59,11 +59,12 @@ pub(super) fn of_new(
     })
 }
 
-/// Writes into a new state of an object who owns what now. What `given` says holds, if it says anything that makes sense.
+/// Writes into a new state of an object who owns what now. What was `said` counts, where the server has changed it since. What `given` says holds, if it says anything that makes sense.
 pub(super) fn of_changed(
     state: &State,
     call: &Call<'_>,
     old: &Value,
+    said: Option<&Value>,
     new: &mut Value,
     given: &Value,
     written: Written,
@@ -72,7 +73,7 @@ pub(super) fn of_changed(
     self::given(new);
     let managed = match written {
         Written::Owned(managed) => managed,
-        Written::Directly => match changed(state, call, old, new, given) {
+        Written::Directly => match changed(state, call, old, said.unwrap_or(new), given) {
             Some(managed) => managed,
             None => {
                 if !held.is_null() {

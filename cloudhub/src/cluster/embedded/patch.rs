@@ -83,11 +83,15 @@ pub(super) fn spoiled(call: &Call<'_>, patched: &Value, why: &str) -> Status {
         // A strategic patch is never written out as JSON.
         FieldError::invalid(
             "patch",
-            &go_value::shown(&patch).into(),
+            &go_value::shown(&go_value::carried_out(&patch)).into(),
             &go_value::not_restored(why),
         )
     } else {
-        FieldError::invalid("patch", &go_value::patched(patched, &patch).into(), why)
+        FieldError::invalid(
+            "patch",
+            &go_value::patched(patched, call.kind.custom, &patch).into(),
+            why,
+        )
     };
     fault::invalid_named("", "", "", &[error])
 }

@@ -53,11 +53,15 @@ pub(super) fn list_body<'b>(
     revision: u64,
     bodies: impl Iterator<Item = &'b Bytes>,
 ) -> Vec<u8> {
-    let head = serde_json::json!({
+    let mut head = serde_json::json!({
         "kind": &*kind.list_kind,
         "apiVersion": kind.resource.api_version(),
         "metadata": {"resourceVersion": revision.to_string()},
     });
+    if kind.custom {
+        // Lists of maps say that there is no more, lists of types say nothing.
+        head["metadata"]["continue"] = "".into();
+    }
     let mut list = head.to_string().into_bytes();
     list.pop();
     list.extend_from_slice(b",\"items\":[");

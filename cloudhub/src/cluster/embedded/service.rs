@@ -65,9 +65,23 @@ pub(super) fn of_version(spec: &mut Value) {
 /// Gives a service an address where it wants one.
 pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     let name = meta(value, "name").to_owned();
-    let spec = &mut value["spec"];
-    if spec["type"] == "ExternalName" {
+    if value["spec"]["type"] == "ExternalName" {
         return Ok(());
+    }
+    if !agree(&value["spec"]) {
+        return Err(disagreement(kind, value));
+    }
+    let spec = &mut value["spec"];
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        let error = FieldError::invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], detail);
+        return Err(fault::invalid(kind, &name, &[error]));
+    }
+    let families = spec["ipFamilies"].as_array().into_iter().flatten();
+    if let Some((at, family)) = families.enumerate().find(|(_, family)| **family == "IPv6") {
+        let path = format!("spec.ipFamilies[{at}]");
+        let error = FieldError::invalid(path, family, "not configured on this cluster");
+        return Err(fault::invalid(kind, &name, &[error]));
     }
     default(spec, "ipFamilies", json!(["IPv4"]));
     default(spec, "ipFamilyPolicy", "SingleStack".into());
@@ -136,11 +150,31 @@ pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) ->
         default(&mut new["spec"], field, old["spec"][field].clone());
     }
     let (held, given) = (&old["spec"]["clusterIP"], &new["spec"]["clusterIP"]);
+    if held == given && !agree(&new["spec"]) {
+        return Err(disagreement(kind, new));
+    }
     if held != given {
         let error = FieldError::invalid("spec.clusterIPs[0]", &json!([given]), "may not change once set");
         return Err(fault::invalid(kind, meta(new, "name"), &[error]));
     }
     Ok(())
+}
+
+/// One address is the first of all.
+fn agree(spec: &Value) -> bool {
+    let first = &spec["clusterIPs"][0];
+    first.is_null() || *first == spec["clusterIP"]
+}
+
+fn disagreement(kind: &ResourceKind, service: &Value) -> Status {
+    let spec = &service["spec"];
+    let detail = if spec["clusterIP"].as_str().is_none_or(str::is_empty) {
+        "must be empty when `clusterIP` is not specified"
+    } else {
+        "first value must match `clusterIP`"
+    };
+    let error = FieldError::invalid("spec.clusterIPs", &spec["clusterIPs"], detail);
+    fault::invalid(kind, meta(service, "name"), &[error])
 }
 
 /// What came with the old type goes with it, unless the client changed it.
@@ -211,6 +245,7 @@ const REACHED: &[&str] = &[
     "externalTrafficPolicy",
     "allocateLoadBalancerNodePorts",
     "healthCheckNodePort",
+    "loadBalancerClass",
 ];
 /// 10.96.0.0/16.
 const RANGE: [u8; 2] = [10, 96];

@@ -19,14 +19,8 @@ use super::{clock, create};
 /// `serviceaccounts/token`.
 pub(super) fn issue(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let key = call.named()?;
-    let mut request: Request = serde_json::from_slice(&call.request.body)
-        .map_err(|error| fault::bad_request(create::json_error(&call.request.body, &error)))?;
-    let given = (request.api_version.as_deref(), request.kind.as_deref());
-    if !matches!(given, (None | Some("" | API_VERSION), None | Some("" | KIND))) {
-        return Err(fault::bad_request(format!(
-            "the object provided is unrecognized (must be of type {KIND})"
-        )));
-    }
+    let body = create::read_typed(&call.request.body, ("authentication.k8s.io", "v1", KIND))?;
+    let mut request = Request::deserialize(body).map_err(|error| fault::bad_request(error.to_string()))?;
     let Some(account) = state.value(&key)? else {
         return Err(fault::not_found(&call.kind, &key.name));
     };
@@ -256,10 +250,6 @@ fn named(object: &Value) -> Named {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
-    #[serde(default)]
-    api_version: Option<String>,
-    #[serde(default)]
-    kind: Option<String>,
     #[serde(default)]
     metadata: OwnName,
     #[serde(default)]

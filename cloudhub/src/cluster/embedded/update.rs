@@ -96,6 +96,10 @@ pub(super) fn replace(
     }
     let frozen = deletion_changed(old, &new);
     carry(&mut new, old);
+    // Who owns what of a service is settled before it is given addresses and ports, or loses them.
+    let said = (is(kind, "", "services") && call.subresource.is_none())
+        .then(|| said_of_service(kind, &new))
+        .transpose()?;
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
     if versions::is_definitions(&kind.resource) && call.subresource.is_none() {
@@ -126,17 +130,23 @@ pub(super) fn replace(
         new["metadata"]["generation"] = (generation + 1).into();
     }
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-    managed::of_changed(state, call, old, &mut new, &given, written);
+    managed::of_changed(state, call, old, said.as_ref(), &mut new, &given, written);
     if new == *old {
         let held: Option<&Object> = state.get(&key);
         return held
             .map(|object| object.body.clone())
             .ok_or_else(|| fault::not_found(kind, &key.name));
     }
-    if call.subresource.is_none() && !kind.custom && old["spec"] != new["spec"] {
-        content::warn::of(kind, &new)
-            .into_iter()
-            .for_each(|warning| call.warn(warning));
+    if call.subresource.is_none() {
+        if kind.custom {
+            content::warn::finalizers(Some(old), &new)
+                .into_iter()
+                .for_each(|warning| call.warn(warning));
+        } else if old["spec"] != new["spec"] {
+            content::warn::of(kind, &new)
+                .into_iter()
+                .for_each(|warning| call.warn(warning));
+        }
     }
     if call.dry_run {
         // Nothing is written, so nothing has a new version.
@@ -162,6 +172,13 @@ pub(super) fn replace(
 
 fn no_version(given: &str) -> Status {
     fault::internal(format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))
+}
+
+fn said_of_service(kind: &ResourceKind, new: &Value) -> Result<Value, Status> {
+    let mut said = new.clone();
+    defaults::of_version(kind, &mut said)?;
+    fields::complete(kind, &mut said);
+    Ok(said)
 }
 
 /// The body may leave its name out, but not name another object.

@@ -264,4 +264,26 @@ mod tests {
         let old = read("/openapi/v2").unwrap();
         assert!(old["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"].is_object());
     }
+
+    #[test]
+    fn a_client_is_told_which_lists_are_merged_by_what() {
+        let apps = read("/openapi/v3/apis/apps/v1").unwrap();
+        let schemas = &apps["components"]["schemas"];
+        let pod = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"];
+        assert_eq!(pod["containers"]["x-kubernetes-patch-merge-key"], "name");
+        assert_eq!(pod["containers"]["x-kubernetes-patch-strategy"], "merge");
+        assert_eq!(pod["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
+        let strategy = &schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["strategy"];
+        assert_eq!(
+            *strategy,
+            serde_json::json!({"x-kubernetes-patch-strategy": "retainKeys",
+                "allOf": [{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentStrategy"}]})
+        );
+        let old = read("/openapi/v2").unwrap();
+        let spec = &old["definitions"]["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["strategy"];
+        assert_eq!(
+            spec["$ref"],
+            "#/definitions/io.k8s.api.apps.v1.DeploymentStrategy"
+        );
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::registry::ResourceKind;
 use crate::registry::fields::{Field, Kind, Message, Repeated, Table};
+use crate::strategic;
 
 /// The schemas that a document needs, by name.
 #[derive(Debug, Default)]
@@ -34,9 +35,10 @@ impl Schemas {
         if !self.made.contains_key(&full) {
             // It may hold itself.
             self.made.insert(full.clone(), Value::Null);
-            let schema = Table::builtin()
-                .message(group_version, name)
-                .map_or_else(|| json!({ "type": "object" }), |message| self.object(message));
+            let schema = Table::builtin().message(group_version, name).map_or_else(
+                || json!({ "type": "object" }),
+                |message| self.object(message, name),
+            );
             self.made.insert(full.clone(), schema);
         }
         self.to(&full)
@@ -111,19 +113,27 @@ impl Schemas {
         ]);
     }
 
-    fn object(&mut self, message: &'static Message) -> Value {
+    fn object(&mut self, message: &'static Message, of: &str) -> Value {
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for name in message.names() {
             let field = name.field;
             let one = self.one(field.kind, name.name);
-            properties.insert(
-                name.name.to_owned(),
-                match field.repeated {
-                    Repeated::Once => one,
-                    Repeated::List => json!({ "type": "array", "items": one }),
-                    Repeated::Map => json!({ "type": "object", "additionalProperties": one }),
-                },
-            );
+            let mut property = match field.repeated {
+                Repeated::Once => one,
+                Repeated::List => json!({ "type": "array", "items": one }),
+                Repeated::Map => json!({ "type": "object", "additionalProperties": one }),
+            };
+            if let Some((key, strategy)) = strategic::patched_by(of, name.name) {
+                if property["$ref"].is_string() && self.prefix.starts_with("#/components/") {
+                    // In version 3, nothing beside a reference counts.
+                    property = json!({ "allOf": [property] });
+                }
+                property["x-kubernetes-patch-strategy"] = strategy.into();
+                if let Some(key) = key {
+                    property["x-kubernetes-patch-merge-key"] = key.into();
+                }
+            }
+            properties.insert(name.name.to_owned(), property);
             if is_required(field) {
                 required.push(Value::from(name.name));
             }

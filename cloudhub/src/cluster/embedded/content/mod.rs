@@ -105,6 +105,7 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
     match (&*kind.resource.group, &*kind.resource.resource) {
         ("", "pods") => pod_update::changed(old, new, errors),
         ("", "nodes") => others::node_changed(old, new, errors),
+        ("", "services") => service::service_changed(old, new, errors),
         ("", "persistentvolumeclaims") => storage::claim_changed(old, new, errors),
         ("apps", "controllerrevisions") if old["data"] != new["data"] => {
             errors.push(FieldError::invalid("data", &new["data"], "field is immutable"));

@@ -6,7 +6,7 @@ use super::pod::EFFECTS;
 use super::workload::label_selector;
 use super::{list, not_negative, one_of, percent, text};
 use crate::cluster::embedded::fault::FieldError;
-use crate::cluster::embedded::{go_json, names, quantity};
+use crate::cluster::embedded::{conform, go_json, names, quantity};
 
 type Errors = Vec<FieldError>;
 
@@ -49,7 +49,14 @@ fn document(data: &Value, key: &str, errors: &mut Errors) {
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(text)
         .unwrap_or_default();
-    if let Some(detail) = go_json::syntax_error(&bytes) {
+    let odd = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) | Err(_) => go_json::syntax_error(&bytes),
+        Ok(other) => Some(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            conform::found(&other)
+        )),
+    };
+    if let Some(detail) = odd {
         let shown = "<secret contents redacted>".into();
         errors.push(FieldError::invalid(path, &shown, &detail));
     }

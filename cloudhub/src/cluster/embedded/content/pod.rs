@@ -32,6 +32,36 @@ pub(super) fn spec(spec: &Value, path: &str, policies: &[&str], errors: &mut Err
             names.push(name);
         }
     }
+    for (index, value) in list(&spec["ephemeralContainers"]).enumerate() {
+        let path = format!("{path}.ephemeralContainers[{index}]");
+        let name = text(&value["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{path}.name"), ""));
+        }
+        for detail in names::label(name).into_iter().filter(|_| !name.is_empty()) {
+            errors.push(FieldError::invalid(
+                format!("{path}.name"),
+                &value["name"],
+                &detail,
+            ));
+        }
+        if text(&value["image"]).is_empty() {
+            errors.push(FieldError::required(format!("{path}.image"), ""));
+        }
+        if names.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), &value["name"]));
+        }
+        names.push(name);
+        let target = &value["targetContainerName"];
+        let runs = |container: &Value| container["name"] == *target;
+        let mut others = list(&spec["containers"]).chain(list(&spec["initContainers"]));
+        if !text(target).is_empty() && !others.any(runs) {
+            errors.push(FieldError::not_found(
+                format!("{path}.targetContainerName"),
+                target,
+            ));
+        }
+    }
     host_ports(spec, path, errors);
     one_of(
         &spec["restartPolicy"],

@@ -17,8 +17,17 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
     if ports.is_empty() && kind != "ExternalName" && spec["clusterIP"] != "None" {
         errors.push(FieldError::required("spec.ports", ""));
     }
-    if kind == "ExternalName" && text(&spec["externalName"]).is_empty() {
+    let external = text(&spec["externalName"]);
+    if kind == "ExternalName" && external.is_empty() {
         errors.push(FieldError::required("spec.externalName", ""));
+    } else if kind == "ExternalName" {
+        for detail in names::subdomain(external.strip_suffix('.').unwrap_or(external)) {
+            errors.push(FieldError::invalid(
+                "spec.externalName",
+                &spec["externalName"],
+                &detail,
+            ));
+        }
     }
     let mut taken = Vec::new();
     for (index, port) in ports.iter().enumerate() {
@@ -28,6 +37,11 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
         }
         in_range(&port["port"], &format!("{path}.port"), errors);
         one_of(&port["protocol"], &format!("{path}.protocol"), PROTOCOLS, errors);
+        let given = port["nodePort"].as_i64().is_some_and(|number| number != 0);
+        if given && matches!(kind, "ClusterIP" | "ExternalName") {
+            let detail = format!("may not be used when `type` is '{kind}'");
+            errors.push(FieldError::forbidden(format!("{path}.nodePort"), &detail));
+        }
         let target = &port["targetPort"];
         let path = format!("{path}.targetPort");
         match target.as_str() {
@@ -83,6 +97,20 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
         seen.push(place);
     }
     traffic(spec, kind, errors);
+}
+
+/// What may not have become of a service.
+pub(super) fn service_changed(old: &Value, new: &Value, errors: &mut Errors) {
+    let (old, new) = (&old["spec"], &new["spec"]);
+    let both = old["type"] == "LoadBalancer" && new["type"] == "LoadBalancer";
+    if both && old["loadBalancerClass"] != new["loadBalancerClass"] {
+        let path = "spec.loadBalancerClass";
+        errors.push(FieldError::invalid(
+            path,
+            &new["loadBalancerClass"],
+            "may not change once set",
+        ));
+    }
 }
 
 fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {

@@ -48,7 +48,11 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
     match (group, resource) {
         ("", "pods") => pod(old, new, errors),
         ("", "services") => balancer(new, errors),
-        ("", "nodes") => addresses(status, errors),
+        ("", "nodes") => {
+            amounts(status, errors);
+            addresses(status, errors);
+        }
+        ("", "namespaces") => phase(new, errors),
         _ => {}
     }
 }
@@ -67,6 +71,16 @@ fn pod(old: &Value, new: &Value, errors: &mut Errors) {
             given,
             "field is immutable",
         ));
+    }
+    for (field, list_of) in [
+        ("podIPs", &new["status"]["podIPs"]),
+        ("hostIPs", &new["status"]["hostIPs"]),
+    ] {
+        if *list_of != old["status"][field] {
+            for (index, address) in list(list_of).enumerate() {
+                super::pod::address(&address["ip"], &format!("status.{field}[{index}]"), errors);
+            }
+        }
     }
 }
 
@@ -105,6 +119,34 @@ fn balancer(new: &Value, errors: &mut Errors) {
             if host.parse::<std::net::IpAddr>().is_ok() {
                 let detail = "must be a DNS name, not an IP address";
                 errors.push(FieldError::invalid(at, &host.into(), detail));
+            }
+        }
+    }
+}
+
+/// A namespace is on its way when its deletion says so.
+fn phase(new: &Value, errors: &mut Errors) {
+    let phase = &new["status"]["phase"];
+    let (allowed, when) = match new["metadata"]["deletionTimestamp"].is_string() {
+        true => ("Terminating", "`deletionTimestamp` is not empty"),
+        false => ("Active", "`deletionTimestamp` is empty"),
+    };
+    if phase != allowed {
+        let detail = format!("may only be '{allowed}' if {when}");
+        errors.push(FieldError::invalid("status.Phase", &text(phase).into(), &detail));
+    }
+}
+
+fn amounts(status: &Value, errors: &mut Errors) {
+    for field in ["capacity", "allocatable"] {
+        for (name, amount) in status[field].as_object().into_iter().flatten() {
+            if text(amount).starts_with('-') {
+                let path = format!("status.{field}.{name}");
+                errors.push(FieldError::invalid(
+                    path,
+                    amount,
+                    "must be greater than or equal to 0",
+                ));
             }
         }
     }

@@ -52,6 +52,7 @@ pub(super) fn claim(spec: &Value, path: &str, errors: &mut Errors) {
 /// A claim wants what it wants for life; one that is bound may want more.
 pub(super) fn claim_changed(old: &Value, new: &Value, errors: &mut Errors) {
     let bound = old["status"]["phase"] == "Bound";
+    let held = quantity::amount(&old["status"]["capacity"]["storage"]);
     let (old, new) = (&old["spec"], &new["spec"]);
     let mut given = new.clone();
     // Who has no volume, or no class, may be given one.
@@ -68,6 +69,18 @@ pub(super) fn claim_changed(old: &Value, new: &Value, errors: &mut Errors) {
     let shown = go_shape::difference("PersistentVolumeClaimSpec", old, &given);
     if !shown.is_empty() {
         errors.push(FieldError::forbidden("spec", &format!("{CLAIM_KEPT}\n{shown}")));
+    }
+    let wanted = |spec: &Value| quantity::amount(&spec["resources"]["requests"]["storage"]);
+    if bound && wanted(new) < wanted(old) && wanted(new) < held {
+        let detail = "field can not be less than status.capacity";
+        errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
+    }
+    if old["volumeMode"] != new["volumeMode"] {
+        errors.push(FieldError::invalid(
+            "volumeMode",
+            &new["volumeMode"],
+            "field is immutable",
+        ));
     }
 }
 

@@ -28,6 +28,9 @@ pub(in crate::cluster::embedded) fn of(kind: &ResourceKind, value: &Value) -> Ve
             let spec = &spec["jobTemplate"]["spec"]["template"]["spec"];
             pod(spec, "spec.jobTemplate.spec.template.spec", &mut warnings);
         }
+        ("", "services") if !text(&spec["externalName"]).is_empty() && spec["type"] != "ExternalName" => {
+            warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
+        }
         ("", "services") if spec["trafficDistribution"] == "PreferClose" => warnings.push(
             "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".into(),
         ),
@@ -47,6 +50,26 @@ pub(in crate::cluster::embedded) fn of(kind: &ResourceKind, value: &Value) -> Ve
     warnings
 }
 
+/// What to warn of in the finalizers that a custom object is given: names that others may choose too.
+pub(in crate::cluster::embedded) fn finalizers(old: Option<&Value>, new: &Value) -> Vec<String> {
+    let held = |finalizer: &Value| {
+        old.is_some_and(|old| list(&old["metadata"]["finalizers"]).any(|held| held == finalizer))
+    };
+    let given = list(&new["metadata"]["finalizers"]).filter(|finalizer| !held(finalizer));
+    let plain = given
+        .map(text)
+        .filter(|name| !name.contains('/') && !STANDARD.contains(name));
+    plain
+        .map(|name| {
+            format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+            )
+        })
+        .collect()
+}
+
+const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+
 fn pod(spec: &Value, path: &str, warnings: &mut Vec<String>) {
     for (key, _) in spec["nodeSelector"].as_object().into_iter().flatten() {
         if let Some((_, since)) = OLD_LABELS.iter().find(|(old, _)| old == key) {
@@ -57,6 +80,13 @@ fn pod(spec: &Value, path: &str, warnings: &mut Vec<String>) {
         if volume["gitRepo"].is_object() {
             warnings.push(format!(
                 "{path}.volumes[{index}].gitRepo: deprecated in v1.11, and disabled by default in v1.33+"
+            ));
+        }
+    }
+    for (index, constraint) in list(&spec["topologySpreadConstraints"]).enumerate() {
+        if constraint["labelSelector"].is_null() {
+            warnings.push(format!(
+                "{path}.topologySpreadConstraints[{index}].labelSelector: a null labelSelector results in matching no pod"
             ));
         }
     }

@@ -111,6 +111,9 @@ pub(super) fn on_update(
         pod::again(old, new);
     } else if is(kind, "", "services") {
         service::keep_address(kind, old, new)?;
+        if old["spec"]["type"] == "LoadBalancer" && new["spec"]["type"] != "LoadBalancer" {
+            new["status"]["loadBalancer"] = json!({});
+        }
         service::of_version(&mut new["spec"]);
         node_ports::complete(state, kind, Some(old), new)?;
         if old["spec"]["type"] == "ExternalName" && new["spec"]["type"] != "ExternalName" {
