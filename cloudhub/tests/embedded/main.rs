@@ -7,6 +7,7 @@
 
 mod applying;
 mod connecting;
+mod doors;
 mod durability;
 mod full_disk;
 mod garbage;
