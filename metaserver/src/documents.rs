@@ -157,10 +157,7 @@ impl Api {
     ) -> Result<Reply, Status> {
         let is_openapi = path.starts_with("/openapi/");
         let registry = self.store.registry();
-        let own = || {
-            let version = &self.config.kubernetes_version;
-            openapi::answer(&self.discovery, registry, version, head, path)
-        };
+        let own = || openapi::answer(&self.discovery, registry, head, path);
         if is_openapi && self.authoritative() {
             return Ok(own());
         }

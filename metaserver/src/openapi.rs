@@ -7,7 +7,7 @@ use http::header::{
     IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, VARY,
 };
 use http::request::Parts;
-use hub_core::discovery::{self, Discovery, openapi};
+use hub_core::discovery::{Discovery, openapi};
 use hub_core::registry::Registry;
 use time::format_description::well_known::Rfc2822;
 use time::{Duration, OffsetDateTime};
@@ -17,13 +17,7 @@ use crate::reply::{self, Reply};
 use crate::request::query;
 
 /// Answers out of the documents that are made of the registry.
-pub(crate) fn answer(
-    documents: &Discovery,
-    registry: &Registry,
-    kubernetes_version: &str,
-    head: &Parts,
-    path: &str,
-) -> Reply {
+pub(crate) fn answer(documents: &Discovery, registry: &Registry, head: &Parts, path: &str) -> Reply {
     let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let accept = accept.unwrap_or("*/*");
     let is_version_2 = path == "/openapi/v2";
@@ -43,17 +37,15 @@ pub(crate) fn answer(
         reply
     };
     let modified = documents.made(registry);
-    if is_version_2 && openapi::wants_protobuf(accept) {
-        let body = bytes::Bytes::from(openapi::version_2_protobuf(kubernetes_version));
-        let tag = discovery::tag(&body);
-        let reply = reply::json(200, body, false);
-        let reply = reply::header(reply, CONTENT_TYPE, openapi::PROTOBUF);
-        return varies(dated(reply::header(reply, ETAG, &tag), modified));
-    }
-    let Some(document) = documents.openapi(registry, path) else {
+    let in_protobuf = is_version_2 && openapi::wants_protobuf(accept);
+    let document = match in_protobuf {
+        true => documents.openapi_protobuf(registry),
+        false => documents.openapi(registry, path),
+    };
+    let Some(document) = document else {
         return reply::empty(404);
     };
-    if !is_index && !takes_json(accept) {
+    if !is_index && !in_protobuf && !takes_json(accept) {
         return varies(reply::empty(406));
     }
     let Some(tag) = &document.etag else {
@@ -81,6 +73,10 @@ pub(crate) fn answer(
         reply::empty(304)
     } else {
         dated(reply::object(200, document.body.clone(), Form::PLAIN), modified)
+    };
+    let reply = match in_protobuf && !known {
+        true => reply::header(reply, CONTENT_TYPE, openapi::PROTOBUF),
+        false => reply,
     };
     let reply = varies(reply::header(reply, ETAG, tag));
     if !right {
@@ -146,7 +142,7 @@ mod tests {
         let request = Request::get(url).header(IF_NONE_MATCH, known).body(()).unwrap();
         let (head, ()) = request.into_parts();
         let (documents, registry) = (Discovery::default(), Registry::builtin());
-        answer(&documents, &registry, "v1.36.2", &head, head.uri.path())
+        answer(&documents, &registry, &head, head.uri.path())
     }
 
     fn text(reply: &Reply, name: http::HeaderName) -> String {
@@ -187,7 +183,7 @@ mod tests {
             .unwrap();
         let (head, ()) = request.into_parts();
         let (documents, registry) = (Discovery::default(), Registry::builtin());
-        let refused = answer(&documents, &registry, "v1.36.2", &head, "/openapi/v2");
+        let refused = answer(&documents, &registry, &head, "/openapi/v2");
         assert_eq!(refused.status(), 406);
     }
 }

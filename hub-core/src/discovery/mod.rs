@@ -108,6 +108,14 @@ impl Discovery {
         }
     }
 
+    /// The document of version 2 in protobuf.
+    pub fn openapi_protobuf(&self, registry: &Registry) -> Option<Arc<Document>> {
+        self.kept(registry, "/openapi/v2 in protobuf", || {
+            let document = openapi::version_2(&registry.all());
+            Some(openapi::kept_in_protobuf(&document))
+        })
+    }
+
     fn version_3(
         &self,
         registry: &Registry,

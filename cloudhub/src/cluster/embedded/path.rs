@@ -27,9 +27,13 @@ pub(super) fn read(
             };
         }
         "/openapi/v2" if openapi::wants_protobuf(&request.accept) => {
-            return ApiResponse {
-                content_type: openapi::PROTOBUF.into(),
-                ..ApiResponse::json(200, openapi::version_2_protobuf(version::KUBERNETES))
+            let document = discovery.openapi_protobuf(registry);
+            return match document {
+                Some(document) => ApiResponse {
+                    content_type: openapi::PROTOBUF.into(),
+                    ..ApiResponse::json(200, document.body.clone())
+                },
+                None => fault::no_such_resource().into(),
             };
         }
         _ if path.starts_with("/openapi/") => discovery

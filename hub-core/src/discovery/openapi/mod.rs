@@ -4,6 +4,7 @@
 //! kubectl asks whether the server checks fields before it sends a file; without an answer it refuses to send.
 
 mod paths;
+mod protobuf;
 mod schema;
 
 use serde_json::{Map, Value, json};
@@ -74,13 +75,6 @@ pub(super) fn version_2(kinds: &[std::sync::Arc<ResourceKind>]) -> Value {
         "definitions": schemas.finish() })
 }
 
-/// Version 2 in protobuf (gnostic `openapiv2.proto`: `Document.swagger = 1`, `Document.info = 2`, `Info.title = 1`,
-/// `Info.version = 2`), the only form that kubectl before 1.27 reads. It describes no kinds: then they are not checked beforehand.
-pub fn version_2_protobuf(kubernetes_version: &str) -> Vec<u8> {
-    let info = [text(1, TITLE.as_bytes()), text(2, kubernetes_version.as_bytes())].concat();
-    [text(1, b"2.0"), text(2, &info)].concat()
-}
-
 /// A document as it is kept.
 pub(super) fn kept(value: &Value, tagged: bool) -> Document {
     let body = value.to_string().into_bytes();
@@ -90,17 +84,18 @@ pub(super) fn kept(value: &Value, tagged: bool) -> Document {
     }
 }
 
+/// A document of version 2 in protobuf, out of the same in JSON.
+pub(super) fn kept_in_protobuf(document: &Value) -> Document {
+    let body = protobuf::document(document);
+    Document {
+        etag: Some(tag(&body)),
+        body: body.into(),
+    }
+}
+
 /// Whether a client wants the protobuf form. Older ones ask with an `@` in it, which no content type may have in an answer.
 pub fn wants_protobuf(accept: &str) -> bool {
     accept.replace('@', ".").contains(PROTOBUF)
-}
-
-/// A length-delimited field. Whatever is too long for a length of one byte is cut.
-fn text(number: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().min(127);
-    let mut field = vec![number << 3 | 2, length as u8];
-    field.extend_from_slice(&content[..length]);
-    field
 }
 
 /// The paths of discovery, and those that are about the server itself.
@@ -225,9 +220,12 @@ mod tests {
             "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
         ));
         assert!(!wants_protobuf("application/json"));
+        let document = json!({"swagger": "2.0", "info": {"title": "K", "version": "1"}, "paths": {"/a": {"get": {"responses": {}}}},
+            "definitions": {"D": {"type": "object", "x-a": [1], "properties": {"f": {"$ref": "r"}}}}});
+        let bytes = kept_in_protobuf(&document).body;
         assert_eq!(
-            version_2_protobuf("v1.36.2"),
-            b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.36.2"
+            bytes.escape_ascii().to_string(),
+            r"\n\x032.0\x12\x06\n\x01K\x12\x011B\x0c\x12\n\n\x02/a\x12\x04\x12\x02J\x00J.\n,\n\x01D\x12\'\xb2\x01\x08\n\x06object\xca\x01\n\n\x08\n\x01f\x12\x03\n\x01r\xfa\x01\x0c\n\x03x-a\x12\x05\x12\x03[1]"
         );
     }
 
