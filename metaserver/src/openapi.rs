@@ -172,6 +172,27 @@ mod tests {
     }
 
     #[test]
+    fn an_old_client_reads_version_2_in_protobuf_and_is_sent_it_once() {
+        let old = |known: &str| {
+            let request = Request::get("/openapi/v2")
+                .header(
+                    ACCEPT,
+                    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+                )
+                .header(IF_NONE_MATCH, known)
+                .body(())
+                .unwrap();
+            let (head, ()) = request.into_parts();
+            let (documents, registry) = (Discovery::default(), Registry::builtin());
+            answer(&documents, &registry, &head, "/openapi/v2")
+        };
+        let (first, json) = (old(""), ask("/openapi/v2", ""));
+        assert_eq!(text(&first, CONTENT_TYPE), openapi::PROTOBUF);
+        assert_ne!(text(&first, ETAG), text(&json, ETAG));
+        assert_eq!(old(&text(&first, ETAG)).status(), 304);
+    }
+
+    #[test]
     fn the_index_is_text_and_what_nobody_can_read_is_not_sent() {
         assert_eq!(
             text(&ask("/openapi/v3", ""), CONTENT_TYPE),

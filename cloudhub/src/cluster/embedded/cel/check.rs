@@ -78,6 +78,7 @@ impl<'p> Checker<'p> {
                     let found = self.unwrapped(element, found, if_there);
                     of = Some(match of {
                         Some(_) if mixed => Type::Dyn,
+                        Some(of) if if_there && matches!(found, Type::Dyn) => of,
                         of => self.alike(element, of, &found),
                     });
                     elements.push((node, if_there));

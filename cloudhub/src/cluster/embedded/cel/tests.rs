@@ -62,6 +62,7 @@ fn a_rule_says_what_a_kube_apiserver_says() {
         "self.numbers.sum() == 6 && self.numbers.isSorted() && self.numbers.indexOf(3) == 2 && self.numbers.min() == 1",
         "self.?labels.?app.orValue('no') == 'web' && !self.?labels[?'no'].hasValue()",
         "self.?name.optMap(name, name + '!').value() == 'web-1!'",
+        "[1, ?optional.none()].size() == 1 && '%s %d'.format(['a', 1]) == 'a 1' && [7, 8].last().value() == 8",
         "optional.of(1).hasValue() && optional.none().orValue(2) == 2",
         "quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('1k') == quantity('1000') && isQuantity('5m') && !isQuantity('x')",
         "quantity('50k').add(20).asInteger() == 50020 && quantity('500m').asApproximateFloat() == 0.5 && !quantity('1m').isInteger()",
