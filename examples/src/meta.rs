@@ -41,6 +41,7 @@ pub(crate) fn server(config: &EdgeCore, store: EdgeStore, hub: EdgeHandle) -> Me
     let meta_config = MetaConfig {
         local_writes,
         auth,
+        cbor: config.edge_tunnel.meta_server.cbor,
         ..MetaConfig::default()
     };
     MetaServer::with_config(meta_config, store, hub)

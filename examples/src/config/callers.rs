@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::offline_writes;
 
-/// `edgeTunnel.metaServer`: callers who show nothing, where callers must show who they are; and what may be written without the cloud.
+/// `edgeTunnel.metaServer`: callers who show nothing, where callers must show who they are; what is spoken; and what may be written
+/// without the cloud.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Callers {
@@ -22,6 +23,8 @@ pub struct Callers {
     pub anonymous: bool,
     /// How long after its end a token is taken while the cloud is away.
     pub expiry_grace: String,
+    /// Whether the API speaks CBOR too.
+    pub cbor: bool,
     /// What is taken for the cloud while it is away, and who wins: `[namespace/]resource[.version.group]` with `cloudWins` or
     /// `nodeWins`.
     pub offline_writes: BTreeMap<String, String>,

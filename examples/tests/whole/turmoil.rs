@@ -28,7 +28,9 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::client::Api;
-use crate::world::{CONFIGMAPS, CloudHalf, EdgeHalf, NODE, PODS, Tunnel, config_map, pod, secret, until};
+use crate::world::{
+    CONFIGMAPS, CloudHalf, EdgeHalf, NODE, PODS, Tunnel, config_map, pod, secret, settles, until,
+};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const RECIPES: &str = "/apis/kitchen.example.com/v1/namespaces/shop/recipes";
@@ -129,21 +131,6 @@ async fn turmoil(seed: u64) {
     drop(reflectors);
     edge.end().await;
     cloud.end().await;
-}
-
-/// Waits for longer than the longest pause between two dials (30 s), and then a connection and a catch-up, may take.
-async fn settles(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(Duration::from_secs(120), looking)
-        .await
-        .is_err()
-    {
-        panic!("{what}: not so after two minutes");
-    }
 }
 
 /// Whether the node shows that the cloud did not take what it wrote in a step.

@@ -371,6 +371,21 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     .await
 }
 
+/// Waits for longer than the longest pause between two dials (30 s), and then a connection and a catch-up, may take.
+pub(crate) async fn settles(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(120), looking)
+        .await
+        .is_err()
+    {
+        panic!("{what}: not so after two minutes");
+    }
+}
+
 pub(crate) fn config_map(name: &str, text: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "shop" }, "data": { "text": text } })
 }

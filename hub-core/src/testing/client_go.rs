@@ -44,7 +44,8 @@ pub fn program(folder: &str, release: Release, source: &Path) -> PathBuf {
         std::fs::create_dir_all(&own).expect("the cache is writable");
         std::fs::write(own.join("main.go"), &text).expect("the cache is writable");
         run(Command::new(go.join("bin/go"))
-            .args(["build", "-o"])
+            // With one core: other tests run beside it.
+            .args(["build", "-p", "1", "-o"])
             .arg(root.join(&*stem))
             .arg(&*stem)
             .env("GOROOT", go)
@@ -59,6 +60,7 @@ pub fn program(folder: &str, release: Release, source: &Path) -> PathBuf {
             )
             .env("GOCACHE", work.join("compiled"))
             .env("GOTOOLCHAIN", "local")
+            .env("GOMAXPROCS", "1")
             .env("CGO_ENABLED", "0"));
         let _ = std::fs::remove_dir_all(&work);
     });

@@ -22,6 +22,7 @@ edgeTunnel:
     anonymous: true
     callers:
       \"0\": node
+    cbor: false
     expiryGrace: 0s
     offlineWrites: {}
     plain: \"\"
@@ -198,6 +199,11 @@ const META: &[Run] = &[
             ("anonymous", Kind::Switch),
             ("expiryGrace", Kind::Duration),
         ],
+    ),
+    Run::honoured(
+        "edgeTunnel.metaServer",
+        "ours: whether the node's API speaks CBOR too, as a kube-apiserver with the gate `CBORServingAndStorage` does",
+        &[("cbor", Kind::Switch)],
     ),
     Run::honoured(
         "edgeTunnel.metaServer",

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::allow_nodes;
 use crate::client::Api;
-use crate::world::{CONFIGMAPS, CloudHalf, NODE, PODS, SERVICES, Tunnel, config_map, pod, service, until};
+use crate::world::{CONFIGMAPS, CloudHalf, NODE, PODS, SERVICES, Tunnel, config_map, pod, service, settles};
 
 /// Kind and name; uid and the label `text`.
 type Held = BTreeMap<(String, String), (String, String)>;
@@ -51,7 +51,7 @@ async fn live(release: Release) {
         let truth = truth(api).await;
         for informers in &informers {
             let what = format!("{when}, streaming lists {}", informers.streaming);
-            until(&what, async || (informers.heard().held == truth).then_some(())).await;
+            settles(&what, async || informers.heard().held == truth).await;
         }
     };
     all_hold_what_the_cloud_has("at first").await;

@@ -9,7 +9,8 @@ use std::process::Stdio;
 
 use hub_core::testing::tools;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::client::Api;
@@ -158,5 +159,35 @@ async fn informers_on_a_node_live_through_a_cut_and_miss_nothing() {
         ["add c", "delete a"]
     );
     edge.end().await;
+    cloud.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_speaks_cbor_where_its_file_says_so() {
+    let cloud = CloudHalf::start(Tunnel::WebSocket).await;
+    for speaks in [true, false] {
+        let node = if speaks { "edge-1" } else { "edge-2" };
+        let edge = cloud
+            .edge_with(node, &[], |config, _| {
+                config.edge_tunnel.meta_server.cbor = speaks
+            })
+            .await;
+        let mut stream = TcpStream::connect(edge.api.0).await.unwrap();
+        let request = "GET /api/v1/namespaces/shop HTTP/1.1\r\nhost: node\r\naccept: application/cbor,application/json\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        within("the answer", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200"),
+            "{:?}",
+            String::from_utf8_lossy(&answer)
+        );
+        // What every document in CBOR begins with, as Kubernetes writes it.
+        let is_cbor = answer.windows(3).any(|window| window == b"\xd9\xd9\xf7");
+        assert_eq!(is_cbor, speaks);
+        edge.end().await;
+    }
     cloud.end().await;
 }
