@@ -125,7 +125,7 @@ async fn turmoil(seed: u64) {
         let node = cloud.api.read(&format!("/api/v1/nodes/{NODE}")).await;
         let there = &node["metadata"]["annotations"]["turmoil"];
         // A write that was answered by nobody, and done, is somebody else's to the next one, which was made without the cloud.
-        *there == noted.to_string() || (shown_as_conflict(&edge, noted) && annotation(&edge) == *there)
+        says(there, noted) || (shown_as_conflict(&edge, noted) && annotation(&edge) == *there)
     })
     .await;
     drop(reflectors);
@@ -143,8 +143,13 @@ fn shown_as_conflict(edge: &EdgeHalf, step: u64) -> bool {
     let mut records = conflicts.flat_map(|resource| edge.store.list(&resource, None).objects);
     records.any(|record| {
         let record: Value = serde_json::from_slice(&record.object.body).unwrap();
-        record["local"]["metadata"]["annotations"]["turmoil"] == step.to_string()
+        says(&record["local"]["metadata"]["annotations"]["turmoil"], step)
     })
+}
+
+/// Whether an annotation is that of a step.
+fn says(annotation: &Value, step: u64) -> bool {
+    annotation.as_str().and_then(|text| text.parse().ok()) == Some(step)
 }
 
 /// What the node shows of its own object.
