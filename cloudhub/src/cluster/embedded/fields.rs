@@ -73,7 +73,7 @@ pub(super) fn check(
     let Some(definition) = definition.and_then(|kind| Definition::of(state, kind)) else {
         return Ok(());
     };
-    let (mut errors, warnings) = definition.errors(value, old);
+    let (mut errors, warnings) = definition.errors(value, old, state.budget);
     for warning in warnings {
         call.warn(warning);
     }

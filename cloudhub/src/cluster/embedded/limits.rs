@@ -148,10 +148,11 @@ mod tests {
     use hub_core::registry::Registry;
 
     use super::*;
+    use crate::cluster::embedded::EmbeddedConfig;
 
     #[test]
     fn a_pod_is_given_what_its_namespace_says_and_the_place_of_its_node() {
-        let mut state = State::new(Registry::builtin(), [], 1, 10, 10_000);
+        let mut state = State::new(Registry::builtin(), [], 1, &EmbeddedConfig::default());
         let mut range = json!({"metadata": {"name": "l", "namespace": "d"}, "spec": {"limits": [
             {"type": "Container", "default": {"cpu": "200m"}, "defaultRequest": {"cpu": "100m"}}]}});
         state
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn who_takes_too_much_is_told_in_the_words_of_a_real_server() {
-        let mut state = State::new(Registry::builtin(), [], 1, 10, 10_000);
+        let mut state = State::new(Registry::builtin(), [], 1, &EmbeddedConfig::default());
         let mut range = json!({"metadata": {"name": "l", "namespace": "d"}, "spec": {"limits": [
             {"type": "Container", "max": {"cpu": "1"}, "min": {"cpu": "100m"}}]}});
         let resource = GroupVersionResource::core("limitranges");

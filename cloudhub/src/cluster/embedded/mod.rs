@@ -104,6 +104,11 @@ pub struct EmbeddedConfig {
     pub queue_max: usize,
     /// Writes that share one commit.
     pub group_max: usize,
+    /// What one rule of a custom kind (`x-kubernetes-validations`) may cost for one object, in steps: about one for each node of its
+    /// expression that is evaluated, each element that is looked at and ten bytes of text. An object for which it costs more is refused.
+    pub rule_steps_max: u64,
+    /// What all rules of one object may.
+    pub rules_steps_max: u64,
     /// The history of each collection, for watches.
     pub history: LogLimits,
 }
@@ -116,6 +121,9 @@ impl Default for EmbeddedConfig {
             body_bytes_max: 3 << 20,
             queue_max: 1024,
             group_max: 256,
+            // Some tens of milliseconds of the writer.
+            rule_steps_max: 500_000,
+            rules_steps_max: 2_000_000,
             history: LogLimits::default(),
         }
     }
@@ -207,8 +215,7 @@ impl EmbeddedCluster {
             memory.registry().clone(),
             contents.objects,
             memory.revision().0,
-            config.objects_max,
-            config.bytes_max,
+            &config,
         );
         let rules = Arc::new(ArcSwap::from_pointee(state.rules()));
         let trouble = Trouble::default();

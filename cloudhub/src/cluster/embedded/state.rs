@@ -13,8 +13,9 @@ use hub_core::registry::Registry;
 use hub_core::store::Change;
 use serde_json::Value;
 
+use super::cel::Budget;
 use super::garbage::{Dependents, Garbage};
-use super::{fault, structural, versions};
+use super::{EmbeddedConfig, fault, structural, versions};
 
 /// All objects, and the steps taken since they were last made durable.
 pub(super) struct State {
@@ -27,6 +28,8 @@ pub(super) struct State {
     steps: Vec<Step>,
     /// The definitions of custom kinds, read.
     pub(super) definitions: structural::Read,
+    /// What the rules of one object may cost.
+    pub(super) budget: Budget,
     pub(super) dependents: Dependents,
     /// What the steps left to be collected.
     pub(super) garbage: VecDeque<Garbage>,
@@ -49,8 +52,7 @@ impl State {
         registry: Registry,
         objects: impl IntoIterator<Item = Object>,
         revision: u64,
-        objects_max: usize,
-        bytes_max: usize,
+        config: &EmbeddedConfig,
     ) -> Self {
         let objects: BTreeMap<_, _> = objects.into_iter().map(|o| (o.key.clone(), o)).collect();
         let mut dependents = Dependents::default();
@@ -64,10 +66,14 @@ impl State {
             registry,
             objects,
             revision,
-            objects_max,
-            bytes_max,
+            objects_max: config.objects_max,
+            bytes_max: config.bytes_max,
             steps: Vec::new(),
             definitions: structural::Read::default(),
+            budget: Budget {
+                steps: config.rules_steps_max,
+                steps_each: config.rule_steps_max,
+            },
         }
     }
 
@@ -258,10 +264,18 @@ mod tests {
 
     use super::*;
 
+    fn small(objects_max: usize) -> EmbeddedConfig {
+        EmbeddedConfig {
+            objects_max,
+            bytes_max: 10_000,
+            ..EmbeddedConfig::default()
+        }
+    }
+
     #[test]
     fn what_is_rolled_back_never_was() {
         let pods = GroupVersionResource::core("pods");
-        let mut state = State::new(Registry::builtin(), [], 7, 10, 10_000);
+        let mut state = State::new(Registry::builtin(), [], 7, &small(10));
         let pod = |name: &str, n: u32| json!({"metadata":{"name":name,"namespace":"d","uid":name},"n":n});
         let first = state.put(&pods, &mut pod("a", 1)).unwrap();
         assert_eq!(first.version.as_str(), "8");
@@ -279,7 +293,7 @@ mod tests {
     #[test]
     fn a_full_state_refuses_what_would_make_it_grow() {
         let pods = GroupVersionResource::core("pods");
-        let mut state = State::new(Registry::builtin(), [], 1, 1, 10_000);
+        let mut state = State::new(Registry::builtin(), [], 1, &small(1));
         let pod = |name: &str| json!({"metadata":{"name":name,"namespace":"d"}});
         state.put(&pods, &mut pod("a")).unwrap();
         state.put(&pods, &mut pod("a")).unwrap();

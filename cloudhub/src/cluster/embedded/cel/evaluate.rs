@@ -7,7 +7,7 @@ use super::node::{Each, EachKind, IfThere, Node};
 use super::value::{self, Val};
 
 /// What the rules of one object may still cost. A step is about what a node of an expression costs.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::cluster::embedded) struct Budget {
     pub(in crate::cluster::embedded) steps: u64,
     /// Of one expression.

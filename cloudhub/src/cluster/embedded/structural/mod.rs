@@ -107,7 +107,12 @@ impl Definition {
     }
 
     /// What is wrong with an object, but for what was so before already; that is in the texts.
-    pub(super) fn errors(&self, value: &Value, old: Option<&Value>) -> (Vec<FieldError>, Vec<String>) {
+    pub(super) fn errors(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        budget: Budget,
+    ) -> (Vec<FieldError>, Vec<String>) {
         let Some(schema) = self.schema() else {
             return Default::default();
         };
@@ -124,8 +129,7 @@ impl Definition {
             ));
             return (errors, Vec::new());
         }
-        let (steps, steps_each) = (RULES_STEPS_MAX, RULE_STEPS_MAX);
-        let found = rules.check(value, old, Budget { steps, steps_each });
+        let found = rules.check(value, old, budget);
         errors.extend(found.errors);
         (errors, found.warnings)
     }
@@ -242,11 +246,6 @@ pub(super) fn put(value: &mut Value, path: &[&str], to: Value) {
     put(&mut value[*step], rest, to);
 }
 
-/// What one rule may cost, about a step for each node of its expression: some tens of milliseconds of the writer.
-const RULE_STEPS_MAX: u64 = 500_000;
-/// What all rules of one object may.
-const RULES_STEPS_MAX: u64 = 2_000_000;
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -284,9 +283,12 @@ mod tests {
     #[test]
     fn what_a_schema_forbids_is_named_as_a_real_server_names_it() {
         let said = |spec: Value| -> Vec<String> {
-            let errors = definition()
-                .errors(&json!({"metadata": {"name": "x"}, "spec": spec}), None)
-                .0;
+            let budget = Budget {
+                steps: 1000,
+                steps_each: 1000,
+            };
+            let given = json!({"metadata": {"name": "x"}, "spec": spec});
+            let (errors, _) = definition().errors(&given, None, budget);
             errors.iter().map(FieldError::to_string).collect()
         };
         let unchecked = format!("<nil>: Invalid value: null: {}", fault::RULES_NOT_CHECKED);
