@@ -165,3 +165,34 @@ async fn what_kubectl_creates_by_command_is_there_as_it_was_meant() {
             .success()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_kubectl_apply_installs_the_cloud_half_and_the_next_changes_nothing() {
+    let world = World::start().await;
+    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes");
+    let apply = format!("apply -k {manifests}");
+    let first = world.run(&apply).await;
+    assert!(first.lines().all(|line| line.ends_with(" created")), "{first}");
+    for (read, expected) in [
+        (
+            "deployment cloudcore -n kubeedge",
+            "{.spec.template.spec.serviceAccountName}=cloudcore",
+        ),
+        ("service cloudcore -n kubeedge", "{.spec.selector.app}=cloudcore"),
+        (
+            "clusterrolebinding edge-tunnel-cloudcore",
+            "{.subjects[0].namespace}=kubeedge",
+        ),
+        (
+            "crd devices.devices.kubeedge.io",
+            "{.status.conditions[?(@.type=='Established')].status}=True",
+        ),
+    ] {
+        let (path, expected) = expected.split_once("}=").unwrap();
+        let found = world.run(&format!("get {read} -o jsonpath={path}}}")).await;
+        assert_eq!(found, expected, "{read}");
+    }
+    let again = world.run(&apply).await;
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    assert_eq!(first.lines().count(), again.lines().count());
+}
