@@ -135,14 +135,6 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
         "{renewed}"
     );
 
-    // Addresses for its pods are given in the cloud, and used here.
-    let range = json!({ "spec": { "podCIDR": "10.244.9.0/24", "podCIDRs": ["10.244.9.0/24"] } });
-    admin.merge("nodes", &name, range).await;
-    until("the range of its pods' addresses", async || {
-        (edge.held(&admin.key("nodes", &name))?["spec"]["podCIDR"] == "10.244.9.0/24").then_some(())
-    })
-    .await;
-
     // It gets what it needs, and nothing else.
     for name in ["settings", "unused"] {
         admin
