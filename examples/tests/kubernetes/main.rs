@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod applying;
+mod busy;
+mod memory;
 mod pods;
 mod real;
 mod recent;

@@ -16,7 +16,7 @@ use crate::view::{View, within};
 use crate::world::until;
 
 /// Whether the server is at least Kubernetes 1.`minor`.
-async fn is_since(admin: &Admin, minor: u32) -> bool {
+pub(crate) async fn is_since(admin: &Admin, minor: u32) -> bool {
     let version = admin
         .done(ApiRequest::new(Verb::Get, Target::Path("/version".into())))
         .await;

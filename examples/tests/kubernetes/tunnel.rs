@@ -7,7 +7,7 @@ use examples::cloud::{Addresses, Cloud};
 use examples::edge::Edge;
 use hub_core::api::{ApiRequest, Verb};
 use hub_core::object::{GroupVersionResource, ObjectKey};
-use hub_core::store::ObjectStore;
+use hub_core::store::{Journal, ObjectStore};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -83,6 +83,11 @@ pub(crate) async fn edge(name: &str, addresses: &Addresses, token: &str) -> Node
 }
 
 impl Node {
+    /// How many reports wait for the cloud.
+    pub(crate) fn waiting(&self) -> usize {
+        self.store.depth().entries
+    }
+
     pub(crate) fn held(&self, key: &ObjectKey) -> Option<Value> {
         let stored = self.store.get(key)?;
         Some(serde_json::from_slice(&stored.object.body).unwrap())
@@ -134,6 +139,24 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
         Some("000000Z".len()),
         "{renewed}"
     );
+
+    // Addresses for its pods are given in the cloud, and used here: by a controller, or by hand where there is none.
+    let range = json!({ "spec": { "podCIDR": "10.244.9.0/24", "podCIDRs": ["10.244.9.0/24"] } });
+    let range = admin
+        .request(Verb::Patch, "nodes", Some(&name))
+        .with_body("application/merge-patch+json", range.to_string());
+    let began = Instant::now();
+    until("the range of its pods' addresses", async || {
+        let given = admin.read("nodes", &name).await?["spec"]["podCIDR"].clone();
+        if given.is_null() && began.elapsed() > CONTROLLERS {
+            // One that came meanwhile stays: a range is given once.
+            let answer = admin.cluster.execute(range.clone()).await.unwrap();
+            assert!(answer.is_success() || answer.code == 422, "{answer:?}");
+        }
+        let held = edge.held(&admin.key("nodes", &name))?;
+        (given.is_string() && held["spec"]["podCIDR"] == given).then_some(())
+    })
+    .await;
 
     // It gets what it needs, and nothing else.
     for name in ["settings", "unused"] {
@@ -288,6 +311,15 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
     })
     .await;
 
+    // The next pod that needs it finds it, though it did not change meanwhile.
+    let again = json!({ "metadata": { "name": "again" }, "spec": { "nodeName": name, "containers": [{ "name": "main", "image": "example.com/main:1",
+        "envFrom": [{ "secretRef": { "name": "password" } }] }] } });
+    admin.create("pods", again).await;
+    until("what it needs", async || {
+        edge.held(&admin.key("secrets", "password"))
+    })
+    .await;
+
     // A node that is deleted is told so.
     let mut link = edge.handle.link();
     admin.delete("nodes", &name).await;
@@ -298,6 +330,9 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
     cloud.end().await;
     admin.end().await;
 }
+
+/// So long is waited for controllers to do their work, before it is done for them.
+const CONTROLLERS: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: see real.rs"]

@@ -135,6 +135,35 @@ async fn a_change_a_move_to_another_node_and_a_deletion_arrive(tunnel: Tunnel) {
     cloud.end().await;
 }
 
+over_both!(what_a_pod_needed_comes_again_with_the_next_pod_that_needs_it);
+async fn what_a_pod_needed_comes_again_with_the_next_pod_that_needs_it(tunnel: Tunnel) {
+    let cloud = CloudHalf::start(tunnel).await;
+    let api = cloud.api;
+    api.create(CONFIGMAPS, config_map("one", "1")).await;
+    api.create(SECRETS, secret("one")).await;
+    let edge = cloud.edge(NODE, &[]).await;
+    // As a Deployment's pods take each other's place; what they need does not change meanwhile.
+    for name in ["first", "second", "third"] {
+        api.create(PODS, pod(name, Some(NODE), "one", "one")).await;
+        until("the pod and what it needs", async || {
+            let needs = edge.held("secrets", "one").and(edge.held("configmaps", "one"));
+            edge.held("pods", name).and(needs)
+        })
+        .await;
+        api.delete(&format!("{PODS}/{name}")).await;
+        until("the end of all three", async || {
+            let held = [("pods", name), ("secrets", "one"), ("configmaps", "one")];
+            let gone = held
+                .iter()
+                .all(|(resource, name)| edge.held(resource, name).is_none());
+            gone.then_some(())
+        })
+        .await;
+    }
+    edge.end().await;
+    cloud.end().await;
+}
+
 over_both!(what_a_client_of_the_node_asks_for_becomes_held_and_follows_the_cluster);
 async fn what_a_client_of_the_node_asks_for_becomes_held_and_follows_the_cluster(tunnel: Tunnel) {
     let cloud = CloudHalf::start(tunnel).await;

@@ -411,7 +411,7 @@ mod tests {
         );
         assert_eq!(
             again
-                .apply_now(vec![Change::Put(config_map("g", "gone", "5", ""))])
+                .apply_now(vec![Change::Put(config_map("g", "gone", "4", ""))])
                 .unwrap(),
             Revision(100)
         );

@@ -28,11 +28,11 @@ pub enum Write {
         /// That state with its own revision.
         previous: Arc<Stored>,
     },
-    /// This incarnation is gone at this version, and must not come back by a late copy.
+    /// This incarnation is gone at this version, and must not come back by a late copy of an earlier state.
     Bury {
         /// Which.
         uid: Arc<str>,
-        /// The version that it had passed.
+        /// That of the deletion; of the last state, where it is merely not needed here any more and may be needed again.
         version: u64,
     },
     /// A scope is now held so, or no longer wanted.
@@ -175,7 +175,7 @@ impl<'a> Staged<'a> {
     fn put(&mut self, mut object: Object) -> Result<(), StoreError> {
         let version = object.version.number();
         let buried = self.buried(&object.uid);
-        if version.is_some_and(|version| buried.is_some_and(|buried| version <= buried)) {
+        if version.is_some_and(|version| buried.is_some_and(|buried| version < buried)) {
             return Ok(());
         }
         let mut previous = self.get(&object.key);
@@ -194,9 +194,10 @@ impl<'a> Staged<'a> {
                     return Ok(());
                 }
             } else if self.shared.source == RevisionSource::Own && copy.is_none() {
-                // Another uid under the same name proves that the old object was deleted.
+                // Another uid under the same name proves that the old object was deleted, after its last state.
                 let old = old.clone();
-                self.remove(old, None);
+                let after = old.object.version.number().map(|held| held.saturating_add(1));
+                self.remove(old, after);
                 previous = None;
             }
         }

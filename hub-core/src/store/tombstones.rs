@@ -3,9 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// The newest deletions, by uid, each with the version that the object had passed by then.
+/// The newest deletions, by uid, each with its version.
 ///
-/// A copy of a deleted object that arrives late is known by it and ignored. The oldest deletions are forgotten first.
+/// A copy of a deleted object that arrives late is known by it and ignored: its version is lower, as a deletion has one of its own. What
+/// was deleted because nobody here needed it any more has the version of its last state, and may come back in that. The oldest deletions are
+/// forgotten first.
 #[derive(Debug)]
 pub(super) struct Tombstones {
     max: usize,
@@ -36,7 +38,7 @@ impl Tombstones {
         }
     }
 
-    /// The version that a deleted object had passed.
+    /// The version of an object's deletion.
     pub(super) fn version(&self, uid: &str) -> Option<u64> {
         self.versions.get(uid).copied()
     }

@@ -26,6 +26,7 @@ pub async fn keeps_its_promises<S: ObjectStore>(fresh: impl Fn() -> S) {
     a_version_that_is_no_number_counts_as_newer(&fresh()).await;
     a_deletion_needs_the_right_incarnation(&fresh()).await;
     a_late_copy_of_a_deleted_object_stays_deleted(&fresh()).await;
+    what_was_not_needed_for_a_while_comes_back_as_it_was(&fresh()).await;
     a_refresh_changes_only_what_is_held(&fresh()).await;
     another_incarnation_is_a_deletion_and_an_addition(&fresh()).await;
     lists_are_ordered_and_watches_go_on_from_them(&fresh()).await;
@@ -179,6 +180,22 @@ async fn a_late_copy_of_a_deleted_object_stays_deleted(store: &impl ObjectStore)
         put(store, "b", "x", "1").await > at,
         "another incarnation is another object"
     );
+}
+
+async fn what_was_not_needed_for_a_while_comes_back_as_it_was(store: &impl ObjectStore) {
+    for told in [Some("7"), None] {
+        put(store, "a", "u", "7").await;
+        delete(store, "a", Some("u"), told).await;
+        assert_eq!(version(store, "a"), None);
+        put(store, "a", "u", "6").await;
+        assert_eq!(version(store, "a"), None, "an older state is a late copy");
+        put(store, "a", "u", "7").await;
+        assert_eq!(version(store, "a").as_deref(), Some("7"), "{told:?}");
+    }
+    // It was on its way when it was needed no more.
+    delete(store, "b", Some("w"), Some("9")).await;
+    put(store, "b", "w", "9").await;
+    assert_eq!(version(store, "b").as_deref(), Some("9"));
 }
 
 async fn a_refresh_changes_only_what_is_held(store: &impl ObjectStore) {

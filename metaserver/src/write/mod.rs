@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hub_core::api::{ApiResponse, Reason, Status, UpstreamError, Verb};
-use hub_core::object::{Metadata, Object, ObjectKey};
+use hub_core::object::{Metadata, Object, ObjectKey, ResourceVersion};
 use hub_core::selector::{FieldSelector, LabelSelector};
 use hub_core::store::Change;
 use serde::Deserialize;
@@ -87,10 +87,11 @@ impl Api {
         let Some(body) = body else {
             // A Status: the object is gone.
             if let (Verb::Delete, None, Some(key)) = (verb, &asked.subresource, key) {
+                let held = self.store.get(&key);
                 self.show(Change::Delete {
                     uid: deleted_uid(&response.body).or(uid),
                     key,
-                    version: None,
+                    version: held.and_then(|held| after(&held.object.version)),
                 })
                 .await;
             }
@@ -113,8 +114,8 @@ impl Api {
         let change = if gone {
             Change::Delete {
                 key: key.clone(),
+                version: after(&object.version),
                 uid: Some(object.uid),
-                version: None,
             }
         } else if uid.is_some() {
             // It was here when it was asked for. If it is not any more, its deletion overtook this answer.
@@ -149,6 +150,12 @@ impl Api {
                     && FieldSelector::parse(&scope.fields).is_ok_and(|fields| fields.matches(&object.body))
             })
     }
+}
+
+/// The version at which an object is surely gone whose last state had this one: the word of that state may come later than the answer to
+/// its deletion. None where versions are no numbers.
+fn after(last: &ResourceVersion) -> Option<ResourceVersion> {
+    Some(last.number()?.saturating_add(1).to_string().into())
 }
 
 /// Where a body of this kind names the version that it expects.

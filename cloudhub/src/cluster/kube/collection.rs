@@ -15,6 +15,7 @@ pub(super) struct Collection {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     history_max: usize,
+    history_bytes_max: usize,
 }
 
 struct State {
@@ -23,8 +24,21 @@ struct State {
     changes: VecDeque<Change>,
     /// The position of the first change that is kept.
     first: u64,
+    /// Bytes of the objects, and of those that only the changes still have.
+    bytes: Held,
     /// The newest version seen; 0 where versions are no numbers.
     newest: u64,
+}
+
+/// What is in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Objects that are there.
+    pub(super) objects: usize,
+    /// Their bytes.
+    pub(super) bytes: usize,
+    /// Bytes of what they were before, kept for readers that have not seen it.
+    pub(super) history_bytes: usize,
 }
 
 #[derive(Clone)]
@@ -46,6 +60,14 @@ pub(super) struct Change {
     pub(super) is_gone: bool,
 }
 
+impl Change {
+    /// Bytes that nothing but this change keeps: what an object became is the next change's, or held anyhow.
+    fn former_bytes(&self) -> usize {
+        let last = if self.is_gone { self.after.body.len() } else { 0 };
+        last + self.before.as_ref().map_or(0, |before| before.body.len())
+    }
+}
+
 /// What a reader gets.
 pub(super) enum Reading {
     /// Nothing yet; the position at which to wait.
@@ -62,17 +84,20 @@ pub(super) enum Reading {
 }
 
 impl Collection {
-    pub(super) fn new(history_max: usize) -> Self {
+    /// Keeps so many changes, and as many as fit into so many bytes of former states. The newest is always kept.
+    pub(super) fn new(history_max: usize, history_bytes_max: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 objects: BTreeMap::new(),
                 changes: VecDeque::new(),
                 first: 0,
+                bytes: Held::default(),
                 newest: 0,
             }),
             changed: watch::Sender::new(0),
             history_max: history_max.max(1),
+            history_bytes_max,
         }
     }
 
@@ -109,6 +134,7 @@ impl Collection {
                     state.put(object);
                 }
             } else {
+                state.bytes.bytes = objects.values().map(|object| object.body.len()).sum();
                 state.objects = objects;
                 state.phase = Phase::Known;
             }
@@ -129,8 +155,12 @@ impl Collection {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        while state.changes.len() > self.history_max {
-            state.changes.pop_front();
+        while state.changes.len() > self.history_max
+            || (state.changes.len() > 1 && state.bytes.history_bytes > self.history_bytes_max)
+        {
+            if let Some(change) = state.changes.pop_front() {
+                state.bytes.history_bytes -= change.former_bytes();
+            }
             state.first += 1;
         }
         let end = state.end();
@@ -173,8 +203,12 @@ impl Collection {
         matches!(self.lock().phase, Phase::Known)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.lock().objects.len()
+    pub(super) fn held(&self) -> Held {
+        let state = self.lock();
+        Held {
+            objects: state.objects.len(),
+            ..state.bytes
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -190,13 +224,15 @@ impl State {
     fn put(&mut self, object: Object) {
         self.saw(&object.version);
         let before = self.objects.insert(object.key.clone(), object.clone());
+        self.bytes.bytes += object.body.len();
+        self.bytes.bytes -= before.as_ref().map_or(0, |before| before.body.len());
         if before
             .as_ref()
             .is_some_and(|before| before.version == object.version && before.uid == object.uid)
         {
             return;
         }
-        self.changes.push_back(Change {
+        self.tell(Change {
             before,
             after: object,
             is_gone: false,
@@ -206,12 +242,18 @@ impl State {
     fn remove(&mut self, last: Object) {
         self.saw(&last.version);
         if let Some(before) = self.objects.remove(&last.key) {
-            self.changes.push_back(Change {
+            self.bytes.bytes -= before.body.len();
+            self.tell(Change {
                 before: Some(before),
                 after: last,
                 is_gone: true,
             });
         }
+    }
+
+    fn tell(&mut self, change: Change) {
+        self.bytes.history_bytes += change.former_bytes();
+        self.changes.push_back(change);
     }
 
     fn end(&self) -> u64 {
@@ -255,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_new_list_is_told_as_what_changed() {
-        let collection = Collection::new(10);
+        let collection = Collection::new(10, 1 << 20);
         assert!(matches!(collection.read(None, 9), Reading::Nothing));
         collection.replace(objects(&[("a", "1"), ("b", "2"), ("c", "3")]), "3");
         let Reading::All {
@@ -281,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_begins_again() {
-        let collection = Collection::new(2);
+        let collection = Collection::new(2, 1 << 20);
         collection.replace(objects(&[]), "1");
         for version in ["2", "3", "4"] {
             collection.put(object("a", version));
@@ -293,8 +335,50 @@ mod tests {
     }
 
     #[test]
+    fn large_objects_that_change_all_the_time_are_not_kept_in_all_their_states() {
+        let large = |version: usize| Object {
+            body: vec![b'x'; 1000].into(),
+            ..object("a", &version.to_string())
+        };
+        let collection = Collection::new(1000, 4000);
+        collection.replace(objects(&[]), "1");
+        for version in 2..500 {
+            collection.put(large(version));
+            let held = collection.held();
+            assert_eq!((held.objects, held.bytes), (1, 1000));
+            assert!(held.history_bytes <= 4000, "{held:?}");
+        }
+        assert_eq!(collection.held().history_bytes, 4000);
+        assert_eq!(changes(collection.read(Some(497), 9)).0, ["+a@499"]);
+        assert!(
+            matches!(collection.read(Some(400), 9), Reading::All { .. }),
+            "who is that slow begins again"
+        );
+        collection.remove(large(500));
+        collection.put(large(501));
+        let list = BTreeMap::from([("b", "502"), ("c", "503")].map(|(name, version)| {
+            let object = object(name, version);
+            (object.key.clone(), object)
+        }));
+        collection.replace(list, "504");
+        let held = collection.held();
+        assert_eq!((held.objects, held.bytes), (2, 6));
+        assert!(held.history_bytes <= 4000, "{held:?}");
+    }
+
+    #[test]
+    fn the_newest_change_is_kept_however_large_it_is() {
+        let collection = Collection::new(10, 0);
+        collection.replace(objects(&[("a", "1")]), "1");
+        collection.put(object("a", "2"));
+        collection.put(object("a", "3"));
+        assert_eq!(changes(collection.read(Some(1), 9)).0, ["+a@3"]);
+        assert!(matches!(collection.read(Some(0), 9), Reading::All { .. }));
+    }
+
+    #[test]
     fn a_refusal_is_what_everybody_reads() {
-        let collection = Collection::new(2);
+        let collection = Collection::new(2, 1 << 20);
         collection.refuse(Status::failure(hub_core::api::Reason::Forbidden, "no"));
         assert!(matches!(collection.read(None, 9), Reading::Refused(status) if status.code == 403));
     }

@@ -41,6 +41,8 @@ pub struct KubeClusterConfig {
     pub object_bytes_max: usize,
     /// Changes kept for readers that are slower than the server. Who falls behind more begins again.
     pub history_max: usize,
+    /// Bytes of former states of objects that these changes may keep, for each watch.
+    pub history_bytes_max: usize,
     /// How often the kinds of the cluster are looked up where nothing tells that they changed.
     pub discovery_interval: Duration,
 }
@@ -68,6 +70,7 @@ impl Default for KubeClusterConfig {
             page_bytes_max: 64 << 20,
             object_bytes_max: 8 << 20,
             history_max: 1024,
+            history_bytes_max: 16 << 20,
             discovery_interval: Duration::from_secs(300),
         }
     }

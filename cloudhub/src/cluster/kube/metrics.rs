@@ -17,6 +17,8 @@ use prometheus_client::registry::Registry;
 
 use hub_core::object::GroupVersionResource;
 
+use super::collection::Held;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     method: String,
@@ -33,7 +35,9 @@ pub(super) struct KubeMetrics {
     pub(super) lists: Counter,
     pub(super) interrupted: Counter,
     pub(super) garbage: Counter,
-    pub(super) held: Gauge,
+    objects_held: Gauge,
+    bytes_held: Gauge,
+    history_bytes_held: Gauge,
     seconds: Seconds,
     heard: Arc<Table>,
 }
@@ -56,6 +60,19 @@ impl KubeMetrics {
             code: code.map_or_else(|| "none".into(), |code| code.to_string()),
         };
         self.requests.get_or_create(&request).inc();
+    }
+
+    /// A watch holds something else.
+    pub(super) fn hold(&self, before: Held, after: Held) {
+        let difference = |after: usize, before: usize| {
+            let number = |held| i64::try_from(held).unwrap_or(i64::MAX);
+            number(after) - number(before)
+        };
+        self.objects_held
+            .inc_by(difference(after.objects, before.objects));
+        self.bytes_held.inc_by(difference(after.bytes, before.bytes));
+        self.history_bytes_held
+            .inc_by(difference(after.history_bytes, before.history_bytes));
     }
 
     /// A watch of this resource begins.
@@ -100,7 +117,17 @@ impl KubeMetrics {
             self.seconds.0.clone(),
         );
         registry.register_collector(Box::new(Silence(self.heard.clone())));
-        registry.register("objects_held", "Objects held of all watches", self.held.clone());
+        registry.register(
+            "objects_held",
+            "Objects held of all watches",
+            self.objects_held.clone(),
+        );
+        registry.register("held_bytes", "Bytes of these objects", self.bytes_held.clone());
+        registry.register(
+            "history_bytes",
+            "Bytes of what they were before, kept for readers that have not seen it",
+            self.history_bytes_held.clone(),
+        );
     }
 }
 

@@ -80,7 +80,7 @@ impl KubeCluster {
         let registry = Registry::builtin();
         let door = Arc::new(Door::new(client, config));
         let shares = Arc::new(Shares::new(door.clone(), registry.clone()));
-        let definitions = Arc::new(Collection::new(1));
+        let definitions = Arc::new(Collection::new(1, 0));
         let discovery = Discovery {
             door: door.clone(),
             registry: registry.clone(),

@@ -25,7 +25,7 @@ use hub_core::object::{Object, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 
-use super::collection::Collection;
+use super::collection::{Collection, Held};
 use super::door::{Door, Fault, chain, get};
 use super::metrics::Heard;
 use super::rights::Right;
@@ -360,10 +360,9 @@ impl Reflector {
 
     /// Counts what is held.
     fn changing(&self, change: impl FnOnce()) {
-        let count = || i64::try_from(self.collection.len()).unwrap_or(i64::MAX);
-        let before = count();
+        let before = self.collection.held();
         change();
-        self.door.metrics.held.inc_by(count() - before);
+        self.door.metrics.hold(before, self.collection.held());
     }
 
     /// Not the same for all, so that they do not end together.
@@ -417,8 +416,7 @@ impl Reflector {
 
 impl Drop for Reflector {
     fn drop(&mut self) {
-        let held = i64::try_from(self.collection.len()).unwrap_or(i64::MAX);
-        self.door.metrics.held.dec_by(held);
+        self.door.metrics.hold(self.collection.held(), Held::default());
     }
 }
 

@@ -141,7 +141,10 @@ impl Shares {
     }
 
     fn begin(self: &Arc<Self>, scope: Scope) -> Watch {
-        let collection = Arc::new(Collection::new(self.door.config.history_max));
+        let collection = Arc::new(Collection::new(
+            self.door.config.history_max,
+            self.door.config.history_bytes_max,
+        ));
         let readers = Arc::new(watch::Sender::new(0));
         let reflector = self.reflector(scope.clone(), collection.clone(), false);
         let shown = collection.clone();

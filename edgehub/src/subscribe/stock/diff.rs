@@ -128,10 +128,15 @@ impl Difference {
             };
             !keys.contains(&object.key) && !newer && !elsewhere(&object.key)
         };
+        // It went before the list was made: a copy that is older than that is late.
+        let as_of = |stored: &Stored| match listed.version {
+            Some(listed) if stored.object.version.number().is_some() => listed.to_string().into(),
+            _ => stored.object.version.clone(),
+        };
         let deletion = |stored: &std::sync::Arc<Stored>| Change::Delete {
             key: stored.object.key.clone(),
             uid: Some(stored.object.uid.clone()).filter(|uid| !uid.is_empty()),
-            version: Some(stored.object.version.clone()),
+            version: Some(as_of(stored)),
         };
         let deletions = held.iter().filter(gone).map(deletion).collect();
         Self {
