@@ -17,7 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt;
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use crate::real::Admin;
 use crate::recent::is_since;
@@ -57,7 +57,9 @@ impl Busy {
         let client = ServiceBuilder::new()
             .layer(config.base_uri_layer())
             .option_layer(config.auth_layer().unwrap())
-            .service(Client::builder(TokioExecutor::new()).build(tls));
+            .map_err(BoxError::from)
+            .service(Client::builder(TokioExecutor::new()).build(tls))
+            .boxed_clone();
         let path = format!("/api/v1/namespaces/{}/configmaps", self.admin.namespace);
         let user = user.to_owned();
         self.hog = Some(AbortOnDropHandle::new(tokio::spawn(async move {
