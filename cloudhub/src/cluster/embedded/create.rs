@@ -11,7 +11,7 @@ use super::go_json;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, clock, conform, content, defaults, definition};
-use super::{fields, limits, validate, versions, workload};
+use super::{fields, limits, quota, validate, versions, workload};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -87,6 +87,7 @@ pub(super) fn insert(
     fields::check(state, call, None, &value)?;
     workload::needs_account(state, kind, &value)?;
     limits::enforce(state, kind, &value)?;
+    quota::admit(state, call, None, &value)?;
     too_long(kind, &value)?;
     if let Some(held) = state.value(&call.key(&name))? {
         return Err(fault::already_exists(kind, &held));

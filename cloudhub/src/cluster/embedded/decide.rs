@@ -6,8 +6,8 @@ use super::call::{Call, is};
 use super::issuer::Issuer;
 use super::state::State;
 use super::{
-    binding, certificate, create, delete, evict, fault, flow, garbage, parts, patch, review, scale, token,
-    update,
+    binding, certificate, create, delete, evict, fault, flow, garbage, parts, patch, quota, review, scale,
+    token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
@@ -25,6 +25,9 @@ pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -
             state.garbage.clear();
         }
         garbage::collect(state);
+        if let Err(status) = quota::follow(state, mark) {
+            tracing::warn!(why = status.message, "a quota does not say what is used of it");
+        }
         tracing::debug!(
             user = call.user.name,
             verb = %call.verb,

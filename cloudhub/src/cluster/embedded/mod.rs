@@ -50,6 +50,7 @@ mod path;
 mod priority;
 mod propagation;
 mod quantity;
+mod quota;
 mod read;
 mod review;
 mod roles;

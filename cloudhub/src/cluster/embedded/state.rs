@@ -207,6 +207,21 @@ impl State {
         Some(object)
     }
 
+    /// What was there before each step since the mark, and after it; each object once, in its own version.
+    pub(super) fn steps_since(
+        &self,
+        mark: Mark,
+    ) -> impl Iterator<Item = (ObjectKey, Option<Object>, Option<Object>)> {
+        let steps = self.steps.get(mark.0..).unwrap_or_default().iter();
+        steps.filter(|step| !step.shown_again).map(|step| {
+            let now = match &step.change {
+                Change::Put(object) => Some(object.clone()),
+                _ => None,
+            };
+            (step.key.clone(), step.previous.clone(), now)
+        })
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark(self.steps.len())
     }

@@ -11,7 +11,7 @@ use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, content, create, defaults, definition};
-use super::{delete, fields, parts, validate, versions};
+use super::{delete, fields, parts, quota, validate, versions};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -120,6 +120,7 @@ pub(super) fn replace(
         ));
     }
     fields::check(state, call, Some(old), &new)?;
+    quota::admit(state, call, Some(old), &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
     if has_generation(kind)

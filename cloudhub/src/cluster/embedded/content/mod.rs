@@ -7,8 +7,11 @@ mod network;
 mod others;
 mod pod;
 mod pod_update;
+mod quota;
 mod service;
 mod status;
+mod status_job;
+mod status_pod;
 mod storage;
 pub(super) mod warn;
 mod workload;
@@ -37,7 +40,8 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldEr
         ("", "persistentvolumes") => storage::volume(spec, errors),
         ("storage.k8s.io", "storageclasses") => storage::class(value, errors),
         ("", "nodes") => others::node(spec, errors),
-        ("", "resourcequotas") => others::quota(spec, errors),
+        ("", "resourcequotas") => quota::spec(spec, errors),
+        ("", "limitranges") => quota::ranges(spec, errors),
         ("", "events") => others::event(value, errors),
         ("coordination.k8s.io", "leases") => others::lease(spec, errors),
         ("networking.k8s.io", "ingresses") => network::ingress(spec, errors),
@@ -107,6 +111,7 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         ("", "nodes") => others::node_changed(old, new, errors),
         ("", "services") => service::service_changed(old, new, errors),
         ("", "persistentvolumeclaims") => storage::claim_changed(old, new, errors),
+        ("", "resourcequotas") => quota::changed(old, new, errors),
         ("apps", "controllerrevisions") if old["data"] != new["data"] => {
             errors.push(FieldError::invalid("data", &new["data"], "field is immutable"));
         }

@@ -6,7 +6,7 @@ use super::pod::EFFECTS;
 use super::workload::label_selector;
 use super::{list, not_negative, one_of, percent, text};
 use crate::cluster::embedded::fault::FieldError;
-use crate::cluster::embedded::{conform, go_json, names, quantity};
+use crate::cluster::embedded::{conform, go_json, names};
 
 type Errors = Vec<FieldError>;
 
@@ -130,52 +130,6 @@ pub(super) fn node_changed(old: &Value, new: &Value, errors: &mut Errors) {
             let path = if field == "podCIDR" { "podCIDRs" } else { field };
             let detail = format!("node updates may not change {field} except from \"\" to valid");
             errors.push(FieldError::forbidden(format!("spec.{path}"), &detail));
-        }
-    }
-}
-
-pub(super) fn quota(spec: &Value, errors: &mut Errors) {
-    for (name, amount) in spec["hard"].as_object().into_iter().flatten() {
-        let path = format!("spec.hard[{name}]");
-        if !name.contains('/')
-            && !name.contains('.')
-            && !COUNTED.contains(&name.as_str())
-            && !MEASURED.contains(&name.as_str())
-        {
-            for detail in [
-                "must be a standard resource type or fully qualified",
-                "must be a standard resource for quota",
-            ] {
-                errors.push(FieldError::invalid(path.as_str(), &name.as_str().into(), detail));
-            }
-        }
-        let number = quantity::amount(amount).unwrap_or(0.0);
-        if number < 0.0 {
-            errors.push(FieldError::invalid(
-                path.as_str(),
-                amount,
-                "must be greater than or equal to 0",
-            ));
-        }
-        if COUNTED.contains(&name.as_str()) && number.fract() != 0.0 {
-            errors.push(FieldError::invalid(path, amount, "must be an integer"));
-        }
-    }
-    let scopes: Vec<&str> = list(&spec["scopes"]).map(text).collect();
-    if scopes.iter().any(|scope| !SCOPES.contains(scope)) {
-        errors.push(FieldError::invalid(
-            "spec.scopes",
-            &spec["scopes"],
-            "unsupported scope",
-        ));
-    }
-    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
-        if pair.iter().all(|scope| scopes.contains(scope)) {
-            errors.push(FieldError::invalid(
-                "spec.scopes",
-                &spec["scopes"],
-                "conflicting scopes",
-            ));
         }
     }
 }
@@ -338,26 +292,7 @@ pub(super) fn event(value: &Value, errors: &mut Errors) {
 
 /// Kubernetes `pkg/apis/scheduling`.
 const PRIORITY_MAX: i64 = 1_000_000_000;
-const SCOPES: &[&str] = &[
-    "BestEffort",
-    "CrossNamespacePodAffinity",
-    "NotBestEffort",
-    "NotTerminating",
-    "PriorityClass",
-    "Terminating",
-    "VolumeAttributesClass",
-];
-const COUNTED: &[&str] = &[
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-];
 /// Of what a quota may be besides.
-const MEASURED: &[&str] = &["cpu", "ephemeral-storage", "memory", "storage"];
 
 #[cfg(test)]
 mod tests {
@@ -390,10 +325,6 @@ mod tests {
             [
                 "metadata.taints[0].effect: Unsupported value: \"Foo\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
             ]
-        );
-        assert_eq!(
-            said(quota, json!({"hard": {"pods": "-1"}})),
-            ["spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0"]
         );
         assert_eq!(
             said(budget, json!({"minAvailable": "150%"})),

@@ -46,7 +46,10 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         }
     }
     match (group, resource) {
-        ("", "pods") => pod(old, new, errors),
+        ("", "pods") => super::status_pod::changed(old, new, errors),
+        ("batch", "jobs") => super::status_job::changed(old, new, errors),
+        ("", "resourcequotas") => super::quota::counted(status, errors),
+        ("policy", "poddisruptionbudgets") => conditions(status, errors),
         ("", "services") => balancer(new, errors),
         ("", "nodes") => {
             amounts(status, errors);
@@ -54,33 +57,6 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         }
         ("", "namespaces") => phase(new, errors),
         _ => {}
-    }
-}
-
-fn pod(old: &Value, new: &Value, errors: &mut Errors) {
-    let (held, given) = (&old["status"]["qosClass"], &new["status"]["qosClass"]);
-    for (index, condition) in list(&new["status"]["conditions"]).enumerate() {
-        for detail in names::qualified(text(&condition["type"])) {
-            let path = format!("status.conditions[{index}].Type");
-            errors.push(FieldError::invalid(path, &condition["type"], &detail));
-        }
-    }
-    if !held.is_null() && held != given {
-        errors.push(FieldError::invalid(
-            "status.qosClass",
-            given,
-            "field is immutable",
-        ));
-    }
-    for (field, list_of) in [
-        ("podIPs", &new["status"]["podIPs"]),
-        ("hostIPs", &new["status"]["hostIPs"]),
-    ] {
-        if *list_of != old["status"][field] {
-            for (index, address) in list(list_of).enumerate() {
-                super::pod::address(&address["ip"], &format!("status.{field}[{index}]"), errors);
-            }
-        }
     }
 }
 
@@ -134,6 +110,33 @@ fn phase(new: &Value, errors: &mut Errors) {
     if phase != allowed {
         let detail = format!("may only be '{allowed}' if {when}");
         errors.push(FieldError::invalid("status.Phase", &text(phase).into(), &detail));
+    }
+}
+
+/// Conditions of the one type that newer kinds share (`metav1.Condition`).
+fn conditions(status: &Value, errors: &mut Errors) {
+    for (index, condition) in list(&status["conditions"]).enumerate() {
+        let path = |field: &str| format!("status.conditions[{index}].{field}");
+        if !matches!(text(&condition["status"]), "True" | "False" | "Unknown") {
+            let (given, all) = (&condition["status"], r#""False", "True", "Unknown""#);
+            errors.push(FieldError::unsupported(path("status"), &given.to_string(), all));
+        }
+        if condition["observedGeneration"]
+            .as_i64()
+            .is_some_and(|given| given < 0)
+        {
+            let detail = "must be greater than or equal to zero";
+            errors.push(FieldError::invalid(
+                path("observedGeneration"),
+                &condition["observedGeneration"],
+                detail,
+            ));
+        }
+        for field in ["lastTransitionTime", "reason"] {
+            if text(&condition[field]).is_empty() {
+                errors.push(FieldError::required(path(field), ""));
+            }
+        }
     }
 }
 
@@ -245,13 +248,6 @@ const COUNTS: &[Counts] = &[
         "",
     ),
     (
-        "batch",
-        "jobs",
-        &["active", "succeeded", "failed", "ready"],
-        &[],
-        "",
-    ),
-    (
         "autoscaling",
         "horizontalpodautoscalers",
         &["currentReplicas", "desiredReplicas"],
@@ -346,15 +342,6 @@ mod tests {
                 service("ClusterIP", json!({"ip": "1.2.3.4", "ipMode": "VIP"}))
             ),
             ["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"]
-        );
-    }
-
-    #[test]
-    fn the_class_of_a_pod_stays() {
-        let class = |class: &str| json!({"status": {"qosClass": class}});
-        assert_eq!(
-            said("", "pods", class("Burstable"), class("Guaranteed")),
-            ["status.qosClass: Invalid value: \"Guaranteed\": field is immutable"]
         );
     }
 }

@@ -187,7 +187,13 @@ fn stateful(spec: &Value, errors: &mut Errors) {
     not_negative(&spec["replicas"], "spec.replicas", errors);
     not_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
     not_negative(&spec["ordinals"]["start"], "spec.ordinals.start", errors);
-    selected(spec, "statefulset", "StatefulSet", errors);
+    let with_claims = volumes_of_claims(spec);
+    selected(
+        with_claims.as_ref().unwrap_or(spec),
+        "statefulset",
+        "StatefulSet",
+        errors,
+    );
     for (index, claim) in list(&spec["volumeClaimTemplates"]).enumerate() {
         super::storage::claim(
             &claim["spec"],
@@ -195,6 +201,23 @@ fn stateful(spec: &Value, errors: &mut Errors) {
             errors,
         );
     }
+}
+
+/// The spec of a set whose pods get a volume for each of its claims, in place of their own of that name.
+fn volumes_of_claims(spec: &Value) -> Option<Value> {
+    let claims: Vec<&Value> = list(&spec["volumeClaimTemplates"])
+        .map(|claim| &claim["metadata"]["name"])
+        .collect();
+    if claims.is_empty() {
+        return None;
+    }
+    let volume = |name: &Value| json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+    let mut spec = spec.clone();
+    let mut volumes: Vec<Value> = claims.iter().map(|name| volume(name)).collect();
+    let own = list(&spec["template"]["spec"]["volumes"]).filter(|own| !claims.contains(&&own["name"]));
+    volumes.extend(own.cloned());
+    spec["template"]["spec"]["volumes"] = volumes.into();
+    Some(spec)
 }
 
 fn daemon(spec: &Value, errors: &mut Errors) {
