@@ -186,6 +186,11 @@ impl Cloud {
             (Arc::new(cluster), None)
         };
         let authority = Arc::new(authority(config, cluster.clone()).await?);
+        if let Some(embedded) = &embedded {
+            let pem = certificate_pem(authority.certificate());
+            let published = embedded.publish_authority(&pem).await;
+            published.map_err(|error| error.to_string())?;
+        }
 
         let mut hub_config = CloudHubConfig {
             node_limit: module.node_limit,

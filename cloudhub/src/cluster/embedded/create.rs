@@ -11,7 +11,7 @@ use super::go_json;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, clock, conform, content, defaults, definition};
-use super::{fields, limits, quota, validate, versions, workload};
+use super::{fields, limits, quota, validate, versions};
 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut value = read_body(call)?;
@@ -85,7 +85,6 @@ pub(super) fn insert(
     fields::complete(kind, &mut value);
     validate::object(kind, None, &value)?;
     fields::check(state, call, None, &value)?;
-    workload::needs_account(state, kind, &value)?;
     limits::enforce(state, kind, &value)?;
     quota::admit(state, call, None, &value)?;
     too_long(kind, &value)?;
@@ -253,7 +252,7 @@ fn generate_name(state: &State, call: &Call<'_>, value: &mut Value) -> Result<()
 }
 
 /// Five letters and digits that make no words (Kubernetes `apimachinery/pkg/util/rand`).
-fn random_suffix() -> String {
+pub(super) fn random_suffix() -> String {
     let random = uuid::Uuid::new_v4();
     // The first bytes of a version 4 UUID are all random.
     let letter = |byte: &u8| char::from(SUFFIX_LETTERS[usize::from(*byte) % SUFFIX_LETTERS.len()]);

@@ -4,10 +4,10 @@ use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 
 use super::call::{Call, is};
 use super::issuer::Issuer;
-use super::state::State;
+use super::state::{Mark, State};
 use super::{
-    binding, certificate, create, delete, evict, fault, flow, garbage, parts, patch, quota, review, scale,
-    token, update,
+    authority, binding, certificate, create, delete, evict, fault, flow, garbage, node, parts, patch, quota,
+    review, scale, token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
@@ -25,9 +25,7 @@ pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -
             state.garbage.clear();
         }
         garbage::collect(state);
-        if let Err(status) = quota::follow(state, mark) {
-            tracing::warn!(why = status.message, "a quota does not say what is used of it");
-        }
+        follow(state, mark);
         tracing::debug!(
             user = call.user.name,
             verb = %call.verb,
@@ -41,6 +39,24 @@ pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -
         answer
     });
     answer.unwrap_or_else(ApiResponse::from)
+}
+
+/// What a real cluster's controllers do about the steps since the mark, some moments after the answer.
+fn follow(state: &mut State, mark: Mark) {
+    for (follow, what) in [
+        (
+            authority::follow as fn(&mut State, Mark) -> Result<(), Status>,
+            "authority",
+        ),
+        (node::follow, "nodes"),
+        (quota::follow, "quotas"),
+    ] {
+        let before = state.mark();
+        if let Err(status) = follow(state, mark) {
+            state.roll_back(before);
+            tracing::warn!(why = status.message, what, "what follows a write was not done");
+        }
+    }
 }
 
 fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {

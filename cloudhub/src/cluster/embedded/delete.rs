@@ -12,7 +12,7 @@ use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::propagation::{FOREGROUND, ORPHAN, Propagation, has_finalizer, keep_for_dependents};
 use super::state::State;
-use super::{clock, conform, create, namespace};
+use super::{clock, conform, create, in_use, namespace};
 
 /// What a client may say about how to delete.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -160,23 +160,25 @@ pub(super) fn one(
         }
         return Ok(ApiResponse::json(200, body));
     }
-    let protected = PROTECTIONS
-        .iter()
-        .any(|finalizer| has_finalizer(&value, finalizer));
+    let protected = in_use::is_protected(&value);
     if marked && (is(kind, "", "pods") || protected) {
         // Watchers see that it is on its way before it is gone, however short the way is.
         state.put(&kind.resource, &mut value)?;
     }
     state.remove(key);
+    let gone = state.revision();
     for waiting in waiting_for(state, key) {
         finish(state, &waiting)?;
     }
     let resource = &kind.resource;
-    if is(kind, "", "services") {
-        // It went at once, so it never was on its way.
-        return Ok(ApiResponse::json(200, before.to_string()));
-    }
     let named = (&*resource.group, &*resource.resource);
+    if SHOWN.contains(&named) && !protected && !is(kind, "", "pods") && !is_namespaces(kind) {
+        // It went at once, so it never was on its way; its last version is that of its deletion.
+        value = before;
+        if !options.is_dry_run() {
+            value["metadata"]["resourceVersion"] = gone.to_string().into();
+        }
+    }
     if protected || SHOWN.contains(&named) {
         return Ok(ApiResponse::json(200, value.to_string()));
     }
@@ -250,10 +252,11 @@ fn delete_content(state: &mut State, kind: &ResourceKind, key: &ObjectKey) -> Re
 
 fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
     let metadata = &value["metadata"];
-    metadata["finalizers"].as_array().is_some_and(|all| {
-        all.iter()
-            .any(|finalizer| !PROTECTIONS.iter().any(|name| finalizer == name))
-    }) || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
+    metadata["finalizers"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|finalizer| !in_use::is_protection(finalizer)))
+        || in_use::is_used(state, key, value)
+        || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
         || (key.resource == GroupVersionResource::core("namespaces") && holds_namespace(state, key, value))
         || (is_definition(key) && !instances(state, key).is_empty())
 }
@@ -280,7 +283,8 @@ fn waiting_for(state: &State, gone: &ObjectKey) -> Vec<ObjectKey> {
         let name = format!("{}.{}", kind.resource.resource, kind.resource.group);
         ObjectKey::new(definitions(), None, &name)
     });
-    namespace.into_iter().chain(definition).collect()
+    let claims = in_use::waiting_for(state, gone);
+    claims.into_iter().chain(namespace).chain(definition).collect()
 }
 
 /// The objects that a CustomResourceDefinition brought, of all its versions.
@@ -366,7 +370,11 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
     } else {
         body_options(&call.request.body)?
     };
-    read_options(value)
+    let mut options = read_options(value)?;
+    if call.dry_run {
+        options.dry_run = Some(vec!["All".into()]);
+    }
+    Ok(options)
 }
 
 fn body_options(body: &[u8]) -> Result<Value, Status> {
@@ -450,6 +458,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("", "podtemplates"),
     ("", "resourcequotas"),
     ("", "serviceaccounts"),
+    ("", "services"),
     ("resource.k8s.io", "deviceclasses"),
     ("resource.k8s.io", "devicetaintrules"),
     ("resource.k8s.io", "resourceclaims"),
@@ -462,7 +471,5 @@ const SHOWN: &[(&str, &str)] = &[
     ("storage.k8s.io", "volumeattributesclasses"),
 ];
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
-/// What a controller takes from volumes and claims that nobody uses. There is none here, so nobody is waited for.
-const PROTECTIONS: &[&str] = &["kubernetes.io/pv-protection", "kubernetes.io/pvc-protection"];
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];

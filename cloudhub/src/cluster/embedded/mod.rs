@@ -13,6 +13,8 @@
 //! service accounts and reviews them. Dependents go with their owner, before it, or stay, as the client wants. An object is shown in
 //! every version of its kind. There are no other controllers and no scheduler: nothing makes pods of a Deployment.
 
+mod account;
+mod authority;
 mod binding;
 mod call;
 mod cel;
@@ -36,12 +38,14 @@ mod garbage;
 mod go_json;
 mod go_shape;
 mod go_value;
+mod in_use;
 mod issuer;
 mod limits;
 mod log;
 mod managed;
 mod names;
 mod namespace;
+mod node;
 mod node_ports;
 mod operations;
 mod parts;
@@ -275,6 +279,15 @@ impl EmbeddedCluster {
     pub fn upstream(&self) -> Upstream {
         let cluster = self.clone();
         BoxCloneSyncService::new(tower::service_fn(move |request| cluster.execute(request)))
+    }
+
+    /// Publishes the certificate, PEM, by which pods know the API of this cluster: in a ConfigMap of every namespace, as a controller
+    /// of Kubernetes does. From then on new pods have the token of their account beside it, unless they say otherwise. Is to be said
+    /// at each start, before pods come.
+    pub async fn publish_authority(&self, pem: &str) -> Result<(), UpstreamError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Job::Authority(pem.into(), answer))?;
+        answered.await.unwrap_or(Err(UpstreamError::Timeout))
     }
 
     fn submit(&self, job: Job) -> Result<(), UpstreamError> {

@@ -127,6 +127,7 @@ pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) ->
 
 /// An address stays for life; a client may leave it out, but not change it.
 pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) -> Result<(), Status> {
+    default(&mut new["spec"], "type", "ClusterIP".into());
     let reached = |spec: &Value| matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer"));
     if reached(&old["spec"]) && !reached(&new["spec"]) {
         drop_held(&old["spec"], &mut new["spec"], REACHED);
@@ -138,15 +139,7 @@ pub(super) fn keep_address(kind: &ResourceKind, old: &Value, new: &mut Value) ->
     if old["spec"]["type"] == "ExternalName" {
         return Ok(());
     }
-    for field in [
-        "type",
-        "clusterIP",
-        "clusterIPs",
-        "sessionAffinity",
-        "internalTrafficPolicy",
-        "ipFamilies",
-        "ipFamilyPolicy",
-    ] {
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         default(&mut new["spec"], field, old["spec"][field].clone());
     }
     let (held, given) = (&old["spec"]["clusterIP"], &new["spec"]["clusterIP"]);

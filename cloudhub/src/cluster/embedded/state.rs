@@ -4,6 +4,7 @@
 //! or a group that the disk refuses can be taken back.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hub_core::api::{Reason, Status};
@@ -31,6 +32,8 @@ pub(super) struct State {
     /// What the rules of one object may cost.
     pub(super) budget: Budget,
     pub(super) dependents: Dependents,
+    /// The certificate by which pods know the API, where it is known.
+    pub(super) authority: Option<Arc<str>>,
     /// What the steps left to be collected.
     pub(super) garbage: VecDeque<Garbage>,
 }
@@ -61,6 +64,7 @@ impl State {
         }
         Self {
             dependents,
+            authority: None,
             garbage: VecDeque::new(),
             bytes: objects.values().map(|object| object.body.len()).sum(),
             registry,
@@ -207,18 +211,18 @@ impl State {
         Some(object)
     }
 
-    /// What was there before each step since the mark, and after it; each object once, in its own version.
+    /// What was there before each step since the mark, and after it; each object in its own version only.
     pub(super) fn steps_since(
         &self,
         mark: Mark,
-    ) -> impl Iterator<Item = (ObjectKey, Option<Object>, Option<Object>)> {
+    ) -> impl Iterator<Item = (&ObjectKey, Option<&Object>, Option<&Object>)> {
         let steps = self.steps.get(mark.0..).unwrap_or_default().iter();
         steps.filter(|step| !step.shown_again).map(|step| {
             let now = match &step.change {
-                Change::Put(object) => Some(object.clone()),
+                Change::Put(object) => Some(object),
                 _ => None,
             };
-            (step.key.clone(), step.previous.clone(), now)
+            (&step.key, step.previous.as_ref(), now)
         })
     }
 

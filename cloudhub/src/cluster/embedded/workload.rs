@@ -1,34 +1,6 @@
-//! What pods, and objects that make pods, must be beyond their fields.
+//! Which pods an object speaks of.
 
-use hub_core::api::Status;
-use hub_core::object::{GroupVersionResource, ObjectKey};
-use hub_core::registry::ResourceKind;
 use serde_json::Value;
-
-use super::call::{is, meta};
-use super::fault;
-use super::state::State;
-
-/// A pod runs as an account that exists; one that only shows what a node runs by itself has none.
-pub(super) fn needs_account(state: &State, kind: &ResourceKind, value: &Value) -> Result<(), Status> {
-    let (name, namespace) = (meta(value, "name"), meta(value, "namespace"));
-    if !is(kind, "", "pods") || value["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string() {
-        return Ok(());
-    }
-    let account = value["spec"]["serviceAccountName"].as_str().unwrap_or("default");
-    let accounts = GroupVersionResource::core("serviceaccounts");
-    if account == "default"
-        || state
-            .get(&ObjectKey::new(accounts, Some(namespace), account))
-            .is_some()
-    {
-        return Ok(());
-    }
-    let why = format!(
-        "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
-    );
-    Err(fault::forbidden(kind, name, &why))
-}
 
 /// Whether a LabelSelector selects these labels; an empty one selects all.
 pub(super) fn selects(selector: &Value, labels: &Value) -> bool {

@@ -15,7 +15,7 @@ use super::decide::decide;
 use super::issuer::Issuer;
 use super::log::Log;
 use super::state::State;
-use super::{fault, roles, validate, versions};
+use super::{authority, fault, roles, validate, versions};
 
 /// Work for the writer.
 pub(super) enum Job {
@@ -26,6 +26,8 @@ pub(super) enum Job {
     ),
     /// Objects to be taken over, or forgotten, without asking any rule.
     Changes(Vec<Change>, oneshot::Sender<Result<Revision, StoreError>>),
+    /// The certificate by which pods know the API.
+    Authority(Arc<str>, oneshot::Sender<Result<(), UpstreamError>>),
     /// Finds out whether the disk takes anything again.
     Probe,
 }
@@ -36,6 +38,10 @@ pub(super) type Trouble = Arc<ArcSwapOption<String>>;
 /// An answer that waits for the disk.
 enum Answer {
     Request(ApiResponse, oneshot::Sender<Result<ApiResponse, UpstreamError>>),
+    Authority(
+        Result<(), UpstreamError>,
+        oneshot::Sender<Result<(), UpstreamError>>,
+    ),
     Changes(
         Result<Revision, StoreError>,
         oneshot::Sender<Result<Revision, StoreError>>,
@@ -124,6 +130,18 @@ impl Writer {
                 Answer::Request(decide(&mut self.state, &self.issuer, &request), answer)
             }
             Job::Changes(changes, answer) => Answer::Changes(self.take_over(changes), answer),
+            Job::Authority(pem, answer) => {
+                let mark = self.state.mark();
+                let published = authority::publish(&mut self.state, &pem).map_err(|status| {
+                    self.state.roll_back(mark);
+                    tracing::error!(
+                        why = status.message,
+                        "the cluster's authority is not in every namespace"
+                    );
+                    UpstreamError::Overloaded
+                });
+                Answer::Authority(published, answer)
+            }
             Job::Probe => {
                 match self.log.probe() {
                     Ok(()) => self.works(),
@@ -192,6 +210,9 @@ impl Answer {
                 let failed =
                     |error| fault::internal(format!("the embedded cluster could not write: {error}")).into();
                 let _ = to.send(Ok(failure.map_or(answer, failed)));
+            }
+            Self::Authority(answer, to) => {
+                let _ = to.send(failure.map_or(answer, |_| Err(UpstreamError::Unreachable)));
             }
             Self::Changes(answer, to) => {
                 let failed = |error: &rusqlite::Error| Err(StoreError::Disk(error.to_string()));

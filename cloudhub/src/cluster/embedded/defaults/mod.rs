@@ -12,9 +12,11 @@ use hub_core::api::Status;
 use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value, json};
 
+use super::account;
 use super::call::{is, is_namespaces, meta};
 use super::fault::{self, FieldError};
 use super::limits;
+use super::node;
 use super::node_ports;
 use super::priority;
 use super::service;
@@ -41,6 +43,7 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
     } else if is(kind, "", "pods") {
         limits::apply(state, value);
         limits::place(state, value);
+        account::admit(state, kind, value)?;
         priority::admit(state, kind, value)?;
         pod::pod(value);
         value["status"] = json!({"phase": "Pending", "qosClass": pod::quality_of_service(value)});
@@ -58,6 +61,8 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         service::complete(state, kind, value)?;
         node_ports::complete(state, kind, None, value)?;
         value["status"] = json!({"loadBalancer": {}});
+    } else if is(kind, "", "nodes") {
+        node::taint(value);
     } else if is(kind, "batch", "jobs") {
         own_pods(value);
     } else if is(kind, "", "persistentvolumes") {
@@ -120,7 +125,7 @@ pub(super) fn on_update(
             service::complete(state, kind, new)?;
         }
     } else if is(kind, "", "secrets") {
-        default(new, "type", old["type"].clone());
+        default(new, "type", "Opaque".into());
         if new["type"] != old["type"] {
             let error = FieldError::invalid("type", &new["type"], "field is immutable");
             return Err(fault::invalid(kind, meta(new, "name"), &[error]));

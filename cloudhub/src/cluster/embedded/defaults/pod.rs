@@ -80,6 +80,14 @@ pub(super) fn spec(spec: &mut Value) {
     for list in CONTAINERS {
         each(spec, &[list], &mut container);
     }
+    // The older name of the field, for who knows it alone.
+    if spec["serviceAccountName"].as_str().is_none_or(str::is_empty)
+        && spec["serviceAccount"]
+            .as_str()
+            .is_some_and(|account| !account.is_empty())
+    {
+        spec["serviceAccountName"] = spec["serviceAccount"].clone();
+    }
     if spec["serviceAccountName"].is_string() {
         spec["serviceAccount"] = spec["serviceAccountName"].clone();
     }
@@ -91,7 +99,6 @@ pub(super) fn pod(value: &mut Value) {
     if !pod.is_object() {
         return;
     }
-    default(pod, "serviceAccountName", json!("default"));
     default(pod, "priority", json!(0));
     default(pod, "preemptionPolicy", json!("PreemptLowerPriority"));
     tolerate(pod);

@@ -89,7 +89,10 @@ pub(super) fn follow(state: &mut State, mark: Mark) -> Result<(), Status> {
     if state.list(&resource(), None).next().is_none() {
         return Ok(());
     }
-    let steps: Vec<(ObjectKey, Option<Object>, Option<Object>)> = state.steps_since(mark).collect();
+    let steps: Vec<(ObjectKey, Option<Object>, Option<Object>)> = state
+        .steps_since(mark)
+        .map(|(key, previous, now)| (key.clone(), previous.cloned(), now.cloned()))
+        .collect();
     let namespaces: BTreeSet<&str> = steps
         .iter()
         .filter_map(|(key, ..)| key.namespace.as_deref())
