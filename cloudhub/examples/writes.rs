@@ -1,6 +1,7 @@
 //! What a write to the embedded cluster costs, by who writes: `cargo run --release -p cloudhub --example writes`.
 //!
-//! Writes are asked for in groups of 256, which share a commit, so the disk is nearly left out.
+//! Writes are asked for in groups of 256, which share a commit, so the disk is nearly left out. Of each: until it is answered, and the
+//! processor time of the one thread that decides and of all threads.
 
 use std::time::{Duration, Instant};
 
@@ -25,15 +26,17 @@ async fn main() -> Result<(), Error> {
     ] {
         world.make(prefix, query).await?;
         let renewal = |n: usize, round: usize| world.renewal(prefix, query, n, round);
-        println!(
-            "a lease made and renewed by {who}: {:?}",
-            world.time(renewal).await?
-        );
+        world.time(&format!("a lease renewed by {who}"), renewal).await?;
         // The hub passes on what nodes say of their pods, whoever made them.
         let status = |n: usize, round: usize| status(prefix, n, round);
-        println!("status of a pod that {who} made: {:?}", world.time(status).await?);
+        world
+            .time(&format!("status of a pod that {who} made"), status)
+            .await?;
     }
-    println!("an image applied to a pod: {:?}", world.time(image).await?);
+    world.time("an image applied to a pod", image).await?;
+    world
+        .time("a pod of 40 variables created by a client", creation)
+        .await?;
     Ok(())
 }
 
@@ -71,8 +74,9 @@ impl World {
     }
 
     /// One write, of many.
-    async fn time(&self, request: impl Fn(usize, usize) -> ApiRequest) -> Result<Duration, Error> {
+    async fn time(&self, what: &str, request: impl Fn(usize, usize) -> ApiRequest) -> Result<(), Error> {
         let mut took = Duration::ZERO;
+        let before = (processor_time(Some(WRITER))?, processor_time(None)?);
         for round in 0..ROUNDS {
             let requests: Vec<_> = (0..GROUP).map(|n| request(n, round)).collect();
             let began = Instant::now();
@@ -81,7 +85,13 @@ impl World {
             }
             took += began.elapsed();
         }
-        Ok(took / u32::try_from(ROUNDS * GROUP)?)
+        let each = |all: Duration| all / u32::try_from(ROUNDS * GROUP).unwrap_or(u32::MAX);
+        let (took, writer) = (each(took), each(processor_time(Some(WRITER))? - before.0));
+        println!(
+            "{what}: {took:?}, writer {writer:?}, all {:?}",
+            each(processor_time(None)? - before.1)
+        );
+        Ok(())
     }
 
     async fn done(&self, request: ApiRequest) -> Result<(), Error> {
@@ -120,6 +130,37 @@ fn image(n: usize, round: usize) -> ApiRequest {
     apply
 }
 
+/// A pod as the `fleet` program makes them.
+fn creation(n: usize, round: usize) -> ApiRequest {
+    let variables: Vec<Value> = (0..40)
+        .map(|v| json!({"name": format!("VARIABLE_{v}"), "value": format!("value {v} of pod {n}")}))
+        .collect();
+    let container = json!({"name": "main", "image": "registry.example/app:1", "env": variables});
+    let metadata = json!({"name": format!("many-{}", round * GROUP + n), "labels": {"app": "a"}});
+    let pod = json!({"metadata": metadata, "spec": {"nodeName": "edge", "containers": [container]}});
+    let create = ApiRequest::resource(Verb::Create, pods(), Some("default"), None);
+    let mut create = create.with_body("application/json", pod.to_string());
+    create.query = "fieldManager=client".into();
+    create
+}
+
+/// Processor time of this process, or of its thread of a name (Linux, proc_pid_stat(5), in hundredths of a second).
+fn processor_time(thread: Option<&str>) -> Result<Duration, Error> {
+    let of = |stat: std::path::PathBuf| -> Result<(bool, u64), Error> {
+        let stat = std::fs::read_to_string(stat)?;
+        let (name, numbers) = stat.rsplit_once(')').ok_or("no name in the thread's state")?;
+        let numbers: Vec<&str> = numbers.split_whitespace().collect();
+        let ticks = numbers[11].parse::<u64>()? + numbers[12].parse::<u64>()?;
+        Ok((thread.is_none_or(|thread| name.ends_with(thread)), ticks))
+    };
+    let mut ticks = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let (counted, own) = of(task?.path().join("stat"))?;
+        ticks += if counted { own } else { 0 };
+    }
+    Ok(Duration::from_millis(10 * ticks))
+}
+
 fn leases() -> GroupVersionResource {
     GroupVersionResource::new("coordination.k8s.io", "v1", "leases")
 }
@@ -128,5 +169,7 @@ fn pods() -> GroupVersionResource {
     GroupVersionResource::core("pods")
 }
 
+/// As the system shortens the name of the thread.
+const WRITER: &str = "(embedded-cluste";
 const GROUP: usize = 256;
 const ROUNDS: usize = 40;

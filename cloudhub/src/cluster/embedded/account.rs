@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::authority;
 use super::call::meta;
-use super::create::random_suffix;
+use super::generated_name;
 use super::defaults::default;
 use super::fault;
 use super::state::State;
@@ -93,7 +93,7 @@ fn mount(spec: &mut Value) {
         .map(str::to_owned);
     let name = held
         .clone()
-        .unwrap_or_else(|| format!("{VOLUME}{}", random_suffix()));
+        .unwrap_or_else(|| format!("{VOLUME}{}", generated_name::suffix()));
     let mut needed = false;
     for list in ["initContainers", "containers"] {
         for container in spec[list].as_array_mut().into_iter().flatten() {
@@ -142,7 +142,7 @@ mod tests {
             let mut object = object.clone();
             object["metadata"]["namespace"] = "d".into();
             state
-                .put(&GroupVersionResource::core(*resource), &mut object)
+                .put(&GroupVersionResource::core(resource), &mut object)
                 .unwrap();
         }
         state
@@ -202,7 +202,7 @@ mod tests {
             .registry
             .by_resource(&GroupVersionResource::core("pods"))
             .unwrap();
-        let mut admitted = |spec: Value| {
+        let admitted = |spec: Value| {
             let mut pod = json!({"metadata": {"name": "p", "namespace": "d", "annotations": {MIRROR: "x"}}, "spec": spec});
             admit(&state, &kind, &mut pod).map_err(|status| status.message)?;
             Ok::<_, String>(pod["spec"]["serviceAccountName"].clone())

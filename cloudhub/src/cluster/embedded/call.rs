@@ -12,12 +12,15 @@ use serde_json::Value;
 
 use super::fault::{self, FieldError};
 use super::go_value;
+use super::structural::Definition;
 
 /// A request about a kind that exists, with a verb that the kind has.
 pub(super) struct Call<'a> {
     pub(super) request: &'a ApiRequest,
     pub(super) verb: Verb,
     pub(super) kind: Arc<ResourceKind>,
+    /// Of a custom kind, unless it has gone.
+    pub(super) definition: Option<Definition>,
     pub(super) namespace: Option<&'a str>,
     pub(super) name: Option<&'a str>,
     pub(super) subresource: Option<&'a str>,
@@ -93,6 +96,7 @@ impl<'a> Call<'a> {
             dry_run: false,
             warnings: RefCell::default(),
             kind,
+            definition: None,
             query,
         };
         call.dry_run = call.check_options()?;

@@ -5,23 +5,19 @@ use hub_core::object::{GroupVersionResource, Object, ObjectKey};
 use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Value, json};
 
-use super::call::{Call, has_generation, has_status, is, is_namespaces, meta};
+use super::call::{Call, is, is_namespaces, meta};
+use super::draft::{Draft, New};
 use super::fault::{self, FieldError};
-use super::go_json;
-use super::managed::{self, Written};
 use super::state::State;
-use super::{certificate, clock, conform, content, defaults, definition};
-use super::{fields, limits, quota, validate, versions};
+use super::{certificate, conform, content, defaults, fields, limits, quota, validate};
+use super::{clock, generated_name, go_json, managed};
 
-pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let mut value = read_body(call)?;
-    fields::read(state, call, &mut value)?;
-    if !matches!(meta(&value, "resourceVersion"), "" | "0") {
-        return Err(fault::internal(
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
-    let object = insert(state, call, value, Written::Directly)?;
+pub(super) fn create(
+    state: &mut State,
+    call: &Call<'_>,
+    draft: Option<Draft>,
+) -> Result<ApiResponse, Status> {
+    let object = insert(state, call, Draft::new_object(draft, call)?)?;
     created(call, object)
 }
 
@@ -38,48 +34,21 @@ pub(super) fn created(call: &Call<'_>, object: Object) -> Result<ApiResponse, St
     Ok(ApiResponse::json(201, object.body))
 }
 
-/// Stores a new object with what the server gives it.
-pub(super) fn insert(
-    state: &mut State,
-    call: &Call<'_>,
-    mut value: Value,
-    written: Written,
-) -> Result<Object, Status> {
+/// Stores a new object with what depends on what else there is.
+pub(super) fn insert(state: &mut State, call: &Call<'_>, new: New) -> Result<Object, Status> {
     let kind = &*call.kind;
-    set_namespace(call, &mut value)?;
-    generate_name(state, call, &mut value)?;
+    let New {
+        mut value,
+        owners,
+        base,
+    } = new;
+    if let Some(base) = base {
+        generated_name::settle(state, call, &base, &mut value)?;
+    }
     let name = meta(&value, "name").to_owned();
     if let Some(namespace) = call.namespace {
         needs_namespace(state, kind, namespace, &name)?;
     }
-    let given = managed::given(&mut value);
-    let metadata = &mut value["metadata"];
-    if let Some(metadata) = metadata.as_object_mut() {
-        for given in SERVER_GIVEN {
-            metadata.remove(*given);
-        }
-        if has_generation(kind) {
-            metadata.remove("generation");
-        }
-    }
-    metadata["uid"] = uuid::Uuid::new_v4().to_string().into();
-    metadata["creationTimestamp"] = clock::now().into();
-    if has_generation(kind) {
-        metadata["generation"] = 1.into();
-    }
-    // A node registers itself with its status.
-    if has_status(kind)
-        && !is(kind, "", "nodes")
-        && let Some(object) = value.as_object_mut()
-    {
-        object.remove("status");
-    }
-    defaults::of_version(kind, &mut value)?;
-    if versions::is_definitions(&kind.resource) {
-        let warnings = definition::complete(kind, None, &mut value)?;
-        warnings.into_iter().for_each(|warning| call.warn(warning));
-    }
-    let managed = managed::of_new(state, call, &value, &given, written);
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
@@ -91,7 +60,7 @@ pub(super) fn insert(
     if let Some(held) = state.value(&call.key(&name))? {
         return Err(fault::already_exists(kind, &held));
     }
-    managed::keep(&mut value, managed);
+    managed::keep(&mut value, owners);
     let warnings = if kind.custom {
         content::warn::finalizers(None, &value)
     } else {
@@ -233,32 +202,6 @@ pub(super) fn too_long(kind: &ResourceKind, value: &Value) -> Result<(), Status>
     Ok(())
 }
 
-fn generate_name(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
-    if !meta(value, "name").is_empty() || meta(value, "generateName").is_empty() {
-        return Ok(());
-    }
-    let base: String = meta(value, "generateName").chars().take(NAME_BASE_MAX).collect();
-    for _ in 0..GENERATE_ATTEMPTS {
-        let name = format!("{base}{}", random_suffix());
-        if state.get(&call.key(&name)).is_none() {
-            value["metadata"]["name"] = name.into();
-            return Ok(());
-        }
-    }
-    Err(fault::already_exists(
-        &call.kind,
-        &json!({"metadata": {"name": base}}),
-    ))
-}
-
-/// Five letters and digits that make no words (Kubernetes `apimachinery/pkg/util/rand`).
-pub(super) fn random_suffix() -> String {
-    let random = uuid::Uuid::new_v4();
-    // The first bytes of a version 4 UUID are all random.
-    let letter = |byte: &u8| char::from(SUFFIX_LETTERS[usize::from(*byte) % SUFFIX_LETTERS.len()]);
-    random.as_bytes()[..5].iter().map(letter).collect()
-}
-
 fn needs_namespace(state: &State, kind: &ResourceKind, namespace: &str, name: &str) -> Result<(), Status> {
     let key = ObjectKey::new(GroupVersionResource::core("namespaces"), None, namespace);
     let Some(found) = state.value(&key)? else {
@@ -395,17 +338,5 @@ fn excerpt(body: &[u8]) -> String {
 
 /// Kubernetes `apiserver/pkg/endpoints/handlers`: what is shown of a body that cannot be read.
 const EXCERPT_BYTES: usize = 30;
-const SERVER_GIVEN: &[&str] = &[
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "resourceVersion",
-    "selfLink",
-];
 /// Kubernetes `pkg/apis/core/validation`: the total size of a ConfigMap's or Secret's data.
 const DATA_BYTES_MAX: usize = 1 << 20;
-/// A name of 63 characters, less the random ones (Kubernetes `apiserver/pkg/storage/names`).
-const NAME_BASE_MAX: usize = 58;
-const GENERATE_ATTEMPTS: usize = 8;
-const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -3,18 +3,28 @@
 use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 
 use super::call::{Call, is};
+use super::draft::Draft;
 use super::issuer::Issuer;
 use super::state::{Mark, State};
+use super::structural::Definition;
 use super::{
     authority, binding, certificate, create, delete, evict, fault, flow, garbage, node, parts, patch, quota,
     review, scale, token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
-pub(super) fn decide(state: &mut State, issuer: &Issuer, request: &ApiRequest) -> ApiResponse {
+pub(super) fn decide(
+    state: &mut State,
+    issuer: &Issuer,
+    request: &ApiRequest,
+    draft: Option<Draft>,
+) -> ApiResponse {
     let mark = state.mark();
-    let answer = Call::new(request, &state.registry.clone()).and_then(|call| {
-        let carried = carry_out(state, issuer, &call);
+    let answer = Call::new(request, &state.registry).and_then(|mut call| {
+        if call.kind.custom {
+            call.definition = Definition::of(state, &call.kind);
+        }
+        let carried = carry_out(state, issuer, &call, draft);
         let carried = carried.and_then(|answer| flow::follow(state, &call.kind).map(|()| answer));
         let answer = carried.map(|answer| ApiResponse {
             warnings: call.take_warnings(),
@@ -59,21 +69,28 @@ fn follow(state: &mut State, mark: Mark) {
     }
 }
 
-fn carry_out(state: &mut State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
+fn carry_out(
+    state: &mut State,
+    issuer: &Issuer,
+    call: &Call<'_>,
+    draft: Option<Draft>,
+) -> Result<ApiResponse, Status> {
     match (call.verb, call.subresource) {
         (Verb::Create, None) if review::is_review(&call.kind) => review::answer(state, issuer, call),
         (Verb::Create, None) if is(&call.kind, "", "bindings") => binding::bind(state, call),
-        (Verb::Create, None) => create::create(state, call),
+        (Verb::Create, None) => create::create(state, call, draft),
         (Verb::Create, Some("binding")) => binding::bind(state, call),
         (Verb::Create, Some("eviction")) => evict::evict(state, call),
         (Verb::Create, Some("token")) => token::issue(state, issuer, call),
-        (Verb::Update, None | Some("status")) => update::update(state, call),
-        (Verb::Update, Some(part)) if parts::concerns(&call.kind, part) => update::update(state, call),
+        (Verb::Update, None | Some("status")) => update::update(state, call, draft),
+        (Verb::Update, Some(part)) if parts::concerns(&call.kind, part) => update::update(state, call, draft),
         (Verb::Patch, Some(part)) if parts::concerns(&call.kind, part) => patch::patch(state, call),
         (Verb::Update | Verb::Patch, Some("scale")) => scale::write(state, call),
         (Verb::Patch, None | Some("status")) => patch::patch(state, call),
         // A signer's approval is written where other kinds have their status.
-        (Verb::Update, Some("approval")) if certificate::concerns(&call.kind) => update::update(state, call),
+        (Verb::Update, Some("approval")) if certificate::concerns(&call.kind) => {
+            update::update(state, call, draft)
+        }
         (Verb::Patch, Some("approval")) if certificate::concerns(&call.kind) => patch::patch(state, call),
         (Verb::Delete, None) => delete::delete(state, call),
         (Verb::DeleteCollection, None) => delete::delete_collection(state, call),

@@ -13,11 +13,10 @@ use super::call::Call;
 use super::conform::{self, Fill};
 use super::fault;
 use super::state::State;
-use super::structural::Definition;
 
 /// Makes a whole object from a client what its kind is. Fields that the kind does not know are taken out, and told of as the
 /// client wants it (`fieldValidation`).
-pub(super) fn read(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+pub(super) fn read(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     let refused = |why: String| {
         let kind = &call.kind;
         fault::bad_request(format!(
@@ -26,25 +25,25 @@ pub(super) fn read(state: &State, call: &Call<'_>, value: &mut Value) -> Result<
             name = kind.kind
         ))
     };
-    let unknown = shape(state, &call.kind, value).map_err(refused)?;
+    let unknown = shape(call, value).map_err(refused)?;
     tell(call, Some(&call.request.body), unknown).map_err(refused)
 }
 
 /// The same with what a patch has made of an object. What is wrong is for the caller to put into words: it is the patch that is to blame.
-pub(super) fn read_patched(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), String> {
-    let unknown = shape(state, &call.kind, value)?;
+pub(super) fn read_patched(call: &Call<'_>, value: &mut Value) -> Result<(), String> {
+    let unknown = shape(call, value)?;
     tell(call, None, unknown)
 }
 
 /// The same with what an apply has made of an object: the types of its fields are known to be right.
-pub(super) fn read_applied(state: &State, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+pub(super) fn read_applied(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     let refused =
         |why: String| fault::internal(format!("failed to convert new typed object to object: {why}"));
     if !call.kind.custom {
-        return shape(state, &call.kind, value).map_err(refused).map(drop);
+        return shape(call, value).map_err(refused).map(drop);
     }
     conform::metadata(value).map_err(refused)?;
-    if let Some(definition) = Definition::of(state, &call.kind) {
+    if let Some(definition) = &call.definition {
         definition.fill(value);
     }
     Ok(())
@@ -69,8 +68,7 @@ pub(super) fn check(
     value: &Value,
 ) -> Result<(), Status> {
     let kind = &*call.kind;
-    let definition = Some(kind).filter(|kind| kind.custom);
-    let Some(definition) = definition.and_then(|kind| Definition::of(state, kind)) else {
+    let Some(definition) = &call.definition else {
         return Ok(());
     };
     let (mut errors, warnings) = definition.errors(value, old, state.budget);
@@ -87,12 +85,13 @@ pub(super) fn check(
     Err(fault::invalid(kind, name, &errors))
 }
 
-fn shape(state: &State, kind: &ResourceKind, value: &mut Value) -> Result<Vec<String>, String> {
+fn shape(call: &Call<'_>, value: &mut Value) -> Result<Vec<String>, String> {
+    let kind = &*call.kind;
     if !kind.custom {
         return conform::conform(&kind.resource.api_version(), &kind.kind, value, Fill::Nothing);
     }
     let mut unknown = conform::metadata(value)?;
-    if let Some(definition) = Definition::of(state, kind) {
+    if let Some(definition) = &call.definition {
         unknown.extend(definition.shape(value));
     }
     Ok(unknown)

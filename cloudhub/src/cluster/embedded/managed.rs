@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::call::{Call, has_status, is};
 use super::conform::{self, Fill};
-use super::state::State;
 use super::structural::Definition;
 use super::{clock, fault, fields};
 
@@ -33,13 +32,7 @@ pub(super) fn given(value: &mut Value) -> Value {
 
 /// Who owns what of a new object that has the defaults of its version, and nothing of what the server will add. Nobody, where it is not
 /// watched.
-pub(super) fn of_new(
-    state: &State,
-    call: &Call<'_>,
-    value: &Value,
-    given: &Value,
-    written: Written,
-) -> Managed {
+pub(super) fn of_new(call: &Call<'_>, value: &Value, given: &Value, written: Written) -> Managed {
     if let Written::Owned(managed) = written {
         return managed;
     }
@@ -50,10 +43,7 @@ pub(super) fn of_new(
     let mut new = value.clone();
     fields::complete(&call.kind, &mut new);
     // It is not there yet, whatever its metadata says.
-    with(state, call, |owners| {
-        owners.update(owners.empty, &new, managed, name)
-    })
-    .unwrap_or_else(|error| {
+    with(call, |owners| owners.update(owners.empty, &new, managed, name)).unwrap_or_else(|error| {
         tracing::debug!(%error, kind = %call.kind.kind, "nobody can own the fields of a new object");
         Managed::default()
     })
@@ -61,7 +51,6 @@ pub(super) fn of_new(
 
 /// Writes into a new state of an object who owns what now. What was `said` counts, where the server has changed it since. What `given` says holds, if it says anything that makes sense.
 pub(super) fn of_changed(
-    state: &State,
     call: &Call<'_>,
     old: &Value,
     said: Option<&Value>,
@@ -73,7 +62,7 @@ pub(super) fn of_changed(
     self::given(new);
     let managed = match written {
         Written::Owned(managed) => managed,
-        Written::Directly => match changed(state, call, old, said.unwrap_or(new), given) {
+        Written::Directly => match changed(call, old, said.unwrap_or(new), given) {
             Some(managed) => managed,
             None => {
                 if !held.is_null() {
@@ -83,7 +72,7 @@ pub(super) fn of_changed(
             }
         },
     };
-    keep(new, managed);
+    keep(new, shown(&managed));
     // A change of nothing but times is none.
     if same_but_for_times(held, &new["metadata"][FIELD]) {
         let changed = std::mem::replace(&mut new["metadata"][FIELD], held.clone());
@@ -94,30 +83,39 @@ pub(super) fn of_changed(
 }
 
 /// Who owns what after a write that is no apply. None where that stays as it was.
-fn changed(state: &State, call: &Call<'_>, old: &Value, new: &Value, given: &Value) -> Option<Managed> {
+fn changed(call: &Call<'_>, old: &Value, new: &Value, given: &Value) -> Option<Managed> {
     // Who has no name owns nothing, and takes nothing from others.
     let name = call.parameter("fieldManager")?;
     let before = before(call, &old["metadata"][FIELD], given);
-    let managed = with(state, call, |owners| owners.update(old, new, before, name));
+    let managed = with(call, |owners| owners.update(old, new, before, name));
     managed
         .inspect_err(|error| tracing::debug!(%error, kind = %call.kind.kind, "who owns the fields of an object stays as it was"))
         .ok()
 }
 
+/// As it stands in the metadata; null where nobody owns anything.
+pub(super) fn shown(managed: &Managed) -> Value {
+    if managed.is_empty() {
+        Value::Null
+    } else {
+        managed.to_json()
+    }
+}
+
 /// Writes into an object who owns what.
-pub(super) fn keep(value: &mut Value, managed: Managed) {
-    if !managed.is_empty() {
-        value["metadata"][FIELD] = managed.to_json();
+pub(super) fn keep(value: &mut Value, owners: Value) {
+    if !owners.is_null() {
+        value["metadata"][FIELD] = owners;
     }
 }
 
 /// Applies what the body of a request wants of an object. `live` is None where there is none yet.
-pub(super) fn apply(state: &State, call: &Call<'_>, live: Option<&Value>) -> Result<Applied, Status> {
+pub(super) fn apply(call: &Call<'_>, live: Option<&Value>) -> Result<Applied, Status> {
     let applied = applied(call, &call.api_version(), &call.kind.kind)?;
     let held = live.map_or(&Value::Null, |live| &live["metadata"][FIELD]);
     let managed = Managed::from_json(held)
         .map_err(|error| fault::internal(format!("failed to decode managed fields: {error}")))?;
-    with(state, call, |owners| {
+    with(call, |owners| {
         owners.apply(
             live.unwrap_or(owners.empty),
             &applied,
@@ -188,14 +186,11 @@ fn before(call: &Call<'_>, held: &Value, given: &Value) -> Managed {
 }
 
 /// The rules of the kind and the door that a request goes through.
-fn with<T>(state: &State, call: &Call<'_>, then: impl FnOnce(&Owners<'_>) -> T) -> T {
+fn with<T>(call: &Call<'_>, then: impl FnOnce(&Owners<'_>) -> T) -> T {
     let kind = &*call.kind;
     let (api_version, now) = (call.api_version(), clock::now());
     let mut empty = json!({"apiVersion": api_version, "kind": &*kind.kind});
-    let definition = Some(kind)
-        .filter(|kind| kind.custom)
-        .and_then(|kind| Definition::of(state, kind));
-    let schema = definition.as_ref().and_then(Definition::schema);
+    let schema = call.definition.as_ref().and_then(Definition::schema);
     let of = match schema {
         Some(schema) => Type::of_schema(schema),
         None => Type::of_kind(&api_version, &kind.kind).unwrap_or(Type::Deduced),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!             reads, watches                         writes
+//!                  │                                   │ Draft: read ahead of their turn
 //!                  │                                   │ queue
 //!            MemoryStore ◄──── after the commit ──── Writer ────► Log (SQLite)
 //!                                                      │
@@ -29,12 +30,14 @@ mod decide;
 mod defaults;
 mod definition;
 mod delete;
+mod draft;
 mod evict;
 mod fault;
 mod fields;
 mod flow;
 mod follow;
 mod garbage;
+mod generated_name;
 mod go_json;
 mod go_shape;
 mod go_value;
@@ -92,6 +95,7 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 use super::{Cluster, ClusterError, ClusterEvent};
+use draft::Draft;
 use issuer::Issuer;
 use state::State;
 use writer::{Job, Trouble, Writer};
@@ -235,7 +239,7 @@ impl EmbeddedCluster {
         };
         if contents.revision == 0 {
             for namespace in FIRST_NAMESPACES {
-                decide::decide(&mut writer.state, &issuer, &new_namespace(namespace));
+                decide::decide(&mut writer.state, &issuer, &new_namespace(namespace), None);
             }
             writer.commit().map_err(failed)?;
         }
@@ -249,7 +253,7 @@ impl EmbeddedCluster {
         }));
         if !lacking.is_empty() {
             for request in &lacking {
-                decide::decide(&mut writer.state, &issuer, request);
+                decide::decide(&mut writer.state, &issuer, request, None);
             }
             writer.commit().map_err(failed)?;
         }
@@ -286,16 +290,20 @@ impl EmbeddedCluster {
     /// at each start, before pods come.
     pub async fn publish_authority(&self, pem: &str) -> Result<(), UpstreamError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Job::Authority(pem.into(), answer))?;
+        self.submit(|| Job::Authority(pem.into(), answer))?;
         answered.await.unwrap_or(Err(UpstreamError::Timeout))
     }
 
-    fn submit(&self, job: Job) -> Result<(), UpstreamError> {
+    /// Puts into the queue what is made once there is room for it.
+    fn submit(&self, job: impl FnOnce() -> Job) -> Result<(), UpstreamError> {
         use mpsc::error::TrySendError;
-        match self.inner.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(TrySendError::Full(_))) => Err(UpstreamError::Overloaded),
-            Some(Err(TrySendError::Closed(_))) | None => Err(UpstreamError::Unreachable),
+        match self.inner.jobs.as_ref().map(mpsc::Sender::try_reserve) {
+            Some(Ok(room)) => {
+                room.send(job());
+                Ok(())
+            }
+            Some(Err(TrySendError::Full(()))) => Err(UpstreamError::Overloaded),
+            Some(Err(TrySendError::Closed(()))) | None => Err(UpstreamError::Unreachable),
         }
     }
 }
@@ -332,7 +340,12 @@ impl Cluster for EmbeddedCluster {
             }));
         }
         let (answer, answered) = oneshot::channel();
-        if let Err(error) = self.submit(Job::Request(Box::new(request), answer)) {
+        let read = || Job::Request {
+            draft: Draft::of(&request, self.inner.memory.registry()),
+            request: Box::new(request),
+            answer,
+        };
+        if let Err(error) = self.submit(read) {
             return now(Err(error));
         }
         // The writer stopped over this request: nobody knows how far it came.
@@ -395,14 +408,14 @@ impl ObjectStore for EmbeddedCluster {
     fn trouble(&self) -> Option<String> {
         let trouble = self.inner.trouble.load_full()?;
         // A full queue tries the disk too.
-        let _ = self.submit(Job::Probe);
+        let _ = self.submit(|| Job::Probe);
         Some(format!("the disk takes no changes: {trouble}"))
     }
 
     /// Takes objects over as they are, each with a new version of this cluster's own; the versions given are ignored.
     fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>> {
         let (answer, answered) = oneshot::channel();
-        let failed = match self.submit(Job::Changes(changes, answer)) {
+        let failed = match self.submit(|| Job::Changes(changes, answer)) {
             Ok(()) => return async { answered.await.unwrap_or(Err(StoreError::Closed)) }.boxed(),
             Err(UpstreamError::Overloaded) => StoreError::Full("queue_max"),
             Err(_) => StoreError::Closed,

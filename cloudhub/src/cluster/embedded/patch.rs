@@ -8,6 +8,7 @@ use hub_core::strategic;
 use serde_json::Value;
 
 use super::call::{Call, meta};
+use super::draft::New;
 use super::fault::{self, FieldError};
 use super::managed::{self, Written};
 use super::operations::{self, Rejected};
@@ -29,7 +30,7 @@ pub(super) fn patch(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     if kind.custom {
         validate::types(kind, &mut new)?;
     }
-    if let Err(why) = fields::read_patched(state, call, &mut new) {
+    if let Err(why) = fields::read_patched(call, &mut new) {
         // What was read of it is not as it was any more.
         let mut patched = old;
         apply(call, (&call.api_version(), &kind.kind), &mut patched)?;
@@ -52,11 +53,11 @@ fn server_side(state: &mut State, call: &Call<'_>, key: &ObjectKey) -> Result<Ap
     let Applied {
         object: mut new,
         managed,
-    } = managed::apply(state, call, old.as_ref())?;
+    } = managed::apply(call, old.as_ref())?;
     if kind.custom {
         validate::types(kind, &mut new)?;
     }
-    fields::read_applied(state, call, &mut new)?;
+    fields::read_applied(call, &mut new)?;
     let Some(old) = old else {
         if !meta(&new, "uid").is_empty() {
             let why = format!(
@@ -66,7 +67,8 @@ fn server_side(state: &mut State, call: &Call<'_>, key: &ObjectKey) -> Result<Ap
             return Err(fault::conflict(kind, &key.name, &why));
         }
         update::same_name(&mut new, &key.name)?;
-        let object = create::insert(state, call, new, Written::Owned(managed))?;
+        let new = New::of(call, new, Written::Owned(managed))?;
+        let object = create::insert(state, call, new)?;
         return create::created(call, object);
     };
     update::same_name(&mut new, &key.name)?;

@@ -23,7 +23,7 @@ pub(super) fn is_review(kind: &ResourceKind) -> bool {
 pub(super) fn answer(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut asked = create::read_body(call)?;
     let user = &*call.user;
-    let owned = managed::of_new(state, call, &asked, &Value::Null, Written::Directly);
+    let owned = managed::of_new(call, &asked, &Value::Null, Written::Directly);
     asked["status"] = match &*call.kind.kind {
         "SelfSubjectReview" => return Ok(created(&whoami(user, &clock::now()))),
         "SelfSubjectRulesReview" => return Ok(created(&rules(&state.rules(), user, &asked)?)),
@@ -35,7 +35,7 @@ pub(super) fn answer(state: &State, issuer: &Issuer, call: &Call<'_>) -> Result<
         }
         other => return Err(fault::not_implemented(other)),
     };
-    managed::keep(&mut asked, owned);
+    managed::keep(&mut asked, managed::shown(&owned));
     Ok(created(&asked))
 }
 

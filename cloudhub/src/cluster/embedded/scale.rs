@@ -42,7 +42,7 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     let old = state
         .value(&key)?
         .ok_or_else(|| fault::not_found(kind, &key.name))?;
-    let places = Places::of(kind, || Definition::of(state, kind));
+    let places = Places::of(kind, || call.definition.clone());
     let held = scale(&places, &old);
     let managed = Managed::from_json(&old["metadata"]["managedFields"]).unwrap_or_default();
     let before = managed.of_scale(&places.spec());

@@ -6,6 +6,7 @@ use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value};
 
 use super::call::{Call, has_generation, has_status, is, meta};
+use super::draft::{Draft, New};
 use super::fault::{self, FieldError};
 use super::garbage::Garbage;
 use super::managed::{self, Written};
@@ -14,11 +15,14 @@ use super::{certificate, content, create, defaults, definition};
 use super::{delete, fields, parts, quota, validate, versions};
 
 /// A whole object from the client (PUT).
-pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
+pub(super) fn update(
+    state: &mut State,
+    call: &Call<'_>,
+    draft: Option<Draft>,
+) -> Result<ApiResponse, Status> {
     let kind = &*call.kind;
     let key = call.named()?;
-    let mut value = create::read_body(call)?;
-    fields::read(state, call, &mut value)?;
+    let mut value = Draft::whole_object(draft, call)?;
     same_name(&mut value, &key.name)?;
     create::set_namespace(call, &mut value)?;
     let Some(old) = state.value(&key)? else {
@@ -33,7 +37,8 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
             value["metadata"]["uid"] = "".into();
             return Err(fault::other_uid(kind, &value, &uid));
         }
-        let object = create::insert(state, call, value, Written::Directly)?;
+        let new = New::of(call, value, Written::Directly)?;
+        let object = create::insert(state, call, new)?;
         return create::created(call, object);
     };
     let version = meta(&value, "resourceVersion");
@@ -97,9 +102,7 @@ pub(super) fn replace(
     let frozen = deletion_changed(old, &new);
     carry(&mut new, old);
     // Who owns what of a service is settled before it is given addresses and ports, or loses them.
-    let said = (is(kind, "", "services") && call.subresource.is_none())
-        .then(|| said_of_service(kind, &new))
-        .transpose()?;
+    let said = (is(kind, "", "services") && call.subresource.is_none()).then(|| said_of_service(kind, &new));
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
     if versions::is_definitions(&kind.resource) && call.subresource.is_none() {
@@ -131,7 +134,7 @@ pub(super) fn replace(
         new["metadata"]["generation"] = (generation + 1).into();
     }
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-    managed::of_changed(state, call, old, said.as_ref(), &mut new, &given, written);
+    managed::of_changed(call, old, said.as_ref(), &mut new, &given, written);
     if new == *old {
         let held: Option<&Object> = state.get(&key);
         return held
@@ -175,11 +178,11 @@ fn no_version(given: &str) -> Status {
     fault::internal(format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))
 }
 
-fn said_of_service(kind: &ResourceKind, new: &Value) -> Result<Value, Status> {
+fn said_of_service(kind: &ResourceKind, new: &Value) -> Value {
     let mut said = new.clone();
-    defaults::of_version(kind, &mut said)?;
+    defaults::of_version(kind, &mut said);
     fields::complete(kind, &mut said);
-    Ok(said)
+    said
 }
 
 /// The body may leave its name out, but not name another object.

@@ -12,6 +12,7 @@ use hub_core::store::{Change, MemoryStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::decide::decide;
+use super::draft::Draft;
 use super::issuer::Issuer;
 use super::log::Log;
 use super::state::State;
@@ -20,10 +21,12 @@ use super::{authority, fault, roles, validate, versions};
 /// Work for the writer.
 pub(super) enum Job {
     /// A request that is no read.
-    Request(
-        Box<ApiRequest>,
-        oneshot::Sender<Result<ApiResponse, UpstreamError>>,
-    ),
+    Request {
+        request: Box<ApiRequest>,
+        /// What it says, if that was read already.
+        draft: Option<Draft>,
+        answer: oneshot::Sender<Result<ApiResponse, UpstreamError>>,
+    },
     /// Objects to be taken over, or forgotten, without asking any rule.
     Changes(Vec<Change>, oneshot::Sender<Result<Revision, StoreError>>),
     /// The certificate by which pods know the API.
@@ -126,9 +129,11 @@ impl Writer {
 
     fn prepare(&mut self, job: Job) -> Option<Answer> {
         Some(match job {
-            Job::Request(request, answer) => {
-                Answer::Request(decide(&mut self.state, &self.issuer, &request), answer)
-            }
+            Job::Request {
+                request,
+                draft,
+                answer,
+            } => Answer::Request(decide(&mut self.state, &self.issuer, &request, draft), answer),
             Job::Changes(changes, answer) => Answer::Changes(self.take_over(changes), answer),
             Job::Authority(pem, answer) => {
                 let mark = self.state.mark();

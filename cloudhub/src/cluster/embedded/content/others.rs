@@ -292,7 +292,6 @@ pub(super) fn event(value: &Value, errors: &mut Errors) {
 
 /// Kubernetes `pkg/apis/scheduling`.
 const PRIORITY_MAX: i64 = 1_000_000_000;
-/// Of what a quota may be besides.
 
 #[cfg(test)]
 mod tests {

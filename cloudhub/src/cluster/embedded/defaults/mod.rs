@@ -23,7 +23,7 @@ use super::service;
 use super::state::State;
 
 /// What every object of a version says where its writer did not: it counts as if the writer had said it.
-pub(super) fn of_version(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+pub(super) fn of_version(kind: &ResourceKind, value: &mut Value) {
     if is_namespaces(kind) {
         name_label(value);
     } else if is(kind, "", "pods") {
@@ -33,7 +33,7 @@ pub(super) fn of_version(kind: &ResourceKind, value: &mut Value) -> Result<(), S
     } else if is(kind, "apps", "daemonsets") {
         count_templates(value, 1);
     }
-    both(kind, value)
+    both(kind, value);
 }
 
 /// Completes a new object that has the defaults of its version: what the server adds of its own.
@@ -131,7 +131,7 @@ pub(super) fn on_update(
             return Err(fault::invalid(kind, meta(new, "name"), &[error]));
         }
     }
-    both(kind, new)?;
+    both(kind, new);
     if is(kind, "apps", "daemonsets") {
         let held = old["metadata"]["annotations"][TEMPLATES].as_str();
         let held = held.and_then(|held| held.parse().ok()).unwrap_or(1_u64);
@@ -159,7 +159,7 @@ fn protect(value: &mut Value, finalizer: &str) {
     }
 }
 
-fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
+fn both(kind: &ResourceKind, value: &mut Value) {
     if is(kind, "batch", "jobs") && value["spec"]["parallelism"].is_null() {
         default(&mut value["spec"], "completions", json!(1));
     }
@@ -189,7 +189,6 @@ fn both(kind: &ResourceKind, value: &mut Value) -> Result<(), Status> {
     } else if is(kind, "", "secrets") {
         secret(value);
     }
-    Ok(())
 }
 
 /// A job finds its pods by labels that no other job has, unless it says how it finds them.
