@@ -196,6 +196,12 @@ async fn what_the_edge_asked_for_by_name_and_is_gone_when_it_is_back_is_told() {
     }
     scene.records.flush().await;
     let scene = scene.killed().await;
+    // Its pod uses it, so it goes only by force.
+    let forced = json!({ "metadata": { "finalizers": null } });
+    scene
+        .world
+        .patch("persistentvolumeclaims", Some("default"), "disk", forced)
+        .await;
     scene
         .world
         .delete("persistentvolumeclaims", Some("default"), "disk")

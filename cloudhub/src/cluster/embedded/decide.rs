@@ -30,6 +30,10 @@ pub(super) fn decide(
             warnings: call.take_warnings(),
             ..answer
         });
+        let refusal = |status: Status| ApiResponse {
+            warnings: call.take_warnings(),
+            ..ApiResponse::from(status)
+        };
         if call.dry_run || answer.is_err() {
             state.roll_back(mark);
             state.garbage.clear();
@@ -46,7 +50,7 @@ pub(super) fn decide(
             code = answer.as_ref().map_or_else(|status| status.code, |response| response.code),
             "the embedded cluster carried out a request"
         );
-        answer
+        Ok(answer.unwrap_or_else(refusal))
     });
     answer.unwrap_or_else(ApiResponse::from)
 }

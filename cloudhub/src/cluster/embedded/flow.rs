@@ -9,6 +9,20 @@ use serde_json::{Value, json};
 use super::clock;
 use super::state::State;
 
+/// The schemas and levels that are in every cluster, as a kube-apiserver 1.36 makes them at its start.
+pub(super) fn bootstrap() -> Vec<(ObjectKey, Value)> {
+    let all: Vec<Value> = serde_json::from_str(include_str!("flow.json")).unwrap_or_default();
+    let keyed = |object: Value| {
+        let plural = match object["kind"].as_str() {
+            Some("FlowSchema") => "flowschemas",
+            _ => "prioritylevelconfigurations",
+        };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        (ObjectKey::new(collection(plural), None, name), object)
+    };
+    all.into_iter().map(keyed).collect()
+}
+
 /// Brings the status of all flow schemas up to date after a write to a kind.
 pub(super) fn follow(state: &mut State, written: &ResourceKind) -> Result<(), Status> {
     if &*written.resource.group != GROUP {

@@ -246,7 +246,8 @@ impl EmbeddedCluster {
         // What a kube-apiserver puts right at each start (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`).
         let absent = |object: &&Object| memory.get(&object.key).is_none();
         let mut lacking: Vec<ApiRequest> = rbac::bootstrap().iter().filter(absent).map(new_object).collect();
-        let classes = priority::bootstrap().filter(|(key, _)| memory.get(key).is_none());
+        let classes = priority::bootstrap().chain(flow::bootstrap());
+        let classes = classes.filter(|(key, _)| memory.get(key).is_none());
         lacking.extend(classes.map(|(key, body)| {
             ApiRequest::resource(Verb::Create, key.resource, None, None)
                 .with_body("application/json", body.to_string())

@@ -102,7 +102,11 @@ pub(super) fn replace(
     let frozen = deletion_changed(old, &new);
     carry(&mut new, old);
     // Who owns what of a service is settled before it is given addresses and ports, or loses them.
-    let said = (is(kind, "", "services") && call.subresource.is_none()).then(|| said_of_service(kind, &new));
+    let said = match call.subresource {
+        None if is(kind, "", "services") => Some(said_of_service(kind, &new)),
+        None if is(kind, "apps", "daemonsets") => defaults::uncounted(&new),
+        _ => None,
+    };
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
     if versions::is_definitions(&kind.resource) && call.subresource.is_none() {

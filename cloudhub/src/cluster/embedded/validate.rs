@@ -103,7 +103,8 @@ fn refuse(kind: &ResourceKind, value: &Value, errors: &[FieldError]) -> Result<(
 fn metadata_errors(kind: &ResourceKind, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (name, base) = (meta(value, "name"), meta(value, "generateName"));
-    if !base.is_empty() {
+    // Nobody looks at the names of events but who stores them.
+    if !base.is_empty() && !is(kind, "", "events") {
         for detail in name_faults(kind, base, true) {
             errors.push(FieldError::invalid(
                 "metadata.generateName",
@@ -138,43 +139,7 @@ fn metadata_errors(kind: &ResourceKind, value: &Value) -> Vec<FieldError> {
     annotations(&metadata["annotations"], &mut errors);
     owners(&metadata["ownerReferences"], &mut errors);
     finalizers(kind, &metadata["finalizers"], &mut errors);
-    if is(kind, "events.k8s.io", "events") && meta(value, "resourceVersion").is_empty() {
-        event(value, &mut errors);
-    }
     errors
-}
-
-/// A new event of the new group says more than the old one must (Kubernetes `pkg/apis/core/validation/events.go`).
-fn event(value: &Value, errors: &mut Vec<FieldError>) {
-    let text = |field: &str| value[field].as_str().unwrap_or_default();
-    let timed = !text("eventTime").is_empty();
-    if !timed {
-        errors.push(FieldError::required("eventTime", ""));
-    }
-    if !matches!(text("type"), "Normal" | "Warning") {
-        let detail = format!("has invalid value: {}", text("type"));
-        errors.push(FieldError::invalid("type", &text("type").into(), &detail));
-    }
-    if !timed {
-        return;
-    }
-    for (field, most) in [
-        ("reportingController", usize::MAX),
-        ("reportingInstance", 128),
-        ("action", 128),
-        ("reason", 128),
-    ] {
-        if text(field).is_empty() {
-            errors.push(FieldError::required(field, ""));
-        } else if text(field).len() > most {
-            let detail = format!("can have at most {most} characters");
-            errors.push(FieldError::invalid(field, &"".into(), &detail));
-        }
-    }
-    if text("note").len() > NOTE_BYTES_MAX {
-        let detail = format!("can have at most {NOTE_BYTES_MAX} characters");
-        errors.push(FieldError::invalid("note", &"".into(), &detail));
-    }
 }
 
 /// Checks that the metadata of a custom object has the types that Kubernetes gives it, and leaves no nulls in it. What is wrong with
@@ -383,5 +348,3 @@ const ANNOTATION_BYTES_MAX: usize = 256 << 10;
 /// Kubernetes `pkg/apis/batch/validation`: a job's name has a time behind that of its cron job.
 const CRON_JOB_BYTES_MAX: usize = 52;
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
-/// Kubernetes `pkg/apis/core/validation/events.go`.
-const NOTE_BYTES_MAX: usize = 1024;

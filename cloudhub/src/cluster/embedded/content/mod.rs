@@ -3,6 +3,7 @@
 
 mod access;
 mod container;
+mod event;
 mod network;
 mod others;
 mod pod;
@@ -42,7 +43,8 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldEr
         ("", "nodes") => others::node(spec, errors),
         ("", "resourcequotas") => quota::spec(spec, errors),
         ("", "limitranges") => quota::ranges(spec, errors),
-        ("", "events") => others::event(value, errors),
+        ("", "events") => event::event(value, false, errors),
+        ("events.k8s.io", "events") => event::event(value, true, errors),
         ("coordination.k8s.io", "leases") => others::lease(spec, errors),
         ("networking.k8s.io", "ingresses") => network::ingress(spec, errors),
         ("networking.k8s.io", "networkpolicies") => network::policy(spec, errors),
@@ -60,9 +62,13 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldEr
 
 /// Adds what a new object may not have yet.
 pub(super) fn created(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldError>) {
+    if is(kind, "events.k8s.io", "events") {
+        event::created(value, errors);
+    }
     if !is(kind, "", "pods") {
         return;
     }
+    pod::annotations(&Value::Null, &value["metadata"]["annotations"], errors);
     if list(&value["spec"]["ephemeralContainers"]).next().is_some() {
         let detail = "cannot be set on create";
         errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
@@ -107,7 +113,12 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         ));
     }
     match (&*kind.resource.group, &*kind.resource.resource) {
-        ("", "pods") => pod_update::changed(old, new, errors),
+        ("events.k8s.io", "events") => event::changed(old, new, errors),
+        ("", "pods") => {
+            let annotations = |pod: &Value| pod["metadata"]["annotations"].clone();
+            pod::annotations(&annotations(old), &annotations(new), errors);
+            pod_update::changed(old, new, errors);
+        }
         ("", "nodes") => others::node_changed(old, new, errors),
         ("", "services") => service::service_changed(old, new, errors),
         ("", "persistentvolumeclaims") => storage::claim_changed(old, new, errors),

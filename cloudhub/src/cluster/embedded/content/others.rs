@@ -120,10 +120,29 @@ pub(super) fn finalizers(finalizers: &Value, errors: &mut Errors) {
 }
 
 /// A node's place in the network, and with its provider, is given once.
+/// One range of addresses of each family.
+fn ranges_of_pods(spec: &Value, errors: &mut Errors) {
+    let ranges: Vec<&str> = list(&spec["podCIDRs"]).map(text).collect();
+    let count = |of_six: bool| {
+        ranges
+            .iter()
+            .filter(|range| range.contains(':') == of_six)
+            .count()
+    };
+    if count(true) > 1 || count(false) > 1 {
+        let (path, detail) = (
+            "spec.podCIDRs",
+            "may specify no more than one CIDR for each IP family",
+        );
+        errors.push(FieldError::invalid(path, &spec["podCIDRs"], detail));
+    }
+}
+
 pub(super) fn node_changed(old: &Value, new: &Value, errors: &mut Errors) {
     let (old, new) = (&old["spec"], &new["spec"]);
     // A real server looks twice.
     node(new, errors);
+    ranges_of_pods(new, errors);
     for field in ["podCIDR", "providerID"] {
         let held = text(&old[field]);
         if !held.is_empty() && held != text(&new[field]) {
@@ -255,41 +274,6 @@ pub(super) fn runtime(value: &Value, errors: &mut Errors) {
 }
 
 /// An event tells of something in its own namespace; one with a time of the new kind says more.
-pub(super) fn event(value: &Value, errors: &mut Errors) {
-    let (own, about) = (
-        text(&value["metadata"]["namespace"]),
-        text(&value["involvedObject"]["namespace"]),
-    );
-    let fits = own == about || (about.is_empty() && own == "default");
-    if !fits {
-        let detail = "does not match event.namespace";
-        errors.push(FieldError::invalid(
-            "involvedObject.namespace",
-            &about.into(),
-            detail,
-        ));
-    }
-    if value["eventTime"].is_null() {
-        return;
-    }
-    let component = text(&value["reportingComponent"]);
-    if component.is_empty() {
-        errors.push(FieldError::required("reportingComponent", ""));
-    }
-    for detail in names::qualified(component) {
-        errors.push(FieldError::invalid(
-            "reportingComponent",
-            &component.into(),
-            &detail,
-        ));
-    }
-    for field in ["reportingInstance", "action", "reason"] {
-        if text(&value[field]).is_empty() {
-            errors.push(FieldError::required(field, ""));
-        }
-    }
-}
-
 /// Kubernetes `pkg/apis/scheduling`.
 const PRIORITY_MAX: i64 = 1_000_000_000;
 
@@ -328,13 +312,6 @@ mod tests {
         assert_eq!(
             said(budget, json!({"minAvailable": "150%"})),
             ["spec.minAvailable: Invalid value: \"150%\": must not be greater than 100%"]
-        );
-        assert_eq!(
-            said(
-                event,
-                json!({"metadata": {"namespace": "a"}, "involvedObject": {"namespace": "b"}})
-            ),
-            ["involvedObject.namespace: Invalid value: \"b\": does not match event.namespace"]
         );
         assert_eq!(
             said(

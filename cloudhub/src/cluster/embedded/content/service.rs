@@ -73,7 +73,11 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
         errors.push(FieldError::invalid(path, seconds, detail));
     }
     for (index, address) in list(&spec["externalIPs"]).enumerate() {
-        pod::address(address, &format!("spec.externalIPs[{index}]"), errors);
+        let path = format!("spec.externalIPs[{index}]");
+        match text(address).parse::<IpAddr>() {
+            Ok(ip) => reachable(ip, address, &path, errors),
+            Err(_) => pod::address(address, &path, errors),
+        }
     }
     let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
     one_of(&spec["type"], "spec.type", &kinds, errors);

@@ -339,6 +339,7 @@ mod tests {
             [
                 "status.completionTime: Required value: completionTime is required for Complete jobs",
                 "status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
+                "status.active: Invalid value: 1: active>0 is invalid for finished job",
                 "status.startTime: Required value: startTime is required for finished job",
                 "status.startTime: Invalid value: null: field is immutable for unsuspended job once set",
             ]

@@ -1,5 +1,7 @@
 //! What is let pass, with a warning to whoever brings it (Kubernetes `pkg/api/pod/warnings.go` and its neighbours).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_core::registry::ResourceKind;
 use serde_json::Value;
 
@@ -28,6 +30,9 @@ pub(in crate::cluster::embedded) fn of(kind: &ResourceKind, value: &Value) -> Ve
             let spec = &spec["jobTemplate"]["spec"]["template"]["spec"];
             pod(spec, "spec.jobTemplate.spec.template.spec", &mut warnings);
         }
+        ("", "secrets") if value["type"] == "kubernetes.io/tls" && !has_pem(&value["data"]["tls.crt"]) => {
+            warnings.push("tls: failed to find any PEM data in certificate input".into());
+        }
         ("", "services") if !text(&spec["externalName"]).is_empty() && spec["type"] != "ExternalName" => {
             warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
         }
@@ -48,6 +53,11 @@ pub(in crate::cluster::embedded) fn of(kind: &ResourceKind, value: &Value) -> Ve
         _ => {}
     }
     warnings
+}
+
+fn has_pem(data: &Value) -> bool {
+    let text = BASE64.decode(text(data)).unwrap_or_default();
+    memchr::memmem::find(&text, b"-----BEGIN ").is_some()
 }
 
 /// What to warn of in the finalizers that a custom object is given: names that others may choose too.

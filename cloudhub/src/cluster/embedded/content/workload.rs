@@ -4,6 +4,7 @@ use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
 use super::{EVERY_POLICY, list, not_negative, one_of, percent, pod, text};
+use crate::cluster::embedded::call::is;
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::{go_shape, names, validate, workload};
 
@@ -49,6 +50,9 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Errors) {
 
 /// Adds what may not have become of an object.
 pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mut Errors) {
+    if is(kind, "batch", "jobs") {
+        return job_changed(old, new, errors);
+    }
     let (old, new) = (&old["spec"], &new["spec"]);
     let mut frozen = |field: &str| {
         if old[field] != new[field] {
@@ -68,29 +72,51 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
                 errors.push(FieldError::forbidden("spec", STATEFUL));
             }
         }
-        ("batch", "jobs") => {
-            if old["completionMode"] != "Indexed" {
-                frozen("completions");
-            }
-            frozen("selector");
-            // Whoever does not run yet may still be told where to.
-            if old["suspend"] != true && old["template"] != new["template"] {
-                let shown = go_shape::template(&new["template"]);
-                errors.push(FieldError::invalid_shown(
-                    "spec.template",
-                    &shown,
-                    "field is immutable",
-                ));
-            }
-            if old["completionMode"] != new["completionMode"] {
-                errors.push(FieldError::invalid(
-                    "spec.completionMode",
-                    &new["completionMode"],
-                    "field is immutable",
-                ));
+        _ => {}
+    }
+}
+
+fn job_changed(old: &Value, new: &Value, errors: &mut Errors) {
+    let begun = !old["status"]["startTime"].is_null();
+    let (old, new) = (&old["spec"], &new["spec"]);
+    if new["selector"].is_null() {
+        // A real server looks twice.
+        errors.push(FieldError::required("spec.selector", ""));
+        mismatch(&new["template"]["metadata"]["labels"], errors);
+    }
+    let mut frozen = |field: &str| {
+        if old[field] != new[field] {
+            let path = format!("spec.{field}");
+            errors.push(FieldError::invalid(path, &new[field], "field is immutable"));
+        }
+    };
+    if old["completionMode"] != "Indexed" {
+        frozen("completions");
+    }
+    frozen("selector");
+    let fixed = |spec: &Value| {
+        let mut template = spec["template"].clone();
+        // Whoever does not run yet may still be told where to.
+        if old["suspend"] == true && !begun {
+            for (part, fields) in PLACED {
+                if let Some(part) = template[*part].as_object_mut() {
+                    part.retain(|field, _| !fields.contains(&field.as_str()));
+                }
             }
         }
-        _ => {}
+        template
+    };
+    if old["template"] != new["template"] && fixed(old) != fixed(new) {
+        let shown = go_shape::template(&new["template"]);
+        errors.push(FieldError::invalid_shown(
+            "spec.template",
+            &shown,
+            "field is immutable",
+        ));
+    }
+    if old["completionMode"] != new["completionMode"] {
+        let (path, given) = ("spec.completionMode", &new["completionMode"]);
+        errors.push(FieldError::invalid(path, given, "field is immutable"));
     }
 }
 
@@ -470,6 +496,15 @@ const SCHEDULES: &[&str] = &[
     "@daily",
     "@midnight",
     "@hourly",
+];
+
+/// What says where the pods of a job run.
+const PLACED: &[(&str, &[&str])] = &[
+    ("metadata", &["labels", "annotations"]),
+    (
+        "spec",
+        &["affinity", "nodeSelector", "schedulingGates", "tolerations"],
+    ),
 ];
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the server adds to the built-in kinds, as far as clients need it: enough to print, to wait and to run.
 
+mod behavior;
 mod kinds;
 mod pod;
 mod rules;
@@ -149,6 +150,16 @@ fn count_templates(value: &mut Value, count: u64) {
     value["metadata"]["annotations"][TEMPLATES] = count.to_string().into();
 }
 
+/// A DaemonSet that comes without the count of its templates, as a real server sees it until it has counted: its writer owns the count.
+pub(super) fn uncounted(value: &Value) -> Option<Value> {
+    let counted = value["metadata"]["annotations"][TEMPLATES].is_string();
+    (!counted).then(|| {
+        let mut value = value.clone();
+        count_templates(&mut value, 0);
+        value
+    })
+}
+
 /// What is in use does not go (Kubernetes `plugin/pkg/admission/storage/storageobjectinuseprotection`).
 fn protect(value: &mut Value, finalizer: &str) {
     default(&mut value["metadata"], "finalizers", json!([]));
@@ -175,6 +186,7 @@ fn both(kind: &ResourceKind, value: &mut Value) {
         }
     } else if is(kind, "autoscaling", "horizontalpodautoscalers") && &*kind.resource.version == "v2" {
         metrics(value);
+        behavior::complete(&mut value["spec"]);
     }
     if is(kind, "networking.k8s.io", "networkpolicies") {
         policy_types(value);
