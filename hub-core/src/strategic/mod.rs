@@ -156,6 +156,14 @@ fn merge_list(original: &mut Vec<Value>, patch: &[Value], key: &str, place: Plac
                 original.push(value.clone());
             }
         }
+        // What was there twice is there once now.
+        let mut kept = Vec::with_capacity(original.len());
+        std::mem::swap(original, &mut kept);
+        for value in kept {
+            if !original.contains(&value) {
+                original.push(value);
+            }
+        }
         arrange(original, patch, &server_order, key);
         return Ok(());
     }

@@ -8,8 +8,8 @@ use super::issuer::Issuer;
 use super::state::{Mark, State};
 use super::structural::Definition;
 use super::{
-    authority, binding, certificate, create, delete, evict, fault, flow, garbage, node, parts, patch, quota,
-    review, scale, token, update,
+    authority, binding, certificate, create, delete, delete_collection, evict, fault, flow, garbage, node,
+    parts, patch, quota, review, scale, token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
@@ -97,7 +97,7 @@ fn carry_out(
         }
         (Verb::Patch, Some("approval")) if certificate::concerns(&call.kind) => patch::patch(state, call),
         (Verb::Delete, None) => delete::delete(state, call),
-        (Verb::DeleteCollection, None) => delete::delete_collection(state, call),
+        (Verb::DeleteCollection, None) => delete_collection::delete_collection(state, call),
         (_, Some(subresource)) => Err(fault::not_implemented(&format!(
             "{}/{subresource}",
             call.kind.resource.resource

@@ -1,8 +1,7 @@
 //! Objects away: at once, or when their finalizers, their grace period or their content let them go.
 
-use bytes::Bytes;
 use hub_core::api::{ApiResponse, Reason, Status};
-use hub_core::object::{GroupVersionResource, Metadata, Object, ObjectKey};
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -60,37 +59,6 @@ pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, 
         state.roll_back(mark);
     }
     Ok(answer)
-}
-
-pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let options = options(call)?;
-    let (labels, fields) = call.selectors()?;
-    let (mark, revision) = (state.mark(), state.revision());
-    let chosen = |object: &&Object| {
-        (labels.is_empty()
-            || Metadata::parse(&object.body).is_ok_and(|metadata| labels.matches(&metadata.labels)))
-            && fields.matches(&object.body)
-    };
-    let chosen: Vec<_> = state
-        .list(&call.kind.resource, call.namespace)
-        .filter(chosen)
-        .cloned()
-        .collect();
-    for object in &chosen {
-        // An earlier deletion may have taken this one along.
-        if state.get(&object.key).is_some() {
-            one(state, &call.kind, &object.key, &options)?;
-        }
-    }
-    let items: Vec<Bytes> = chosen
-        .iter()
-        .map(|object| super::read::item(&call.kind, &object.body))
-        .collect();
-    let list = super::read::list_body(&call.kind, revision, items.iter());
-    if options.dry_run.is_some() {
-        state.roll_back(mark);
-    }
-    Ok(ApiResponse::json(200, list))
 }
 
 /// A deletion as if a client had asked for it: of an evicted pod, of a dependent.
@@ -351,7 +319,7 @@ fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptio
     }
 }
 
-fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
+pub(super) fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
     let value = if call.request.body.is_empty() {
         let mut value = json!({});
         if let Some(policy) = call.parameter("propagationPolicy") {

@@ -154,7 +154,11 @@ impl FieldError {
     pub(super) fn hides_others(&self) -> bool {
         matches!(
             self.reason,
-            "FieldValueRequired" | "FieldValueTypeInvalid" | "FieldValueNotSupported"
+            "FieldValueRequired"
+                | "FieldValueTypeInvalid"
+                | "FieldValueNotSupported"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
         )
     }
 

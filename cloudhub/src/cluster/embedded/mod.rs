@@ -30,6 +30,7 @@ mod decide;
 mod defaults;
 mod definition;
 mod delete;
+mod delete_collection;
 mod draft;
 mod evict;
 mod fault;

@@ -91,7 +91,7 @@ pub(super) fn write(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
             }
         },
     };
-    if replicas < 0 {
+    if replicas < 0 && !kind.custom {
         let error = FieldError::invalid(
             "spec.replicas",
             &replicas.into(),

@@ -4,6 +4,7 @@
 
 pub(super) mod defaults;
 mod rules;
+mod scale;
 mod text;
 mod validate;
 
@@ -118,6 +119,7 @@ impl Definition {
         };
         let mut errors = Vec::new();
         validate(value, old, schema, "", &mut errors);
+        scale::check(self, value, &mut errors);
         let Some(rules) = self.rules.get_or_init(|| Rules::new(schema)) else {
             return (errors, Vec::new());
         };
