@@ -20,7 +20,7 @@ pub(super) fn decide(
     draft: Option<Draft>,
 ) -> ApiResponse {
     let mark = state.mark();
-    let answer = Call::new(request, &state.registry).and_then(|mut call| {
+    let answer = Call::new(request, &state.registry).map(|mut call| {
         if call.kind.custom {
             call.definition = Definition::of(state, &call.kind);
         }
@@ -50,7 +50,7 @@ pub(super) fn decide(
             code = answer.as_ref().map_or_else(|status| status.code, |response| response.code),
             "the embedded cluster carried out a request"
         );
-        Ok(answer.unwrap_or_else(refusal))
+        answer.unwrap_or_else(refusal)
     });
     answer.unwrap_or_else(ApiResponse::from)
 }
