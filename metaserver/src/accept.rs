@@ -1,10 +1,9 @@
 //! Which form of an answer a client wants (Kubernetes `apiserver/pkg/endpoints/handlers/negotiation`, and go-restful before it).
 
-use std::cmp::Ordering;
-
 use hub_core::api::{Reason, Status};
 use hub_core::registry::ResourceKind;
 
+use crate::clause::sorted;
 use crate::fault;
 
 /// How an answer is encoded.
@@ -53,6 +52,8 @@ pub(crate) enum Offer {
     List,
     /// An object or collection of a custom kind, which has no form in protobuf but for its metadata.
     Custom,
+    /// An object that is not printed: the status of a definition or of an APIService.
+    Unprinted,
 }
 
 impl Media {
@@ -98,7 +99,9 @@ impl Form {
         }
         let found = pick(accept, offered, |media, shape| match (shape, media) {
             (Shape::Object, Media::Protobuf) => offer != Offer::Custom,
-            (Shape::Table { .. }, media) => matches!(media, Media::Json | Media::Yaml),
+            (Shape::Table { .. }, media) => {
+                offer != Offer::Unprinted && matches!(media, Media::Json | Media::Yaml)
+            }
             _ => true,
         });
         found.map(|form| form.or_pretty(pretty)).ok_or_else(|| {
@@ -151,27 +154,19 @@ impl Form {
     }
 }
 
-/// Whether, and in which version, the aggregated list of kinds is the first form that is acceptable.
+/// Whether, and in which version, the aggregated list of kinds is among the forms that are acceptable.
 pub(crate) fn discovery_version(accept: &str) -> Option<(&'static str, Media)> {
-    let clauses = sorted(accept);
-    let offered = clauses.iter().filter_map(|clause| {
+    // Whoever reads the plain list too is given this one.
+    sorted(accept).iter().find_map(|clause| {
         let media = [Media::Json, Media::Protobuf, Media::Yaml]
             .into_iter()
             .find(|media| clause.is(*media))?;
-        Some((clause, media))
-    });
-    for (clause, media) in offered {
-        match clause.convert {
-            Some(Convert {
-                kind: "APIGroupDiscoveryList",
-                group: "apidiscovery.k8s.io",
-                version: "v2",
-            }) => return Some(("v2", media)),
-            None => return None,
-            Some(_) => {}
-        }
-    }
-    None
+        let wanted = clause.convert.is_some_and(|convert| {
+            (convert.kind, convert.group) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io")
+                && convert.version == "v2"
+        });
+        wanted.then_some(("v2", media))
+    })
 }
 
 /// Whether a client takes the only type that there is of a document.
@@ -206,9 +201,16 @@ fn routed(accept: &str, offer: Offer, offered: &[Media]) -> Result<(), Status> {
     let types = types.join(", ");
     Err(Status::failure(
         Reason::NotAcceptable,
-        format!("406: Not Acceptable\n\nAvailable representations: {types}"),
+        format!("{UNROUTED}{types}"),
     ))
 }
+
+/// Whether a request came no further than to go-restful's routes, which know no kinds.
+pub(crate) fn is_unrouted(status: &Status) -> bool {
+    status.message.starts_with(UNROUTED)
+}
+
+const UNROUTED: &str = "406: Not Acceptable\n\nAvailable representations: ";
 
 /// How the type of a stream is named where types are listed.
 fn stream(media: Media) -> Option<&'static str> {
@@ -248,111 +250,6 @@ fn pick(accept: &str, offered: &[Media], allowed: impl Fn(Media, Shape) -> bool)
         }
     }
     None
-}
-
-struct Clause<'a> {
-    group: &'a str,
-    media: &'a str,
-    weight: f32,
-    convert: Option<Convert<'a>>,
-    stream: &'a str,
-    pretty: bool,
-    /// Whether the version of the server's own kinds that is asked for is one that there is.
-    server_version: bool,
-}
-
-#[derive(Default, Clone, Copy)]
-struct Convert<'a> {
-    kind: &'a str,
-    group: &'a str,
-    version: &'a str,
-}
-
-/// The clauses in the order in which a real server looks at them.
-fn sorted(accept: &str) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<Clause<'_>> = Vec::new();
-    // Not by a sort of ours: this comparison is no order, and what comes out depends on how it is used.
-    for clause in accept.split(',').filter_map(Clause::parse) {
-        let mut place = clauses.len();
-        while place > 0 && clause.before(&clauses[place - 1]) {
-            place -= 1;
-        }
-        clauses.insert(place, clause);
-    }
-    clauses
-}
-
-impl<'a> Clause<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.trim_matches(' ').split(';');
-        let (group, media) = match parts.next()?.split_once('/') {
-            Some((group, media)) if !media.contains('/') && !media.is_empty() => (group, media),
-            None => Some(("*", "*")).filter(|_| text.trim_matches(' ').starts_with('*'))?,
-            _ => return None,
-        };
-        let mut clause = Self {
-            group: group.trim_matches(' '),
-            media: media.trim_matches(' '),
-            weight: 1.0,
-            convert: None,
-            stream: "",
-            pretty: false,
-            server_version: true,
-        };
-        for part in parts {
-            let Some((name, value)) = part.split_once('=') else {
-                continue;
-            };
-            if value.is_empty() || value.contains('=') {
-                continue;
-            }
-            let trimmed = value.trim_matches(' ');
-            match name.trim_matches(' ') {
-                "q" => clause.weight = value.parse().unwrap_or_default(),
-                "as" => clause.convert.get_or_insert_default().kind = trimmed,
-                "g" => clause.convert.get_or_insert_default().group = trimmed,
-                "v" => clause.convert.get_or_insert_default().version = trimmed,
-                "stream" => clause.stream = trimmed,
-                "pretty" => clause.pretty = trimmed == "1",
-                "sv" => clause.server_version = trimmed == "v1",
-                _ => {}
-            }
-        }
-        Some(clause)
-    }
-
-    fn before(&self, other: &Self) -> bool {
-        self.weight.partial_cmp(&other.weight) == Some(Ordering::Greater)
-            || self.group != "*" && other.group == "*"
-            || self.media != "*" && other.media == "*"
-    }
-
-    fn is(&self, media: Media) -> bool {
-        let (group, name) = media.content_type().split_once('/').unwrap_or_default();
-        match (self.group, self.media) {
-            ("*", "*") => true,
-            (own, "*") => own == group,
-            (own, media) => own == group && media == name,
-        }
-    }
-
-    /// None when it is one that nobody has.
-    fn shape(&self) -> Option<Shape> {
-        let Some(convert) = self.convert else {
-            return Some(Shape::Object);
-        };
-        let beta = match (convert.group, convert.version) {
-            ("meta.k8s.io", "v1") => false,
-            ("meta.k8s.io", "v1beta1") => true,
-            _ => return None,
-        };
-        match convert.kind {
-            "Table" => Some(Shape::Table { beta }),
-            "PartialObjectMetadata" => Some(Shape::Metadata { beta, list: false }),
-            "PartialObjectMetadataList" => Some(Shape::Metadata { beta, list: true }),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

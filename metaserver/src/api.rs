@@ -20,20 +20,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accept::{Form, Offer};
+use crate::accept::{self, Form, Offer};
 use crate::auth::{Guard, Peer};
 use crate::client::Client;
 use crate::cloud::Cloud;
 use crate::config::{MetaConfig, Revisions};
 use crate::decode;
+use crate::documents;
 use crate::duration;
 use crate::encode::{Cache, View};
 use crate::explain::OpenWatches;
 use crate::extension;
 use crate::fault;
+use crate::fit::{self, deprecation, is_segment, wants_watch, warned};
 use crate::gzip;
 use crate::metrics::Metrics;
-use crate::options::truth;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
 use crate::request::{ResourceRoute, Route, encode, query};
@@ -87,7 +88,12 @@ impl Asked {
 
     /// The form that the answer will have.
     pub(crate) fn form(&self, offer: Offer) -> Result<Form, Status> {
-        let offer = if self.kind.custom { Offer::Custom } else { offer };
+        let is_unprinted = matches!(&*self.kind.kind, "CustomResourceDefinition" | "APIService");
+        let offer = match self.subresource.as_deref() {
+            _ if self.kind.custom => Offer::Custom,
+            Some("status") if is_unprinted => Offer::Unprinted,
+            _ => offer,
+        };
         Form::negotiate(&self.client.accept, offer, self.client.cbor, self.client.pretty)
     }
 
@@ -225,7 +231,7 @@ impl Api {
             return Err(status);
         }
         match route {
-            Route::Nowhere | Route::Malformed => Ok(reply::nowhere()),
+            Route::Nowhere | Route::Malformed => documents::nowhere(head.uri.path()),
             Route::Other(path) => self.other(&head, &path, &client).await,
             Route::Resource(route) => match self.kind(&route.resource).await? {
                 Some(kind) => {
@@ -261,81 +267,23 @@ impl Api {
             // Their server takes a new object at any path below the collection.
             route.name = None;
         }
-        let (named, below) = (route.name.is_some(), route.subresource.as_deref());
         let method = match &head.method {
             // The server of custom kinds reads what is only to be headed too.
             &Method::HEAD if kind.custom => &Method::GET,
             method => method,
         };
-        let verb = match *method {
-            Method::GET if named && !route.watch => Verb::Get,
-            Method::GET if route.watch || wants_watch(query_text) => Verb::Watch,
-            Method::GET => Verb::List,
-            Method::POST => Verb::Create,
-            Method::PUT => Verb::Update,
-            Method::PATCH => Verb::Patch,
-            Method::DELETE if named => Verb::Delete,
-            Method::DELETE => Verb::DeleteCollection,
-            _ if kind.custom && kind.namespaced && route.namespace.is_none() => return Ok(reply::nowhere()),
-            _ if kind.custom => return Err(fault::unknown_method(&kind)),
-            _ if !fits(&kind, &route, if named { Verb::Get } else { Verb::List }) => {
-                return Err(fault::no_resource());
-            }
-            _ => return Err(fault::not_allowed()),
+        let verb = match fit::verb(method, &route, &kind, query_text) {
+            Ok(verb) => verb,
+            Err(refusal) => return refusal.into(),
         };
         *shown = verb.as_str();
-        let lists = kind.verbs.iter().any(|known| **known == *"list");
-        if !lists && !named && kind.namespaced && route.namespace.is_none() {
-            return Err(fault::no_resource());
+        if let Err(refusal) = fit::check(verb, &route, &kind, form) {
+            return refusal.into();
         }
-        if !fits(&kind, &route, verb) {
-            // Built-in kinds and custom ones are refused by two different servers in one.
-            return if matches!(verb, Verb::Create | Verb::DeleteCollection)
-                && route.namespace.is_none()
-                && !named
-                && kind.namespaced
-            {
-                Err(fault::not_allowed())
-            } else if kind.custom {
-                Ok(reply::nowhere())
-            } else {
-                Err(fault::no_resource())
-            };
-        }
-        match below {
-            Some(below) => {
-                let first = below.split('/').next().unwrap_or_default();
-                let Some(known) = kind.subresources.iter().find(|known| *known.name == *first) else {
-                    return Err(match (&route.name, kind.custom) {
-                        (Some(name), true) => fault::not_found(&kind.resource, name),
-                        _ => fault::no_resource(),
-                    });
-                };
-                let connects = matches!(first, "proxy" | "exec" | "attach" | "portforward");
-                if !connects && !known.verbs.iter().any(|known| **known == *verb.as_str()) {
-                    return Err(fault::not_allowed());
-                }
-            }
-            None => {
-                if matches!(verb, Verb::Update | Verb::Patch) && !named {
-                    return Err(if kind.custom {
-                        fault::bad("name must be provided")
-                    } else {
-                        fault::not_allowed()
-                    });
-                }
-                if verb == Verb::Create && named || !kind.verbs.iter().any(|known| **known == *verb.as_str())
-                {
-                    if verb != Verb::Watch || !lists {
-                        return Err(fault::not_allowed());
-                    }
-                    if route.watch {
-                        return Err(fault::no_resource());
-                    }
-                    let refused = reply::status(&fault::no_watch(&kind), form);
-                    return Ok(warned(refused, deprecation(&kind.resource)));
-                }
-            }
+        if kind.custom {
+            // Their server looks no further than this.
+            let first = |below: String| below.split('/').next().map(Into::into);
+            route.subresource = route.subresource.and_then(first);
         }
         if let Some(name) = route.name.as_deref().filter(|name| !is_segment(name)) {
             return Err(fault::bad_name(name));
@@ -363,8 +311,13 @@ impl Api {
         if warning.is_none() {
             return answer;
         }
-        let answer = answer.unwrap_or_else(|status| reply::status(&status, form));
-        Ok(warned(answer, warning))
+        match answer {
+            Err(status) if accept::is_unrouted(&status) => Err(status),
+            answer => {
+                let answer = answer.unwrap_or_else(|status| reply::status(&status, form));
+                Ok(warned(answer, warning))
+            }
+        }
     }
 
     async fn dispatch<B>(self: &Arc<Self>, mut asked: Asked, verb: Verb, body: B) -> Result<Reply, Status>
@@ -529,11 +482,6 @@ fn scale_of(kind: &ResourceKind) -> ResourceKind {
     }
 }
 
-/// Whether a name can stand in a path (Kubernetes `apimachinery/pkg/api/validation/path`).
-fn is_segment(name: &str) -> bool {
-    !matches!(name, "." | "..") && !name.contains('%')
-}
-
 /// The id by which a client finds its request in the logs: its own, or one made here.
 fn audit_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let given = headers.get(AUDIT_ID).filter(|id| !id.is_empty());
@@ -581,37 +529,6 @@ pub(crate) fn away(error: &UpstreamError, verb: Verb, kind: &ResourceKind, name:
         &kind.resource.resource,
         name.unwrap_or_default(),
     )
-}
-
-/// Whether path and kind agree on where its objects live.
-fn fits(kind: &ResourceKind, route: &ResourceRoute, verb: Verb) -> bool {
-    if kind.namespaced {
-        route.namespace.is_some() || (route.name.is_none() && matches!(verb, Verb::List | Verb::Watch))
-    } else {
-        // A Namespace has itself as its namespace in the path.
-        route.namespace.is_none() || route.namespace == route.name
-    }
-}
-
-pub(crate) fn wants_watch(text: &str) -> bool {
-    let first = query(text).find(|(key, _)| key == "watch");
-    first.is_some_and(|(_, value)| truth(&value))
-}
-
-fn warned(reply: Reply, warning: Option<&str>) -> Reply {
-    let warnings: Vec<String> = warning.into_iter().map(Into::into).collect();
-    reply::warned(reply, &warnings)
-}
-
-/// What Kubernetes tells people who use an outdated kind.
-fn deprecation(resource: &GroupVersionResource) -> Option<&'static str> {
-    match (&*resource.group, &*resource.resource) {
-        ("", "endpoints") => {
-            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
-        }
-        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
-        _ => None,
-    }
 }
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");

@@ -3,7 +3,7 @@
 //! Three servers in one answer here in a kube-apiserver, each with its own idea of methods and of `Accept`; the differences are kept.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hub_core::api::{ApiRequest, Status, Target, Verb};
@@ -15,21 +15,23 @@ use crate::accept::{self, Form, Media};
 use crate::api::Api;
 use crate::client::Client;
 use crate::fault;
+use crate::gzip;
 use crate::openapi;
 use crate::reply::{self, Reply, Source};
+use crate::request::decode;
 
 impl Api {
     /// Answers where no collection is asked about. `path` is without trailing slashes.
     pub(crate) async fn other(&self, head: &Parts, path: &str, client: &Client) -> Result<Reply, Status> {
         let query_text = head.uri.query().unwrap_or_default();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let given = &*decode(head.uri.path());
         if matches!(first, "healthz" | "livez" | "readyz") {
-            return Ok(match head.uri.path().ends_with('/') {
+            return Ok(match given.ends_with('/') {
                 true => reply::nowhere(),
                 false => self.health(path, query_text),
             });
         }
-        let given = head.uri.path();
         if given == "/openapi/v2" || path == "/openapi/v3" || given.starts_with("/openapi/v3/") {
             // Whatever the method is.
             return self.pass_through(head, path, query_text, client).await;
@@ -46,14 +48,18 @@ impl Api {
             self.sample();
             let mut text = String::new();
             return Ok(match encode(&mut text, registry) {
+                Ok(()) if client.gzip => gzip::whole(reply::metrics(text)).await,
                 Ok(()) => reply::metrics(text),
                 Err(_) => reply::nowhere(),
             });
         }
-        if !matches!(first, "" | "index.html" | "version" | "api" | "apis") {
-            return Ok(reply::nowhere());
+        if given == "/metrics/slis" && self.authoritative() {
+            return Ok(reply::metrics(self.sample_of_checks()));
         }
-        if head.method != Method::GET && !self.is_lenient(path) {
+        if !matches!(first, "" | "index.html" | "version" | "api" | "apis") {
+            return nowhere(given);
+        }
+        if path == "/version" && head.method != Method::GET {
             return Err(fault::not_allowed());
         }
         match path {
@@ -79,7 +85,7 @@ impl Api {
                 let document = version::document(&self.config.kubernetes_version);
                 Ok(reply::json(200, document, true))
             }
-            _ => self.discover(head, path, client).await,
+            _ => self.discover(head, path, given, client).await,
         }
     }
 
@@ -97,24 +103,25 @@ impl Api {
         }
     }
 
-    async fn discover(&self, head: &Parts, path: &str, client: &Client) -> Result<Reply, Status> {
+    async fn discover(
+        &self,
+        head: &Parts,
+        path: &str,
+        given: &str,
+        client: &Client,
+    ) -> Result<Reply, Status> {
         // Without the cloud what is known here must do: kubectl starts with these.
         if let Err(error) = self.learn_kinds().await {
             tracing::debug!(%error, "custom kinds could not be learnt");
         }
         let aggregated =
-            accept::discovery_version(&client.accept).filter(|_| path == "/api" || path == "/apis");
-        let form = match aggregated {
-            Some((_, media)) => Form {
-                media,
-                pretty: client.pretty && media == Media::Json,
-                ..Form::PLAIN
-            },
-            None => Form::of_discovery(&client.accept, client.pretty, !self.is_lenient(path))?,
-        };
-        let aggregated = aggregated.map(|(version, _)| version);
+            accept::discovery_version(&client.accept).filter(|_| matches!(given, "/api" | "/api/" | "/apis"));
+        let (version, media) = (
+            aggregated.map(|(version, _)| version),
+            aggregated.map(|(_, media)| media),
+        );
         let registry = self.store.registry();
-        let Some(document) = self.discovery.document(registry, path, aggregated) else {
+        let Some(document) = self.discovery.document(registry, path, version) else {
             let group = path.split('/').nth(2).unwrap_or_default();
             let group = if path.starts_with("/apis/") { group } else { "" };
             let built_in = registry
@@ -127,13 +134,26 @@ impl Api {
                 Ok(reply::nowhere())
             };
         };
+        if head.method != Method::GET && !self.is_lenient(path) {
+            return Err(fault::not_allowed());
+        }
+        let form = match media {
+            Some(media) => Form {
+                media,
+                pretty: client.pretty && media == Media::Json,
+                ..Form::PLAIN
+            },
+            None => Form::of_discovery(&client.accept, client.pretty, !self.is_lenient(path))?,
+        };
         let Some(etag) = &document.etag else {
             return Ok(reply::object(200, document.body.clone(), form));
         };
-        let mut reply = if openapi::is_known(&head.headers, etag) {
+        // Compared as it stands, other than with files.
+        let known = head.headers.get(IF_NONE_MATCH).is_some_and(|known| known == etag);
+        let mut reply = if known {
             reply::empty(304)
         } else {
-            let version = aggregated.unwrap_or_default();
+            let version = version.unwrap_or_default();
             let media = form.media.content_type();
             let content_type = format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
             reply::header(
@@ -187,5 +207,27 @@ impl Api {
             return Ok(reply::header(reply, CACHE_CONTROL, "public, max-age=3600"));
         }
         Ok(reply)
+    }
+}
+
+/// What is said of a path where nothing is: below what its server knows in the words of that one, else in those of Go's own server.
+pub(crate) fn nowhere(path: &str) -> Result<Reply, Status> {
+    let path = &*decode(path);
+    let below = |place: &&str| {
+        path.strip_prefix(*place)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    if below(&"/openapi/v3") {
+        return Ok(reply::empty(404));
+    }
+    let known = [
+        "/api",
+        "/version",
+        "/openid/v1/jwks",
+        "/.well-known/openid-configuration",
+    ];
+    match known.iter().any(below) && !path.starts_with("//") {
+        true => Err(fault::no_resource()),
+        false => Ok(reply::nowhere()),
     }
 }

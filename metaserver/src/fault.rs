@@ -22,11 +22,11 @@ pub(crate) fn not_allowed() -> Status {
     )
 }
 
-/// What the server of custom kinds says to methods that it has not heard of.
-pub(crate) fn unknown_method(kind: &ResourceKind) -> Status {
+/// What the server of custom kinds says to a verb that means nothing there, and to a method that is no verb.
+pub(crate) fn unsupported(kind: &ResourceKind, verb: &str) -> Status {
     let resource = &kind.resource;
     let shown = format!("{}.{}", resource.resource, resource.group);
-    let message = format!(" is not supported on resources of kind {shown:?}");
+    let message = format!("{verb} is not supported on resources of kind {shown:?}");
     Status::failure(Reason::MethodNotAllowed, message).about(&resource.group, &resource.resource, "")
 }
 
@@ -168,11 +168,18 @@ pub(crate) fn other_shape(kind: &ResourceKind, is_list: bool) -> Status {
         "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or_default(),
     };
+    let is_scale = &*kind.kind == "Scale";
+    if kind.custom && !is_list && !is_scale {
+        let mut status = Status::failure(Reason::InternalError, "content is not a list");
+        status.reason = None;
+        return status;
+    }
     let (asked, is, suffix) = match is_list {
         true => ("", "a list", "List"),
         false => ("List", "not a list", ""),
     };
     let found = match kind.custom {
+        true if is_scale => "*v1.Scale".into(),
         true => format!("*unstructured.Unstructured{suffix}"),
         false => format!("*{group}.{}{suffix}", kind.kind),
     };

@@ -11,11 +11,29 @@ use crate::body::{Body, Slices};
 use crate::reply::Reply;
 
 /// The same answer, compressed where that pays. Streams are not.
-pub(crate) async fn compress(mut reply: Reply) -> Reply {
+pub(crate) async fn compress(reply: Reply) -> Reply {
     if reply.headers().contains_key(CONTENT_ENCODING) {
         return reply;
     }
-    let Some(slices) = reply.body_mut().take_over(BYTES_MIN) else {
+    let mut reply = deflated(reply, BYTES_MIN).await;
+    let headers = reply.headers_mut();
+    let varies = headers
+        .get_all(VARY)
+        .iter()
+        .any(|varies| varies == "Accept-Encoding");
+    if headers.contains_key(CONTENT_ENCODING) && !varies {
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    reply
+}
+
+/// The same answer, compressed whatever its size is, as a server of metrics does it.
+pub(crate) async fn whole(reply: Reply) -> Reply {
+    deflated(reply, 1).await
+}
+
+async fn deflated(mut reply: Reply, bytes_min: usize) -> Reply {
+    let Some(slices) = reply.body_mut().take_over(bytes_min) else {
         return reply;
     };
     // Milliseconds for each megabyte: not on a thread that others wait for.
@@ -26,15 +44,9 @@ pub(crate) async fn compress(mut reply: Reply) -> Reply {
         return reply;
     };
     *reply.body_mut() = Body::whole(compressed);
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    if !headers
-        .get_all(VARY)
-        .iter()
-        .any(|varies| varies == "Accept-Encoding")
-    {
-        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
+    reply
+        .headers_mut()
+        .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     reply
 }
 

@@ -1,10 +1,11 @@
-//! OpenAPI documents of this server's own, and when a client need not be sent them again.
+//! OpenAPI documents of this server's own, in the form that a client reads, and when it need not be sent them again.
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderValue,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, VARY,
+    ACCEPT, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderValue,
+    LAST_MODIFIED, LOCATION, VARY,
 };
 use http::request::Parts;
 use hub_core::discovery::{Discovery, openapi};
@@ -12,17 +13,17 @@ use hub_core::registry::Registry;
 use time::format_description::well_known::Rfc2822;
 use time::{Duration, OffsetDateTime};
 
-use crate::accept::Form;
+use crate::clause::sorted;
+use crate::conditional::{Sent, sent};
 use crate::reply::{self, Reply};
 use crate::request::query;
 
 /// Answers out of the documents that are made of the registry.
 pub(crate) fn answer(documents: &Discovery, registry: &Registry, head: &Parts, path: &str) -> Reply {
     let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let accept = accept.unwrap_or("*/*");
     let is_version_2 = path == "/openapi/v2";
     let is_index = path == "/openapi/v3";
-    if is_index && head.uri.path().ends_with('/') {
+    if head.uri.path().ends_with('/') {
         return reply::empty(404);
     }
     let varies = |mut reply: Reply| {
@@ -37,22 +38,31 @@ pub(crate) fn answer(documents: &Discovery, registry: &Registry, head: &Parts, p
         reply
     };
     let modified = documents.made(registry);
-    let in_protobuf = is_version_2 && openapi::wants_protobuf(accept);
-    let document = match in_protobuf {
-        true => documents.openapi_protobuf(registry),
-        false => documents.openapi(registry, path),
+    let form = match is_index {
+        true => Form::Json,
+        false => Form::of(accept.unwrap_or_default(), is_version_2),
+    };
+    let document = match form {
+        Form::Protobuf => documents.openapi_protobuf(registry, path),
+        _ => documents.openapi(registry, path),
     };
     let Some(document) = document else {
         return reply::empty(404);
     };
-    if !is_index && !in_protobuf && !takes_json(accept) {
-        return varies(reply::empty(406));
+    match form {
+        Form::Unread => return varies(reply::empty(406)),
+        Form::Unsaid if !is_version_2 => return reply::empty(200),
+        _ => {}
     }
     let Some(tag) = &document.etag else {
-        let reply = reply::json(200, document.body.clone(), false);
-        return dated(
-            reply::header(reply, CONTENT_TYPE, "text/plain; charset=utf-8"),
-            modified,
+        // A real server puts the index together each time.
+        let now = SystemTime::now();
+        return file(
+            &head.headers,
+            &document.body,
+            "",
+            "text/plain; charset=utf-8",
+            now,
         );
     };
     let hash = query(head.uri.query().unwrap_or_default())
@@ -65,20 +75,12 @@ pub(crate) fn answer(documents: &Discovery, registry: &Registry, head: &Parts, p
         let reply = reply::header(reply, CONTENT_TYPE, "application/json");
         return varies(reply::header(reply::header(reply, LOCATION, &place), ETAG, tag));
     }
-    let known = match head.headers.contains_key(IF_NONE_MATCH) {
-        true => is_known(&head.headers, tag),
-        false => is_unmodified(&head.headers, modified),
+    let content_type = match (form, is_version_2) {
+        (Form::Protobuf, true) => openapi::PROTOBUF_2,
+        (Form::Protobuf, false) => openapi::PROTOBUF_3,
+        _ => "application/json",
     };
-    let reply = if known {
-        reply::empty(304)
-    } else {
-        dated(reply::object(200, document.body.clone(), Form::PLAIN), modified)
-    };
-    let reply = match in_protobuf && !known {
-        true => reply::header(reply, CONTENT_TYPE, openapi::PROTOBUF),
-        false => reply,
-    };
-    let reply = varies(reply::header(reply, ETAG, tag));
+    let reply = varies(file(&head.headers, &document.body, tag, content_type, modified));
     if !right {
         return reply;
     }
@@ -92,49 +94,86 @@ pub(crate) fn answer(documents: &Discovery, registry: &Registry, head: &Parts, p
     )
 }
 
-/// The same answer with when its document was made, as Go's server of files has it.
-fn dated(reply: Reply, modified: SystemTime) -> Reply {
-    let reply = reply::header(reply, LAST_MODIFIED, &httpdate::fmt_http_date(modified));
-    reply::header(reply, ACCEPT_RANGES, "bytes")
-}
-
-/// Whether a client says that it has what was made before a time.
-fn is_unmodified(headers: &HeaderMap, modified: SystemTime) -> bool {
-    let since = headers
-        .get(IF_MODIFIED_SINCE)
-        .and_then(|value| value.to_str().ok());
-    let since = since.and_then(|since| httpdate::parse_http_date(since).ok());
-    // The header has whole seconds.
-    let seconds = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH)
-            .map(|since| since.as_secs())
+/// A document as Go's server of files sends it.
+fn file(headers: &HeaderMap, body: &Bytes, tag: &str, content_type: &str, modified: SystemTime) -> Reply {
+    let tagged = |reply| match tag {
+        "" => reply,
+        tag => reply::header(reply, ETAG, tag),
     };
-    since.is_some_and(
-        |since| matches!((seconds(since), seconds(modified)), (Ok(since), Ok(made)) if made <= since),
-    )
+    let dated = |reply| {
+        tagged(reply::header(
+            reply,
+            LAST_MODIFIED,
+            &httpdate::fmt_http_date(modified),
+        ))
+    };
+    let whole = |code, body: Bytes| {
+        let reply = reply::header(reply::json(code, body, false), CONTENT_TYPE, content_type);
+        dated(reply::header(reply, ACCEPT_RANGES, "bytes"))
+    };
+    match sent(headers, tag, modified, body.len()) {
+        Sent::Whole => whole(200, body.clone()),
+        Sent::Part(part) => {
+            let range = format!(
+                "bytes {}-{}/{}",
+                part.start,
+                part.end.saturating_sub(1),
+                body.len()
+            );
+            reply::header(whole(206, body.slice(part)), CONTENT_RANGE, &range)
+        }
+        Sent::Nothing => match tag {
+            "" => dated(reply::empty(304)),
+            _ => tagged(reply::empty(304)),
+        },
+        Sent::Refused => match tag {
+            "" => dated(reply::empty(412)),
+            _ => dated(reply::header(reply::empty(412), CONTENT_TYPE, content_type)),
+        },
+        Sent::NoSuchPart => {
+            let reply = reply::text(416, "invalid range: failed to overlap\n");
+            reply::header(reply, CONTENT_RANGE, &format!("bytes */{}", body.len()))
+        }
+    }
 }
 
-/// Whether a client says that it has what the tag is of.
-pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
+/// The form of a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Protobuf,
+    /// None of those that the client reads.
+    Unread,
+    /// The client names forms in a way that cannot be read at all.
+    Unsaid,
 }
 
-fn takes_json(accept: &str) -> bool {
-    accept.trim().is_empty()
-        || accept
-            .split(',')
-            .map(|offer| offer.split(';').next().unwrap_or_default().trim())
-            .any(|media| matches!(media, "*/*" | "application/*" | "application/json"))
+impl Form {
+    /// The first that is acceptable. Older clients ask for protobuf with an `@` in it, which no content type may have in an answer.
+    fn of(accept: &str, is_version_2: bool) -> Self {
+        let clauses = sorted(if accept.is_empty() { "*/*" } else { accept });
+        let protobuf = if is_version_2 {
+            openapi::PROTOBUF_2
+        } else {
+            openapi::PROTOBUF_3
+        };
+        let found = clauses.iter().find_map(|clause| match clause {
+            clause if clause.names("application/json") => Some(Self::Json),
+            clause if clause.names(protobuf) => Some(Self::Protobuf),
+            _ => None,
+        });
+        found.unwrap_or(if clauses.is_empty() {
+            Self::Unsaid
+        } else {
+            Self::Unread
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::header::IF_NONE_MATCH;
 
     use super::*;
 
@@ -187,7 +226,7 @@ mod tests {
             answer(&documents, &registry, &head, "/openapi/v2")
         };
         let (first, json) = (old(""), ask("/openapi/v2", ""));
-        assert_eq!(text(&first, CONTENT_TYPE), openapi::PROTOBUF);
+        assert_eq!(text(&first, CONTENT_TYPE), openapi::PROTOBUF_2);
         assert_ne!(text(&first, ETAG), text(&json, ETAG));
         assert_eq!(old(&text(&first, ETAG)).status(), 304);
     }

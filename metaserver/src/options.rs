@@ -56,9 +56,13 @@ impl Version {
     }
 
     /// Of a get: the only option that it has.
-    pub(crate) fn of_get(text: &str) -> Result<Self, Status> {
+    pub(crate) fn of_get(text: &str, kind: &ResourceKind) -> Result<Self, Status> {
         let version = query(text).find(|(key, _)| key == "resourceVersion");
-        Self::parse(version.as_ref().map_or("", |(_, value)| value), false)
+        let version = version.as_ref().map_or("", |(_, value)| value);
+        match &*kind.kind {
+            "ComponentStatus" if !kind.custom => Ok(Self::Newest),
+            _ => Self::parse(version, is_uncached(kind)),
+        }
     }
 }
 
@@ -107,7 +111,11 @@ impl ListOptions {
         }
         options.select = Selection::parse(kind, namespace, name, &labels, &fields)?;
         options.check(&version, &matching)?;
-        options.version = Version::parse(&version, !options.watch)?;
+        options.version = match &*kind.kind {
+            // They have no versions: what is behind the server is asked each time.
+            "ComponentStatus" if !kind.custom => Version::Newest,
+            _ => Version::parse(&version, !options.watch)?,
+        };
         // Who wants bookmarks and begins anew gets the one that ends the initial events too.
         let anew = matches!(&*version, "" | "0") && matching.is_empty();
         if options.watch && options.bookmarks && anew && options.initial_events.is_none() {
@@ -195,6 +203,11 @@ impl ListOptions {
             Err(fault::invalid_options(&causes))
         }
     }
+}
+
+/// Whether a real server reads a kind from its etcd each time, which says other things of versions than its cache does.
+pub(crate) fn is_uncached(kind: &ResourceKind) -> bool {
+    !kind.custom && &*kind.kind == "Event"
 }
 
 /// Kinds without namespaces whose own list of fields leaves `metadata.namespace` out; the others know it all the same.

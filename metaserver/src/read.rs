@@ -18,7 +18,7 @@ use crate::accept::{Offer, Shape};
 use crate::api::{Api, Asked, away};
 use crate::encode::{self, IncludeObject, Page};
 use crate::fault;
-use crate::options::{ListOptions, Version};
+use crate::options::{ListOptions, Version, is_uncached};
 use crate::page::{PageToken, listing_at};
 use crate::reply::{self, Reply, Source};
 use crate::request::query;
@@ -33,8 +33,8 @@ impl Api {
                 "the export parameter, deprecated since v1.14, is no longer supported",
             ));
         }
-        if let Version::At(version) = Version::of_get(&asked.query)? {
-            self.await_version(version).await?;
+        if let Version::At(version) = Version::of_get(&asked.query, &asked.kind)? {
+            self.await_version(version, &asked.kind).await?;
         }
         let Some(key) = asked.key() else {
             return Err(fault::no_resource());
@@ -81,10 +81,10 @@ impl Api {
             None => None,
         };
         if let Version::At(version) = options.version {
-            self.await_version(version).await?;
+            self.await_version(version, &asked.kind).await?;
         }
         if let Some(at) = token.as_ref().and_then(PageToken::revision) {
-            self.await_version(at.0).await?;
+            self.await_version(at.0, &asked.kind).await?;
         }
         let scope = options.select.scope(&asked.kind);
         let (listing, source, part) = if self.holds(&scope) {
@@ -118,7 +118,13 @@ impl Api {
     }
 
     /// Waits until the store has come to a version, for a while.
-    pub(crate) async fn await_version(&self, version: u64) -> Result<(), Status> {
+    pub(crate) async fn await_version(&self, version: u64, kind: &ResourceKind) -> Result<(), Status> {
+        if self.authoritative() && is_uncached(kind) && self.store.revision().0 < version {
+            return Err(Status {
+                retry_after_seconds: None,
+                ..fault::version_too_large(version, self.store.revision())
+            });
+        }
         let deadline = Instant::now() + self.config.version_timeout;
         // Any collection may bring it, so there is no one watch to wait for.
         while self.store.revision().0 < version {
@@ -301,16 +307,21 @@ fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (
         revision: listing.revision,
         ..Page::default()
     };
-    let belongs = |stored: &Arc<Stored>| {
-        token.is_none_or(|token| token.reaches(namespace, &stored.object.key)) && select.matches(stored)
-    };
+    let follows =
+        |stored: &Arc<Stored>| token.is_none_or(|token| token.reaches(namespace, &stored.object.key));
     // A list of "any" version comes whole, as on a real server.
     let limit = options.limit.filter(|_| options.version != Version::Any);
     let Some(limit) = limit else {
-        return (page, listing.objects.into_iter().filter(belongs).collect());
+        let all = listing.objects.into_iter().filter(follows);
+        return (page, all.filter(|stored| select.matches(stored)).collect());
     };
-    let mut rest = listing.objects.into_iter().filter(belongs);
-    let objects: Vec<_> = rest.by_ref().take(limit).collect();
+    let mut rest = listing.objects.into_iter().filter(follows);
+    let objects: Vec<_> = rest
+        .by_ref()
+        .filter(|stored| select.matches(stored))
+        .take(limit)
+        .collect();
+    // A real server does not look whether any of them belongs to the list.
     if rest.next().is_some()
         && let Some(last) = objects.last()
     {

@@ -26,6 +26,8 @@ pub(crate) struct ResourceRoute {
     pub(crate) resource: GroupVersionResource,
     /// As in the path. Of a Namespace itself too, as Kubernetes has it.
     pub(crate) namespace: Option<String>,
+    /// Whether the path leaves the namespace empty, which means all of them: `/namespaces//pods`.
+    pub(crate) all_namespaces: bool,
     /// The object, unless it is about the collection.
     pub(crate) name: Option<String>,
     /// All that follows the name, with its slashes.
@@ -47,6 +49,9 @@ impl Route {
         let decoded = decode(path);
         let trimmed = decoded.trim_matches('/');
         let parts: Vec<&str> = trimmed.split('/').collect();
+        if decoded.starts_with("//") || matches!(parts[..], ["apis", "", ..]) {
+            return Self::Nowhere;
+        }
         if let Some(route) = resource(&parts) {
             return Self::Resource(route);
         }
@@ -69,6 +74,7 @@ fn resource(parts: &[&str]) -> Option<ResourceRoute> {
         rest = &rest[1..];
     }
     let mut namespace = None;
+    let all_namespaces = matches!(rest, ["namespaces", "", _, ..]);
     if let ["namespaces", name, after @ ..] = rest {
         namespace = Some(*name).filter(|name| !name.is_empty());
         if let [first, ..] = after
@@ -84,6 +90,7 @@ fn resource(parts: &[&str]) -> Option<ResourceRoute> {
     Some(ResourceRoute {
         resource: GroupVersionResource::new(group, version, *collection),
         namespace: namespace.map(Into::into),
+        all_namespaces,
         name: name.filter(|name| !name.is_empty()).map(Into::into),
         subresource: Some(below.join("/")).filter(|below| !below.is_empty()),
         watch,
@@ -132,7 +139,7 @@ fn decode_form(text: &str) -> Cow<'_, str> {
 }
 
 /// Percent-decoding. What is no UTF-8 afterwards gets replacement characters, and so matches nothing.
-fn decode(text: &str) -> Cow<'_, str> {
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
@@ -224,6 +231,8 @@ mod tests {
             "/openapi/../api/v1/secrets",
             "/openapi/%2e%2E/api",
             "/openapi/v2%2f..%2fapi",
+            "/%2F",
+            "/apis//apps/v1/deployments",
         ] {
             assert_eq!(Route::parse(path), Route::Nowhere, "{path}");
         }

@@ -168,7 +168,7 @@ impl Api {
         let resource = watcher.kind.resource.clone();
         let (after, asked_for) = if from_start {
             if let Version::At(version) = options.version
-                && let Err(status) = self.await_version(version).await
+                && let Err(status) = self.await_version(version, &watcher.kind).await
             {
                 watcher.fault = Some(status);
                 return watcher;
@@ -355,6 +355,12 @@ impl Watcher {
     }
 
     fn push(&mut self, slices: &mut Slices, kind: &'static str, served: &Bytes, revision: Option<Revision>) {
+        if !self.view.has_events() {
+            // A real server finds that out at the first event too, and says nothing of it.
+            self.initial.clear();
+            self.watch = None;
+            return;
+        }
         if let Err(error) = self.view.event(slices, kind, served, revision) {
             // The client must not believe that it has seen everything.
             tracing::warn!(%error, "an event could not be encoded");

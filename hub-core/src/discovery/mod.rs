@@ -108,11 +108,14 @@ impl Discovery {
         }
     }
 
-    /// The document of version 2 in protobuf.
-    pub fn openapi_protobuf(&self, registry: &Registry) -> Option<Arc<Document>> {
-        self.kept(registry, "/openapi/v2 in protobuf", || {
-            let document = openapi::version_2(&registry.all());
-            Some(openapi::kept_in_protobuf(&document))
+    /// The same in protobuf. The index is in JSON alone.
+    pub fn openapi_protobuf(&self, registry: &Registry, path: &str) -> Option<Arc<Document>> {
+        self.kept(registry, &format!("{path} in protobuf"), || {
+            if path == "/openapi/v2" {
+                return Some(openapi::in_protobuf_2(&openapi::version_2(&registry.all())));
+            }
+            let json = self.openapi(registry, path).filter(|json| json.etag.is_some())?;
+            openapi::in_protobuf_3(&json)
         })
     }
 

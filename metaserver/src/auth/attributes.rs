@@ -7,7 +7,7 @@ use http::request::Parts;
 use hub_core::rbac::{About, Attributes};
 use hub_core::selector::FieldSelector;
 
-use crate::api::wants_watch;
+use crate::fit::wants_watch;
 use crate::request::{ResourceRoute, Route, query};
 
 /// What a request wants.

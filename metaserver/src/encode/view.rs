@@ -82,6 +82,11 @@ impl View {
         transcode(json, self.form)
     }
 
+    /// Whether the form that the client wants is one that an event has: none is a list.
+    pub(crate) fn has_events(&self) -> bool {
+        !matches!(self.form.shape, Shape::Metadata { list: true, .. })
+    }
+
     /// An event of a watch about an object.
     pub(crate) fn event(
         &mut self,

@@ -6,7 +6,8 @@ use hub_core::scope::Scope;
 use serde::{Deserialize, Serialize};
 
 use super::{CloudReport, HeldBackReport, state};
-use crate::api::{Api, definitions, wants_watch};
+use crate::api::{Api, definitions};
+use crate::fit::wants_watch;
 use crate::options::ListOptions;
 use crate::request::{ResourceRoute, Route};
 use crate::write::local::{LocalClass, LocalRule, Winner};

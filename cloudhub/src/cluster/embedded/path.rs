@@ -26,11 +26,10 @@ pub(super) fn read(
                 ..ApiResponse::json(200, "ok")
             };
         }
-        "/openapi/v2" if openapi::wants_protobuf(&request.accept) => {
-            let document = discovery.openapi_protobuf(registry);
-            return match document {
+        _ if let Some(content_type) = openapi::wanted_protobuf(path, &request.accept) => {
+            return match discovery.openapi_protobuf(registry, path) {
                 Some(document) => ApiResponse {
-                    content_type: openapi::PROTOBUF.into(),
+                    content_type: content_type.into(),
                     ..ApiResponse::json(200, document.body.clone())
                 },
                 None => fault::no_such_resource().into(),

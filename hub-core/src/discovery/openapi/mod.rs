@@ -85,17 +85,35 @@ pub(super) fn kept(value: &Value, tagged: bool) -> Document {
 }
 
 /// A document of version 2 in protobuf, out of the same in JSON.
-pub(super) fn kept_in_protobuf(document: &Value) -> Document {
-    let body = protobuf::document(document);
+pub(super) fn in_protobuf_2(document: &Value) -> Document {
+    let body = protobuf::version_2(document);
     Document {
         etag: Some(tag(&body)),
         body: body.into(),
     }
 }
 
-/// Whether a client wants the protobuf form. Older ones ask with an `@` in it, which no content type may have in an answer.
-pub fn wants_protobuf(accept: &str) -> bool {
-    accept.replace('@', ".").contains(PROTOBUF)
+/// A document of version 3 in protobuf, out of the same in JSON, whose tag it has.
+pub(super) fn in_protobuf_3(json: &Document) -> Option<Document> {
+    let document = serde_json::from_slice(&json.body).ok()?;
+    Some(Document {
+        etag: json.etag.clone(),
+        body: protobuf::version_3(&document).into(),
+    })
+}
+
+/// The type of the protobuf form of the document at a path, if a client wants that. Older ones ask with an `@` in it, which no content
+/// type may have in an answer.
+pub fn wanted_protobuf(path: &str, accept: &str) -> Option<&'static str> {
+    let content_type = match path {
+        "/openapi/v2" => PROTOBUF_2,
+        path if path.starts_with("/openapi/v3/") => PROTOBUF_3,
+        _ => return None,
+    };
+    accept
+        .replace('@', ".")
+        .contains(content_type)
+        .then_some(content_type)
 }
 
 /// The paths of discovery, and those that are about the server itself.
@@ -199,8 +217,11 @@ impl Dialect for Version2 {
 
 const TITLE: &str = "Kubernetes";
 
-/// The content type of the protobuf form (kube-openapi `handler.go`).
-pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// The content type of version 2 in protobuf (kube-openapi `handler/handler.go`).
+pub const PROTOBUF_2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The same of version 3 (kube-openapi `handler3/handler.go`).
+pub const PROTOBUF_3: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
 #[cfg(test)]
 mod tests {
@@ -215,17 +236,22 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kubectl_is_told_that_there_is_a_server() {
-        assert!(wants_protobuf(
-            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-        ));
-        assert!(!wants_protobuf("application/json"));
+    fn both_versions_are_said_in_protobuf() {
         let document = json!({"swagger": "2.0", "info": {"title": "K", "version": "1"}, "paths": {"/a": {"get": {"responses": {}}}},
             "definitions": {"D": {"type": "object", "x-a": [1], "properties": {"f": {"$ref": "r"}}}}});
-        let bytes = kept_in_protobuf(&document).body;
         assert_eq!(
-            bytes.escape_ascii().to_string(),
+            in_protobuf_2(&document).body.escape_ascii().to_string(),
             r"\n\x032.0\x12\x06\n\x01K\x12\x011B\x0c\x12\n\n\x02/a\x12\x04\x12\x02J\x00J.\n,\n\x01D\x12\'\xb2\x01\x08\n\x06object\xca\x01\n\n\x08\n\x01f\x12\x03\n\x01r\xfa\x01\x0c\n\x03x-a\x12\x05\x12\x03[1]"
+        );
+        let document = json!({"openapi": "3.0.0", "info": {"title": "K", "version": "1"},
+            "paths": {"/a": {"get": {"responses": {}}}},
+            "components": {"schemas": {"D": {"type": "object", "properties": {"f": {"$ref": "r"}}}}}});
+        let json = kept(&document, true);
+        let made = in_protobuf_3(&json).unwrap();
+        assert_eq!(made.etag, json.etag, "it has the tag of the same in JSON");
+        assert_eq!(
+            made.body.escape_ascii().to_string(),
+            r#"\n\x053.0.0\x12\x06\n\x01K2\x011\"\x0c\n\n\n\x02/a\x12\x04\"\x02B\x00*!\n\x1f\n\x1d\n\x01D\x12\x18\n\x16\xca\x01\x06object\xfa\x01\n\n\x08\n\x01f\x12\x05\x12\x03\n\x01r"#
         );
     }
 

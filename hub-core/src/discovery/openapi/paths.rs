@@ -132,7 +132,12 @@ impl Maker<'_> {
             let named: Vec<Value> = path
                 .split('/')
                 .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-                .map(|name| json!({ "name": name, "in": "path", "required": true, "type": "string" }))
+                .map(|name| {
+                    let mut parameter = self.dialect.parameter(name, "string");
+                    parameter["in"] = "path".into();
+                    parameter["required"] = true.into();
+                    parameter
+                })
                 .collect();
             let parameters = if named.is_empty() {
                 json!({})

@@ -2,6 +2,7 @@
 
 mod age;
 mod custom;
+mod json_path;
 mod kinds;
 mod pod;
 mod text;
