@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
-use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::object::{GroupVersionResource, ObjectKey, Revision};
 use hub_core::store::ObjectStore;
 use serde_json::json;
 
@@ -46,6 +46,55 @@ async fn a_cluster_goes_on_where_it_stopped() {
     let widget = json!({"kind":"Widget","apiVersion":"g.io/v1","metadata":{"name":"w"}});
     let widget = world.ok("POST", "/apis/g.io/v1/widgets", widget).await;
     assert_eq!(widget["metadata"]["resourceVersion"], revision.next().to_string());
+}
+
+#[tokio::test]
+async fn a_watch_that_has_seen_the_last_change_goes_on_over_a_restart() {
+    let config_maps = GroupVersionResource::core("configmaps");
+    let mut world = World::new();
+    let name = |name: &str| json!({"metadata":{"name":name}});
+    for created in ["a", "b"] {
+        world.ok("POST", CONFIG_MAPS, name(created)).await;
+    }
+    let before = world.cluster.revision();
+    world.ok("DELETE", &format!("{CONFIG_MAPS}/b"), ()).await;
+    let deleted = world.cluster.revision();
+    // Of another collection, so that the last change is not the newest of all.
+    let secret = world
+        .ok("POST", "/api/v1/namespaces/default/secrets", name("s"))
+        .await;
+    assert_ne!(secret["metadata"]["resourceVersion"], deleted.to_string());
+
+    let path = world.folder.path().join("cluster.db");
+    let elsewhere = World::new();
+    drop(std::mem::replace(&mut world.cluster, elsewhere.cluster));
+    world.cluster = EmbeddedCluster::open(&path, EmbeddedConfig::default()).unwrap();
+    let mut watch_on = world.cluster.watch(&config_maps, deleted).unwrap();
+    assert_eq!(watch_on.available(9).unwrap(), [], "nothing was missed");
+    world.ok("POST", CONFIG_MAPS, name("c")).await;
+    let events = watch_on.available(9).unwrap();
+    let names: Vec<_> = events
+        .iter()
+        .map(|event| &*event.stored.object.key.name)
+        .collect();
+    assert_eq!(names, ["c"]);
+    let missed = world.cluster.watch(&config_maps, before).unwrap_err();
+    assert_eq!(missed.oldest, deleted, "the deletion was missed");
+
+    // A program that notes no deletions.
+    let elsewhere = World::new();
+    drop(std::mem::replace(&mut world.cluster, elsewhere.cluster));
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute("UPDATE meta SET value = value + 5 WHERE name = 'revision'", [])
+        .unwrap();
+    drop(file);
+    world.cluster = EmbeddedCluster::open(&path, EmbeddedConfig::default()).unwrap();
+    let newest = world.cluster.revision();
+    let unknown = world
+        .cluster
+        .watch(&config_maps, Revision(newest.0 - 1))
+        .unwrap_err();
+    assert_eq!(unknown.oldest, newest);
 }
 
 #[test]

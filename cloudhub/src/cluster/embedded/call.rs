@@ -298,6 +298,7 @@ const WITH_GENERATION: &[(&str, &str)] = &[
     ("networking.k8s.io", "ingresses"),
     ("networking.k8s.io", "networkpolicies"),
     ("policy", "poddisruptionbudgets"),
+    ("resource.k8s.io", "deviceclasses"),
     ("resource.k8s.io", "resourceslices"),
     ("scheduling.k8s.io", "priorityclasses"),
 ];

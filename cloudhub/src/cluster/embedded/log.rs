@@ -1,9 +1,10 @@
 //! The disk behind the cluster: one SQLite file, read once at start and then only written.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey, Revision};
 use hub_core::store::Change;
 use rusqlite::{Connection, params};
 
@@ -17,6 +18,10 @@ pub(super) struct Contents {
     pub(super) objects: Vec<Object>,
     /// 0 for a new file.
     pub(super) revision: u64,
+    /// Since this revision the file says what has become of each collection.
+    pub(super) begin: u64,
+    /// The last deletions of collections since then.
+    pub(super) deletions: Vec<(GroupVersionResource, Revision)>,
     /// The key of service account tokens; none in a new file, and in one from before there were tokens.
     pub(super) token_key: Option<Vec<u8>>,
 }
@@ -34,13 +39,20 @@ impl Log {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.execute_batch(SCHEMA)?;
-        let revision = connection.query_row("SELECT value FROM meta WHERE name = 'revision'", [], |row| {
-            row.get(0)
-        });
-        let revision: i64 = match revision {
-            Err(rusqlite::Error::QueryReturnedNoRows) => 0,
-            other => other?,
+        let number_of = |name: &str| -> rusqlite::Result<i64> {
+            let mut found = connection.prepare("SELECT value FROM meta WHERE name = ?1")?;
+            let mut rows = found.query([name])?;
+            rows.next()?.map_or(Ok(0), |row| row.get(0))
         };
+        let revision = number_of("revision")?;
+        let mut deletions = deletions(&connection)?;
+        if number_of("noted")? != revision || deletions.len() > COLLECTIONS_MAX {
+            // A program that notes no deletions has written since, or there are too many kinds: whoever watched lists again.
+            deletions.clear();
+            connection.execute_batch("BEGIN; DELETE FROM deletions; INSERT OR REPLACE INTO meta (name, value)
+                SELECT name, (SELECT value FROM meta WHERE name = 'revision') FROM (SELECT 'noted' AS name UNION SELECT 'begin'); COMMIT")?;
+        }
+        let begin = number_of("begin")?;
         let objects = {
             let mut statement = connection.prepare(
                 "SELECT grp, version, resource, namespace, name, uid, revision, body FROM objects",
@@ -69,6 +81,8 @@ impl Log {
         let contents = Contents {
             objects,
             revision: u64::try_from(revision).unwrap_or_default(),
+            begin: u64::try_from(begin).unwrap_or_default(),
+            deletions,
             token_key,
         };
         Ok((Self { connection }, contents))
@@ -97,6 +111,7 @@ impl Log {
         revision: u64,
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
+        let mut deletions: HashMap<&GroupVersionResource, u64> = HashMap::new();
         {
             let mut put = transaction.prepare(
                 "INSERT OR REPLACE INTO objects (grp, version, resource, namespace, name, uid, revision, body)
@@ -124,7 +139,9 @@ impl Log {
                             &object.body[..],
                         ])?;
                     }
-                    Change::Delete { key, .. } => {
+                    Change::Delete { key, version, .. } => {
+                        let at = version.as_ref().and_then(|version| version.number());
+                        deletions.insert(&key.resource, at.unwrap_or(revision));
                         let ObjectKey {
                             resource,
                             namespace,
@@ -142,8 +159,14 @@ impl Log {
                     Change::Want(_) | Change::Complete(_) | Change::Drop(_) => {}
                 }
             }
+            for (resource, at) in deletions {
+                transaction.execute(
+                    "INSERT OR REPLACE INTO deletions (grp, version, resource, revision) VALUES (?1, ?2, ?3, ?4)",
+                    params![&*resource.group, &*resource.version, &*resource.resource, number(at)],
+                )?;
+            }
             transaction.execute(
-                "INSERT OR REPLACE INTO meta (name, value) VALUES ('revision', ?1)",
+                "INSERT OR REPLACE INTO meta (name, value) VALUES ('revision', ?1), ('noted', ?1)",
                 params![number(revision)],
             )?;
         }
@@ -151,14 +174,33 @@ impl Log {
     }
 }
 
+/// The last deletion of each collection.
+fn deletions(connection: &Connection) -> rusqlite::Result<Vec<(GroupVersionResource, Revision)>> {
+    let mut statement = connection.prepare("SELECT grp, version, resource, revision FROM deletions")?;
+    let rows = statement.query_map([], |row| {
+        let text = |index| row.get::<_, String>(index);
+        let resource = GroupVersionResource::new(text(0)?, text(1)?, text(2)?);
+        let revision = u64::try_from(row.get::<_, i64>(3)?).unwrap_or_default();
+        Ok((resource, Revision(revision)))
+    })?;
+    rows.collect()
+}
+
 /// SQLite has signed numbers. At a million changes a second the limit is reached after 292,000 years.
 fn number(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
 }
 
+/// Collections whose last deletion is remembered over a restart.
+const COLLECTIONS_MAX: usize = 4096;
+
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deletions (
+    grp TEXT NOT NULL, version TEXT NOT NULL, resource TEXT NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (grp, version, resource)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     grp TEXT NOT NULL, version TEXT NOT NULL, resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
     uid TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,

@@ -20,6 +20,7 @@ mod binding;
 mod call;
 mod cel;
 mod certificate;
+mod claim;
 mod clock;
 mod component;
 mod conform;
@@ -214,8 +215,9 @@ impl EmbeddedCluster {
             RevisionSource::Version,
             Restored {
                 revision: Revision(contents.revision),
-                begin: Revision(contents.revision),
-                deletions: Vec::new(),
+                // A watch that has seen the last change of its collection goes on.
+                begin: Revision(contents.begin),
+                deletions: contents.deletions,
                 objects: revisions.collect(),
                 scopes: Vec::new(),
                 tombstones: Vec::new(),

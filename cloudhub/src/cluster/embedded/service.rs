@@ -72,6 +72,20 @@ pub(super) fn complete(state: &State, kind: &ResourceKind, value: &mut Value) ->
         return Err(disagreement(kind, value));
     }
     let spec = &mut value["spec"];
+    let selects = spec["selector"]
+        .as_object()
+        .is_some_and(|selector| !selector.is_empty());
+    if spec["clusterIP"] == "None" && !selects && spec["ipFamilyPolicy"] != "SingleStack" {
+        // Whoever writes its endpoints may write any (`pkg/registry/core/service/storage/alloc.go`).
+        default(spec, "ipFamilyPolicy", "RequireDualStack".into());
+        default(spec, "ipFamilies", json!(["IPv4"]));
+        if let Some([one]) = spec["ipFamilies"].as_array().map(Vec::as_slice) {
+            let other = if one == "IPv4" { "IPv6" } else { "IPv4" };
+            spec["ipFamilies"] = json!([one, other]);
+        }
+        spec["clusterIPs"] = json!(["None"]);
+        return Ok(());
+    }
     if spec["ipFamilyPolicy"] == "RequireDualStack" {
         let detail = "this cluster is not configured for dual-stack services";
         let error = FieldError::invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], detail);

@@ -193,6 +193,36 @@ const KINDS: &[(&str, &str, &[Rule])] = &[
         &[("spec.limited.lendablePercent", "0")],
     ),
     (
+        "flowcontrol.apiserver.k8s.io",
+        "flowschemas",
+        &[("spec.matchingPrecedence", "1000")],
+    ),
+    (
+        "resource.k8s.io",
+        "resourceclaims",
+        &[
+            ("spec.devices.requests[].exactly.allocationMode", "\"ExactCount\""),
+            (
+                "spec.devices.requests[].exactly[allocationMode=ExactCount].count",
+                "1",
+            ),
+        ],
+    ),
+    (
+        "resource.k8s.io",
+        "resourceclaimtemplates",
+        &[
+            (
+                "spec.spec.devices.requests[].exactly.allocationMode",
+                "\"ExactCount\"",
+            ),
+            (
+                "spec.spec.devices.requests[].exactly[allocationMode=ExactCount].count",
+                "1",
+            ),
+        ],
+    ),
+    (
         "autoscaling",
         "horizontalpodautoscalers",
         &[("spec.minReplicas", "1")],

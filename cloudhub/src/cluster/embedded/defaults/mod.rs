@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::account;
 use super::call::{is, is_namespaces, meta};
+use super::claim;
+use super::clock;
 use super::fault::{self, FieldError};
 use super::limits;
 use super::node;
@@ -72,7 +74,15 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         value["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": since});
     } else if is(kind, "", "persistentvolumeclaims") {
         protect(value, "kubernetes.io/pvc-protection");
+        claim::complete(state, value);
         value["status"] = json!({"phase": "Pending"});
+    } else if is(kind, "discovery.k8s.io", "endpointslices") {
+        for endpoint in value["endpoints"].as_array_mut().into_iter().flatten() {
+            if let Some(fields) = endpoint.as_object_mut() {
+                // Only slices from before this version have it.
+                fields.remove("deprecatedTopology");
+            }
+        }
     } else if is(kind, "apps", "deployments")
         || is(kind, "apps", "replicasets")
         || is(kind, "apps", "statefulsets")
@@ -94,6 +104,12 @@ pub(super) fn of_status(kind: &ResourceKind, old: &Value, new: &mut Value) {
         first_of(&mut new["status"], "podIP", "podIPs", Some("ip"));
         let class = old["status"]["qosClass"].clone();
         default(&mut new["status"], "qosClass", class);
+    } else if is(kind, "", "persistentvolumes") {
+        let (held, given) = (&old["status"], &new["status"]);
+        let unsaid = given[PHASE_SINCE].is_null() || given[PHASE_SINCE] == held[PHASE_SINCE];
+        if given["phase"] != held["phase"] && unsaid {
+            new["status"][PHASE_SINCE] = clock::now().into();
+        }
     } else if is(kind, "", "services") && new["spec"]["type"] == "LoadBalancer" {
         let places = new["status"]["loadBalancer"]["ingress"].as_array_mut();
         for place in places.into_iter().flatten() {
@@ -364,6 +380,8 @@ fn first_of(holder: &mut Value, one: &str, all: &str, within: Option<&str>) {
 }
 
 /// Where a DaemonSet counts its templates.
+/// When a volume came into its phase.
+const PHASE_SINCE: &str = "lastPhaseTransitionTime";
 const TEMPLATES: &str = "deprecated.daemonset.template.generation";
 
 /// Sets a field that is not there.

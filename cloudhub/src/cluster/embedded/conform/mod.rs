@@ -3,6 +3,8 @@
 //!
 //! The facts about the fields are those of [`hub_core::registry::fields`].
 
+mod names;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_core::registry::fields::{Field, Kind, Message, Repeated, Table};
@@ -11,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::quantity;
+use names::{EITHER, LONG, NULLS};
 
 /// Makes a body what the kind's type is. The fields that it does not have, as paths; or why it cannot be read at all.
 pub(super) fn conform(
@@ -107,7 +110,7 @@ impl Walk {
             let field = name.field;
             match fields.get_mut(name.name) {
                 None | Some(Value::Null)
-                    if self.fill == Fill::Zeros && NULL_LISTS.contains(&(within, name.name)) =>
+                    if self.fill == Fill::Zeros && NULLS.contains(&(within, name.name)) =>
                 {
                     fields.insert(name.name.to_owned(), Value::Null);
                 }
@@ -124,11 +127,18 @@ impl Walk {
                     self.field(field, within, value)?;
                     self.path.pop();
                     let shown = field.keeps_zero
-                        || NULL_LISTS.contains(&(within, name.name))
+                        || NULLS.contains(&(within, name.name))
                         // No owners at all is something to say: that they be forgotten.
                         || (within, name.name) == ("ObjectMeta", "managedFields");
                     if !shown && is_zero(field, value) {
                         fields.remove(name.name);
+                    } else if self.fill == Fill::Zeros
+                        && field.repeated != Repeated::Once
+                        && is_zero(field, value)
+                        && NULLS.contains(&(within, name.name))
+                    {
+                        // In protobuf, in which Kubernetes keeps its own kinds, an empty list is none.
+                        *value = Value::Null;
                     }
                 }
             }
@@ -288,62 +298,8 @@ impl Walk {
     }
 }
 
-/// Fields whose numbers have 64 bits; others have 32.
-const LONG: &[&str] = &[
-    "activeDeadlineSeconds",
-    "deletionGracePeriodSeconds",
-    "expirationSeconds",
-    "fsGroup",
-    "generation",
-    "gid",
-    "gracePeriodSeconds",
-    "int",
-    "ints",
-    "limitBytes",
-    "maxItems",
-    "maxLength",
-    "maxProperties",
-    "minItems",
-    "minLength",
-    "minProperties",
-    "nodeAllocatableUpdatePeriodSeconds",
-    "observedGeneration",
-    "remainingItemCount",
-    "revision",
-    "runAsGroup",
-    "runAsUser",
-    "seconds",
-    "sinceSeconds",
-    "sizeBytes",
-    "startingDeadlineSeconds",
-    "supplementalGroups",
-    "tailLines",
-    "templateGeneration",
-    "terminationGracePeriodSeconds",
-    "tolerationSeconds",
-    "uid",
-];
-const EITHER: &[&str] = &[
-    "capacity",
-    "count",
-    "limit",
-    "resourceSliceCount",
-    "timeoutSeconds",
-];
 /// Before a key of a map in a path: Go's decoder does not tell keys.
 const KEY: char = '\u{0}';
-
-/// Lists that are shown even where there is none.
-const NULL_LISTS: &[(&str, &str)] = &[
-    ("CSINodeDriver", "topologyKeys"),
-    ("CSINodeSpec", "drivers"),
-    ("ClusterRole", "rules"),
-    ("EndpointSlice", "endpoints"),
-    ("EndpointSlice", "ports"),
-    ("HorizontalPodAutoscalerStatus", "currentMetrics"),
-    ("PodSpec", "containers"),
-    ("Role", "rules"),
-];
 
 /// The one struct that Kubernetes leaves out where it is zero (`omitzero`): all others are written, empty.
 fn is_left_out(within: &str, name: &str) -> bool {
