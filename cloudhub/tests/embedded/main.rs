@@ -5,6 +5,7 @@
     reason = "the functions that the tests share are tests too"
 )]
 
+mod admission;
 mod applying;
 mod connecting;
 mod doors;

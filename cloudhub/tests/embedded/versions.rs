@@ -85,10 +85,11 @@ async fn an_event_is_one_object_in_both_groups() {
         .ok(
             "PATCH",
             &format!("{new}/e"),
-            ("merge-patch", json!({"note": "down"})),
+            ("merge-patch", json!({"metadata": {"labels": {"seen": "yes"}}})),
         )
         .await;
-    assert_eq!(world.get(&format!("{core}/e")).await.1["message"], "down");
+    let labels = &world.get(&format!("{core}/e")).await.1["metadata"]["labels"];
+    assert_eq!(labels["seen"], "yes");
     world
         .ok("DELETE", &format!("{new}?fieldSelector=regarding.name%3Dp"), ())
         .await;

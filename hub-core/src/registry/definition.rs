@@ -19,7 +19,10 @@ pub(super) fn parse(body: &[u8]) -> Result<(Arc<str>, Vec<Arc<ResourceKind>>), I
     if spec.group.is_empty() || names.plural.is_empty() || names.kind.is_empty() {
         return Err(serde_json::Error::custom("a definition needs a group, a plural and a kind").into());
     }
-    let served = spec.versions.iter().filter(|version| version.served);
+    // A kind whose names another has is served by nobody.
+    let refused =
+        definition.status.is("NamesAccepted", "False") && !definition.status.is("Established", "True");
+    let served = spec.versions.iter().filter(|version| version.served && !refused);
     let kinds = served.map(|version| Arc::new(kind_of(spec, version))).collect();
     Ok((definition.metadata.name.into(), kinds))
 }
@@ -150,6 +153,28 @@ struct Definition<'a> {
     metadata: Meta,
     #[serde(borrow)]
     spec: Spec<'a>,
+    #[serde(default)]
+    status: DefinitionStatus,
+}
+
+#[derive(Default, Deserialize)]
+struct DefinitionStatus {
+    #[serde(default)]
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+impl DefinitionStatus {
+    fn is(&self, kind: &str, status: &str) -> bool {
+        let mut all = self.conditions.iter().flatten();
+        all.any(|condition| condition.kind == kind && condition.status == status)
+    }
 }
 
 #[derive(Deserialize)]

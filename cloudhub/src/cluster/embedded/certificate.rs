@@ -37,30 +37,42 @@ pub(super) fn create(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     spec["groups"] = json!(call.user.groups);
     let request = spec["request"].as_str().unwrap_or_default();
     let shown = request.into();
-    let unfit = |detail: &str| invalid(FieldError::invalid("spec.request", &shown, detail));
+    let unfit = |detail: &str| FieldError::invalid("spec.request", &shown, detail);
     let pem = BASE64
         .decode(request)
         .ok()
-        .and_then(|pem| CertificateSigningRequestDer::from_pem_slice(&pem).ok())
-        .ok_or_else(|| unfit("PEM block type must be CERTIFICATE REQUEST"))?;
-    let parsed = X509CertificationRequest::from_der(&pem);
-    let (_, csr) = parsed.map_err(|error| unfit(&error.to_string()))?;
-    csr.verify_signature()
-        .map_err(|_| unfit("the signature of the request is invalid"))?;
-    usages(spec).map_err(invalid)?;
+        .and_then(|pem| CertificateSigningRequestDer::from_pem_slice(&pem).ok());
+    let parsed = pem.as_ref().map(|pem| X509CertificationRequest::from_der(pem));
+    let read = match parsed {
+        None => Err(unfit("PEM block type must be CERTIFICATE REQUEST")),
+        Some(Err(error)) => Err(unfit(&error.to_string())),
+        Some(Ok((_, csr))) if csr.verify_signature().is_err() => {
+            Err(unfit("the signature of the request is invalid"))
+        }
+        Some(Ok((_, csr))) => Ok(csr),
+    };
     let signer = spec["signerName"].as_str().unwrap_or_default().to_owned();
-    signer_name(&signer).map_err(invalid)?;
+    let mut errors: Vec<FieldError> = [usages(spec), signer_name(&signer)]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
     if let Some(seconds) = spec["expirationSeconds"]
         .as_i64()
         .filter(|seconds| *seconds < SECONDS_MIN)
     {
-        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
-        return Err(invalid(FieldError::invalid(
+        let (path, detail) = (
             "spec.expirationSeconds",
-            &seconds.into(),
-            detail,
-        )));
+            "may not specify a duration less than 600 seconds (10 minutes)",
+        );
+        errors.push(FieldError::invalid(path, &seconds.into(), detail));
     }
+    let csr = match read {
+        Ok(csr) if errors.is_empty() => csr,
+        read => {
+            errors.splice(0..0, read.err());
+            return Err(fault::invalid(&call.kind, &name, &errors));
+        }
+    };
     let subject = &csr.certification_request_info.subject;
     let organizations: Vec<_> = subject
         .iter_organization()
@@ -76,9 +88,9 @@ pub(super) fn create(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
         let common = names.next().unwrap_or_default();
         let of_node = common.len() > NODE_PREFIX.len() && common.starts_with(NODE_PREFIX);
         if !of_node || organizations != [NODES_GROUP] {
-            return Err(unfit(&format!(
+            return Err(invalid(unfit(&format!(
                 "the subject of a request to {signer} must be O={NODES_GROUP}, CN={NODE_PREFIX}<name of the node>"
-            )));
+            ))));
         }
         let is_node = call.user.groups.iter().any(|group| group == NODES_GROUP);
         if is_node && call.user.name != common {

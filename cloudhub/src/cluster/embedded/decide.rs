@@ -8,8 +8,8 @@ use super::issuer::Issuer;
 use super::state::{Mark, State};
 use super::structural::Definition;
 use super::{
-    authority, binding, certificate, create, delete, delete_collection, evict, fault, flow, garbage, node,
-    parts, patch, quota, review, scale, token, update,
+    authority, binding, certificate, create, definition, delete, delete_collection, evict, fault, flow,
+    garbage, node, parts, patch, quota, review, scale, token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
@@ -62,6 +62,7 @@ fn follow(state: &mut State, mark: Mark) {
             authority::follow as fn(&mut State, Mark) -> Result<(), Status>,
             "authority",
         ),
+        (definition::names::follow, "definitions"),
         (node::follow, "nodes"),
         (quota::follow, "quotas"),
     ] {

@@ -3,50 +3,16 @@
 use hub_core::api::{ApiResponse, Reason, Status};
 use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::call::{Call, has_generation, is, is_namespaces, meta};
-use super::fault::{self, FieldError};
+use super::defaults::default;
+use super::delete_options::{DeleteOptions, options};
+use super::fault;
 use super::garbage::Garbage;
 use super::propagation::{FOREGROUND, ORPHAN, Propagation, has_finalizer, keep_for_dependents};
 use super::state::State;
-use super::{clock, conform, create, in_use, namespace};
-
-/// What a client may say about how to delete.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct DeleteOptions {
-    grace_period_seconds: Option<i64>,
-    preconditions: Option<Preconditions>,
-    propagation_policy: Option<String>,
-    orphan_dependents: Option<bool>,
-    dry_run: Option<Vec<String>>,
-}
-
-impl DeleteOptions {
-    /// Whether nothing is to change.
-    pub(super) fn is_dry_run(&self) -> bool {
-        self.dry_run.is_some()
-    }
-
-    /// What the client says of dependents, if anything.
-    fn propagation(&self) -> Option<Propagation> {
-        match (self.orphan_dependents, self.propagation_policy.as_deref()) {
-            (Some(true), _) | (_, Some("Orphan")) => Some(Propagation::Orphan),
-            (_, Some("Foreground")) => Some(Propagation::Foreground),
-            (Some(false), _) | (_, Some(_)) => Some(Propagation::Background),
-            (None, None) => None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Preconditions {
-    uid: Option<String>,
-    resource_version: Option<String>,
-}
+use super::{clock, definition, in_use, namespace};
 
 pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     let options = options(call)?;
@@ -128,7 +94,7 @@ pub(super) fn one(
         }
         return Ok(ApiResponse::json(200, body));
     }
-    let protected = in_use::is_protected(&value);
+    let protected = in_use::is_protected(&value) || has_finalizer(&value, CLEANUP);
     if marked && (is(kind, "", "pods") || protected) {
         // Watchers see that it is on its way before it is gone, however short the way is.
         state.put(&kind.resource, &mut value)?;
@@ -157,6 +123,9 @@ pub(super) fn one(
 
 /// Writes down that the object is to go, and when. False when that stands there already.
 fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions) -> bool {
+    if is(kind, DEFINITIONS.0, DEFINITIONS.1) {
+        return mark_definition(value);
+    }
     let grace = if is(kind, "", "pods") {
         grace_of_pod(value, options)
     } else {
@@ -179,6 +148,21 @@ fn mark_deleted(kind: &ResourceKind, value: &mut Value, options: &DeleteOptions)
     if is_namespaces(kind) {
         value["status"]["phase"] = "Terminating".into();
     }
+    true
+}
+
+/// A definition waits for its objects, and says so.
+fn mark_definition(value: &mut Value) -> bool {
+    if value["metadata"]["deletionTimestamp"].is_string() {
+        return false;
+    }
+    value["metadata"]["deletionTimestamp"] = clock::now().into();
+    default(&mut value["metadata"], "finalizers", json!([]));
+    if let Some(finalizers) = value["metadata"]["finalizers"].as_array_mut() {
+        finalizers.push(CLEANUP.into());
+    }
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    definition::names::set(value, "Terminating", "True", "InstanceDeletionPending", message);
     true
 }
 
@@ -220,10 +204,10 @@ fn delete_content(state: &mut State, kind: &ResourceKind, key: &ObjectKey) -> Re
 
 fn is_held(state: &State, key: &ObjectKey, value: &Value) -> bool {
     let metadata = &value["metadata"];
-    metadata["finalizers"]
-        .as_array()
-        .is_some_and(|all| all.iter().any(|finalizer| !in_use::is_protection(finalizer)))
-        || in_use::is_used(state, key, value)
+    metadata["finalizers"].as_array().is_some_and(|all| {
+        all.iter()
+            .any(|held| !in_use::is_protection(held) && held != CLEANUP)
+    }) || in_use::is_used(state, key, value)
         || metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
         || (key.resource == GroupVersionResource::core("namespaces") && holds_namespace(state, key, value))
         || (is_definition(key) && !instances(state, key).is_empty())
@@ -319,104 +303,6 @@ fn check_preconditions(kind: &ResourceKind, value: &Value, options: &DeleteOptio
     }
 }
 
-pub(super) fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
-    let value = if call.request.body.is_empty() {
-        let mut value = json!({});
-        if let Some(policy) = call.parameter("propagationPolicy") {
-            value["propagationPolicy"] = policy.into();
-        }
-        if let Some(grace) = call.parameter("gracePeriodSeconds") {
-            let grace: i64 = grace.parse().map_err(|_| {
-                fault::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax"))
-            })?;
-            value["gracePeriodSeconds"] = grace.into();
-        }
-        if let Some(orphan) = call.parameter("orphanDependents") {
-            value["orphanDependents"] = (orphan == "true" || orphan == "1").into();
-        }
-        value
-    } else {
-        body_options(&call.request.body)?
-    };
-    let mut options = read_options(value)?;
-    if call.dry_run {
-        options.dry_run = Some(vec!["All".into()]);
-    }
-    Ok(options)
-}
-
-fn body_options(body: &[u8]) -> Result<Value, Status> {
-    let unreadable = |why| fault::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| unreadable(create::json_error(body, &error)))?;
-    if !value.is_object() {
-        return Err(unreadable(create::no_type_meta(&value)));
-    }
-    let text = |field: &str| value[field].as_str().unwrap_or_default();
-    if !matches!(text("kind"), "" | "DeleteOptions") {
-        let version = text("apiVersion");
-        return Err(fault::bad_request(fault::not_registered(version, text("kind"))));
-    }
-    Ok(value)
-}
-
-pub(super) fn read_options(value: Value) -> Result<DeleteOptions, Status> {
-    check_types(&value)?;
-    let options: DeleteOptions = serde_json::from_value(value)
-        .map_err(|error| fault::bad_request(format!("DeleteOptions: {error}")))?;
-    let refuse = |error| Err(fault::invalid_named("meta.k8s.io", "DeleteOptions", "", &[error]));
-    if let Some(policy) = &options.propagation_policy {
-        if options.orphan_dependents.is_some() {
-            let detail = "orphanDependents and deletionPropagation cannot be both set";
-            return refuse(FieldError::invalid(
-                "propagationPolicy",
-                &policy.as_str().into(),
-                detail,
-            ));
-        }
-        if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
-            let supported = r#""Foreground", "Background", "Orphan", "nil""#;
-            return refuse(FieldError::unsupported(
-                "propagationPolicy",
-                &format!("{policy:?}"),
-                supported,
-            ));
-        }
-    }
-    match options.dry_run.as_deref() {
-        None | Some([]) => Ok(DeleteOptions {
-            dry_run: None,
-            ..options
-        }),
-        Some([all]) if all == "All" => Ok(options),
-        Some(other) => refuse(FieldError::unsupported(
-            "dryRun",
-            &format!("{other:?}"),
-            r#""All""#,
-        )),
-    }
-}
-
-/// As Go's decoder says it.
-fn check_types(value: &Value) -> Result<(), Status> {
-    for (field, wanted, fits) in [
-        ("gracePeriodSeconds", "int64", Value::is_i64 as fn(&Value) -> bool),
-        ("orphanDependents", "bool", Value::is_boolean),
-        ("propagationPolicy", "v1.DeletionPropagation", Value::is_string),
-        ("dryRun", "[]string", Value::is_array),
-        ("preconditions", "v1.Preconditions", Value::is_object),
-    ] {
-        let given = &value[field];
-        if !given.is_null() && !fits(given) {
-            let found = conform::found(given);
-            return Err(fault::bad_request(format!(
-                "json: cannot unmarshal {found} into Go struct field DeleteOptions.{field} of type {wanted}"
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// Kinds whose last state is the answer to their deletion (`ReturnDeletedObject`).
 const SHOWN: &[(&str, &str)] = &[
     ("", "namespaces"),
@@ -439,5 +325,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("storage.k8s.io", "volumeattributesclasses"),
 ];
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+/// By which a definition waits for the objects that it brought.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::state::State;
-use super::{delete, fault, read};
+use super::{delete, delete_options, fault, read};
 
 pub(super) fn delete_collection(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let options = delete::options(call)?;
+    let options = delete_options::options(call)?;
     let (labels, fields) = call.selectors()?;
     let (mark, revision) = (state.mark(), state.revision());
     let chosen = |object: &&Object| {

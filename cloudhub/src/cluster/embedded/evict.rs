@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::call::{Call, meta};
 use super::defaults::default;
 use super::state::State;
-use super::{clock, create, delete, fault, workload};
+use super::{clock, create, delete, delete_options, fault, workload};
 
 pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {
     // Both versions of it are the same.
@@ -20,8 +20,8 @@ pub(super) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, S
     }
     create::same_type(("policy", "v1", "Eviction"), &eviction)?;
     let options = match eviction.get("deleteOptions") {
-        None | Some(Value::Null) => delete::DeleteOptions::default(),
-        Some(options) => delete::read_options(options.clone())?,
+        None | Some(Value::Null) => delete_options::DeleteOptions::default(),
+        Some(options) => delete_options::read_options(options.clone())?,
     };
     let key = call.named()?;
     if meta(&eviction, "name") != &*key.name {

@@ -6,8 +6,8 @@ use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
-use super::clock;
 use super::state::State;
+use super::{clock, managed};
 
 /// The schemas and levels that are in every cluster, as a kube-apiserver 1.36 makes them at its start.
 pub(super) fn bootstrap() -> Vec<(ObjectKey, Value)> {
@@ -72,6 +72,11 @@ fn tell(state: &State, schema: &mut Value) -> bool {
         None => conditions.push(new),
     }
     schema["status"]["conditions"] = conditions.into();
+    managed::note_condition(
+        schema,
+        ("api-priority-and-fairness-config-consumer-v1", "Apply"),
+        &["Dangling"],
+    );
     true
 }
 

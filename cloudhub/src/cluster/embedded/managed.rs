@@ -104,6 +104,40 @@ pub(super) fn shown(managed: &Managed) -> Value {
     }
 }
 
+/// Writes into an object that its server itself set conditions of its status, where anybody's fields are known at all.
+pub(super) fn note_condition(value: &mut Value, (manager, operation): (&str, &str), types: &[&str]) {
+    let version = value["apiVersion"].clone();
+    let Some(entries) = value["metadata"][FIELD].as_array_mut() else {
+        return;
+    };
+    entries.retain(|entry| entry["manager"] != manager || entry["subresource"] != "status");
+    let fields: serde_json::Map<String, Value> =
+        ["lastTransitionTime", "message", "reason", "status", "type"]
+            .iter()
+            .map(|field| (format!("f:{field}"), json!({})))
+            .chain([(".".to_owned(), json!({}))])
+            .collect();
+    let conditions: serde_json::Map<String, Value> = types
+        .iter()
+        .map(|of| (format!("k:{{\"type\":\"{of}\"}}"), fields.clone().into()))
+        .collect();
+    let mut status = json!({"f:conditions": conditions});
+    if operation == "Update" {
+        let names: serde_json::Map<String, Value> = value["status"]["acceptedNames"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(field, _)| (format!("f:{field}"), json!({})))
+            .collect();
+        status["f:acceptedNames"] = names.into();
+    }
+    let entry = json!({"manager": manager, "operation": operation, "apiVersion": version, "time": clock::now(),
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:status": status}, "subresource": "status"});
+    if let Some(entries) = value["metadata"][FIELD].as_array_mut() {
+        entries.push(entry);
+    }
+}
+
 /// Writes into an object who owns what.
 pub(super) fn keep(value: &mut Value, owners: Value) {
     if !owners.is_null() {

@@ -12,7 +12,7 @@ use super::garbage::Garbage;
 use super::managed::{self, Written};
 use super::state::State;
 use super::{certificate, content, create, defaults, definition};
-use super::{delete, fields, parts, quota, validate, versions};
+use super::{delete, fields, parts, quota, storage, validate, versions};
 
 /// A whole object from the client (PUT).
 pub(super) fn update(
@@ -104,7 +104,7 @@ pub(super) fn replace(
     // Who owns what of a service is settled before it is given addresses and ports, or loses them.
     let said = match call.subresource {
         None if is(kind, "", "services") => Some(said_of_service(kind, &new)),
-        None if is(kind, "apps", "daemonsets") => defaults::uncounted(&new),
+        None if is(kind, "apps", "daemonsets") => defaults::uncounted(kind, &new),
         _ => None,
     };
     certificate::restrict(call, old, &mut new)?;
@@ -127,6 +127,7 @@ pub(super) fn replace(
         ));
     }
     fields::check(state, call, Some(old), &new)?;
+    storage::admit_growth(state, kind, old, &new)?;
     quota::admit(state, call, Some(old), &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;

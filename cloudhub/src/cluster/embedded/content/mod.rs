@@ -4,6 +4,7 @@
 mod access;
 mod container;
 mod event;
+mod job;
 mod network;
 mod others;
 mod pod;
@@ -15,6 +16,7 @@ mod status_job;
 mod status_pod;
 mod storage;
 pub(super) mod warn;
+mod webhook;
 mod workload;
 
 use hub_core::registry::ResourceKind;
@@ -49,6 +51,12 @@ pub(super) fn check(kind: &ResourceKind, value: &Value, errors: &mut Vec<FieldEr
         ("networking.k8s.io", "ingresses") => network::ingress(spec, errors),
         ("networking.k8s.io", "networkpolicies") => network::policy(spec, errors),
         ("autoscaling", "horizontalpodautoscalers") => others::autoscaler(spec, errors),
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
+        ) => {
+            webhook::configuration(value, errors);
+        }
         ("policy", "poddisruptionbudgets") => others::budget(spec, errors),
         ("scheduling.k8s.io", "priorityclasses") => others::priority(value, errors),
         ("node.k8s.io", "runtimeclasses") => others::runtime(value, errors),
@@ -68,7 +76,7 @@ pub(super) fn created(kind: &ResourceKind, value: &Value, errors: &mut Vec<Field
     if !is(kind, "", "pods") {
         return;
     }
-    pod::annotations(&Value::Null, &value["metadata"]["annotations"], errors);
+    pod_update::annotations(&Value::Null, &value["metadata"]["annotations"], errors);
     if list(&value["spec"]["ephemeralContainers"]).next().is_some() {
         let detail = "cannot be set on create";
         errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
@@ -116,7 +124,7 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         ("events.k8s.io", "events") => event::changed(old, new, errors),
         ("", "pods") => {
             let annotations = |pod: &Value| pod["metadata"]["annotations"].clone();
-            pod::annotations(&annotations(old), &annotations(new), errors);
+            pod_update::annotations(&annotations(old), &annotations(new), errors);
             pod_update::changed(old, new, errors);
         }
         ("", "nodes") => others::node_changed(old, new, errors),

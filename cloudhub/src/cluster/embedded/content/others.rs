@@ -158,6 +158,12 @@ pub(super) fn autoscaler(spec: &Value, errors: &mut Errors) {
     if let Some(least) = number("minReplicas").filter(|least| *least < 1) {
         let detail = "must be greater than or equal to 1";
         errors.push(FieldError::invalid("spec.minReplicas", &least.into(), detail));
+        let outside = |metric: &Value| matches!(text(&metric["type"]), "Object" | "External");
+        if least == 0 && !list(&spec["metrics"]).any(outside) {
+            let detail =
+                "must specify at least one Object or External metric to support scaling to zero replicas";
+            errors.push(FieldError::forbidden("spec.metrics", detail));
+        }
     }
     let most = number("maxReplicas").unwrap_or(0);
     if most < 1 {

@@ -364,22 +364,6 @@ fn tolerations(spec: &Value, path: &str, errors: &mut Errors) {
     }
 }
 
-/// What the annotations of a pod mean to the cluster.
-pub(super) fn annotations(old: &Value, new: &Value, errors: &mut Errors) {
-    let cost = "controller.kubernetes.io/pod-deletion-cost";
-    let Some(given) = new[cost].as_str() else { return };
-    // A plus or a zero in front is no number to Kubernetes, nor to those that sort by it.
-    let odd = given.starts_with('+') || (given.starts_with('0') && given != "0");
-    if old[cost] != given && (odd || given.parse::<i32>().is_err()) {
-        let path = format!("metadata.annotations[{cost}]");
-        errors.push(FieldError::invalid(
-            path,
-            &given.into(),
-            "must be a 32bit integer",
-        ));
-    }
-}
-
 /// An address of either family.
 pub(super) fn address(value: &Value, path: &str, errors: &mut Errors) {
     if text(value).parse::<IpAddr>().is_err() {

@@ -76,7 +76,8 @@ pub(super) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
             detail,
         ));
     }
-    if (changes("ready") || changes("active")) && number(status, "ready") > number(status, "active") {
+    let counted = !status["ready"].is_null() && (changes("ready") || changes("active"));
+    if counted && number(status, "ready") > number(status, "active") {
         let detail = "cannot set more ready pods than active";
         errors.push(FieldError::invalid("status.ready", &status["ready"], detail));
     }

@@ -18,6 +18,7 @@ use super::call::{is, is_namespaces, meta};
 use super::claim;
 use super::clock;
 use super::fault::{self, FieldError};
+use super::fields;
 use super::limits;
 use super::node;
 use super::node_ports;
@@ -167,13 +168,15 @@ fn count_templates(value: &mut Value, count: u64) {
 }
 
 /// A DaemonSet that comes without the count of its templates, as a real server sees it until it has counted: its writer owns the count.
-pub(super) fn uncounted(value: &Value) -> Option<Value> {
-    let counted = value["metadata"]["annotations"][TEMPLATES].is_string();
-    (!counted).then(|| {
-        let mut value = value.clone();
-        count_templates(&mut value, 0);
-        value
-    })
+pub(super) fn uncounted(kind: &ResourceKind, value: &Value) -> Option<Value> {
+    if value["metadata"]["annotations"][TEMPLATES].is_string() {
+        return None;
+    }
+    let mut value = value.clone();
+    of_version(kind, &mut value);
+    fields::complete(kind, &mut value);
+    count_templates(&mut value, 0);
+    Some(value)
 }
 
 /// What is in use does not go (Kubernetes `plugin/pkg/admission/storage/storageobjectinuseprotection`).

@@ -2,6 +2,7 @@
 //! (`apiextensions-apiserver/pkg/apis/apiextensions/validation`).
 
 mod hoist;
+pub(super) mod names;
 mod schema;
 mod spec;
 mod structural;
@@ -78,8 +79,7 @@ impl Found {
     }
 }
 
-/// The names are accepted and the kind is established as soon as it is stored: there is nobody else to ask. Versions in which
-/// objects were once stored stay known.
+/// Whether the names are accepted is said right after ([`names`]). Versions in which objects were once stored stay known.
 fn status(old: Option<&Value>, value: &mut Value) {
     let held = old.map(|old| &old["status"]).filter(|status| status.is_object());
     let mut stored: Vec<Value> = held
@@ -92,25 +92,14 @@ fn status(old: Option<&Value>, value: &mut Value) {
             stored.push(version["name"].clone());
         }
     }
-    let since = meta(value, "creationTimestamp").to_owned();
-    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
-    let conditions = held
-        .map(|status| status["conditions"].clone())
-        .filter(Value::is_array);
-    let conditions = conditions.unwrap_or_else(|| {
-        json!([
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition(
-                "Established",
-                "InitialNamesAccepted",
-                "the initial names have been accepted"
-            ),
-        ])
-    });
+    let of = |field: &str, none: Value| {
+        let held = held.and_then(|status| status.get(field));
+        held.filter(|held| !held.is_null()).cloned().unwrap_or(none)
+    };
     value["status"] = json!({
-        "acceptedNames": value["spec"]["names"],
+        "acceptedNames": of("acceptedNames", json!({"kind": "", "plural": ""})),
         "storedVersions": stored,
-        "conditions": conditions,
+        "conditions": of("conditions", Value::Null),
     });
 }
 
