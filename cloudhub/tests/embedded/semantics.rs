@@ -200,7 +200,8 @@ async fn custom_kinds_come_and_go_with_their_definition() {
     let definition = json!({"metadata":{"name":"widgets.g.io"},"spec":{"group":"g.io","scope":"Namespaced",
         "names":{"plural":"widgets","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true,
             "schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}]}});
-    let made = world.ok("POST", definitions, definition.clone()).await;
+    world.ok("POST", definitions, definition.clone()).await;
+    let made = world.get(&format!("{definitions}/widgets.g.io")).await.1;
     let established = |c: &Value| c["type"] == "Established" && c["status"] == "True";
     assert!(
         made["status"]["conditions"]

@@ -52,6 +52,9 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, new: New) -> Result<Obj
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
+    if versions::is_definitions(&kind.resource) {
+        definition::begin(&mut value);
+    }
     validate::object(kind, None, &value)?;
     fields::check(state, call, None, &value)?;
     limits::enforce(state, kind, &value)?;

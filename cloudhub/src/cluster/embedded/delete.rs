@@ -89,6 +89,10 @@ pub(super) fn one(
             (false, Some(object)) => object.body.clone(),
             _ => state.put(&kind.resource, &mut value)?.body,
         };
+        if options.is_dry_run() {
+            keep_version(&mut value, &before);
+            return Ok(ApiResponse::json(200, value.to_string()));
+        }
         if has_finalizer(&value, ORPHAN) || has_finalizer(&value, FOREGROUND) {
             state.garbage.push_back(Garbage::Held(key.clone()));
         }
@@ -108,10 +112,11 @@ pub(super) fn one(
     let named = (&*resource.group, &*resource.resource);
     if SHOWN.contains(&named) && !protected && !is(kind, "", "pods") && !is_namespaces(kind) {
         // It went at once, so it never was on its way; its last version is that of its deletion.
-        value = before;
-        if !options.is_dry_run() {
-            value["metadata"]["resourceVersion"] = gone.to_string().into();
-        }
+        value = before.clone();
+        value["metadata"]["resourceVersion"] = gone.to_string().into();
+    }
+    if options.is_dry_run() {
+        keep_version(&mut value, &before);
     }
     if protected || SHOWN.contains(&named) {
         return Ok(ApiResponse::json(200, value.to_string()));
@@ -119,6 +124,11 @@ pub(super) fn one(
     let mut status = Status::success().about(&resource.group, &resource.resource, &key.name);
     status.uid = meta(&value, "uid").to_owned();
     Ok(status.into())
+}
+
+/// What is not written has no version of its own.
+fn keep_version(value: &mut Value, before: &Value) {
+    value["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
 }
 
 /// Writes down that the object is to go, and when. False when that stands there already.

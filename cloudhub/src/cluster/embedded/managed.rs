@@ -226,7 +226,7 @@ fn before(call: &Call<'_>, held: &Value, given: &Value) -> Managed {
     if Managed::is_reset(given) {
         return Managed::default();
     }
-    match Managed::from_json(given) {
+    match Managed::from_json(&of_group(call, given)) {
         Ok(managed) if !managed.is_empty() => managed,
         _ => held(),
     }

@@ -86,6 +86,8 @@ pub(super) fn replace(
         return Err(fault::conflict(kind, &key.name, STALE));
     }
     let given = managed::given(&mut new);
+    // Who resizes owns what he said of his containers, though no more of it is done than that.
+    let resized = (call.subresource == Some("resize")).then(|| new.clone());
     match call.subresource {
         None | Some("scale") => main_only(kind, old, &mut new),
         Some("ephemeralcontainers") => parts::ephemeral_only(old, &mut new),
@@ -105,7 +107,7 @@ pub(super) fn replace(
     let said = match call.subresource {
         None if is(kind, "", "services") => Some(said_of_service(kind, &new)),
         None if is(kind, "apps", "daemonsets") => defaults::uncounted(kind, &new),
-        _ => None,
+        _ => resized,
     };
     certificate::restrict(call, old, &mut new)?;
     defaults::on_update(state, kind, old, &mut new)?;
@@ -114,6 +116,7 @@ pub(super) fn replace(
         warnings.into_iter().for_each(|warning| call.warn(warning));
     }
     fields::complete(kind, &mut new);
+    storage::admit_growth(state, kind, old, &new)?;
     match call.subresource {
         None => validate::object(kind, Some(old), &new)?,
         Some(part) => validate::part(kind, part, old, &new)?,
@@ -127,7 +130,6 @@ pub(super) fn replace(
         ));
     }
     fields::check(state, call, Some(old), &new)?;
-    storage::admit_growth(state, kind, old, &new)?;
     quota::admit(state, call, Some(old), &new)?;
     create::too_long(kind, &new)?;
     no_new_finalizers(kind, old, &new)?;
