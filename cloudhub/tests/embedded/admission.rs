@@ -175,3 +175,51 @@ async fn a_kind_whose_names_another_has_is_not_served_until_that_one_goes() {
     assert_eq!(going["status"]["conditions"][2]["type"], "Terminating", "{going}");
     assert_eq!((served("firsts").await, served("seconds").await), (404, 200));
 }
+
+#[tokio::test]
+async fn the_scale_of_a_custom_kind_counts_from_nothing_up() {
+    let world = World::new();
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let scale = json!({"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"});
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"scale": scale}});
+    let definition = json!({"metadata": {"name": "sets.x.io"}, "spec": {"group": "x.io", "scope": "Namespaced",
+        "names": {"plural": "sets", "kind": "Set"}, "versions": [version]}});
+    world.ok("POST", definitions, definition).await;
+    let sets = "/apis/x.io/v1/namespaces/default/sets";
+    let set = |n: Value| json!({"apiVersion": "x.io/v1", "kind": "Set", "metadata": {"name": "s"}, "spec": {"n": n}});
+    for (n, why) in [
+        (json!(-1), "-1: should be a non-negative integer"),
+        (
+            json!("x"),
+            "0: .spec.n accessor error: x is of the type string, expected int64",
+        ),
+    ] {
+        let (code, answer) = world.call("POST", sets, set(n)).await;
+        let message = format!("Set.x.io \"s\" is invalid: .spec.n: Invalid value: {why}");
+        assert_eq!((code, &answer["message"]), (422, &message.into()));
+    }
+    world.ok("POST", sets, set(json!(2))).await;
+}
+
+#[tokio::test]
+async fn a_new_cluster_has_the_flow_schemas_of_every_cluster() {
+    let world = World::new();
+    let path = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    let schemas = world.get(&format!("{path}/flowschemas")).await.1;
+    let schemas = schemas["items"].as_array().unwrap().clone();
+    let names: Vec<_> = schemas
+        .iter()
+        .filter_map(|schema| schema["metadata"]["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"exempt") && names.contains(&"catch-all"),
+        "{names:?}"
+    );
+    for schema in &schemas {
+        assert_eq!(
+            schema["status"]["conditions"][0]["status"], "False",
+            "it names a level that is there: {schema}"
+        );
+    }
+}

@@ -367,6 +367,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_values_that_is_patched_holds_each_once() {
+        check(
+            "v1",
+            "ConfigMap",
+            json!({"metadata":{"finalizers":["a","a"]}}),
+            json!({"metadata":{"finalizers":["b"],"$setElementOrder/finalizers":["b","a"]}}),
+            json!({"metadata":{"finalizers":["b","a"]}}),
+        );
+    }
+
+    #[test]
     fn a_list_without_a_merge_key_is_replaced() {
         check(
             "v1",
