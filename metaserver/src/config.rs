@@ -55,8 +55,8 @@ pub struct MetaConfig {
     pub bookmark_interval: Duration,
     /// What this node takes by itself while the cloud is away. Nothing, unless it names the node.
     pub local_writes: LocalWrites,
-    /// Group and plural of kinds of which the cloud sends a node what is its own. While the cloud is away, lists and watches that nobody
-    /// asked for before are answered with that, and a warning that says so.
+    /// Group and plural of kinds of which a node has what is its own: devices that the cloud sends it, events that are made here. While
+    /// the cloud is away, lists and watches that nobody asked for before are answered with that, and a warning that says so.
     pub own_parts: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// Who is let in.
     pub auth: AuthConfig,
@@ -85,9 +85,15 @@ impl Default for MetaConfig {
             watch_lifetime: Duration::from_secs(30 * 60),
             bookmark_interval: Duration::from_secs(30),
             local_writes: LocalWrites::default(),
-            own_parts: ["devices", "devicemodels", "devicestatuses"]
-                .map(|resource| ("devices.kubeedge.io".into(), resource.into()))
-                .to_vec(),
+            own_parts: [
+                ("devices.kubeedge.io", "devices"),
+                ("devices.kubeedge.io", "devicemodels"),
+                ("devices.kubeedge.io", "devicestatuses"),
+                ("", "events"),
+                ("events.k8s.io", "events"),
+            ]
+            .map(|(group, resource)| (group.into(), resource.into()))
+            .to_vec(),
             auth: AuthConfig::default(),
             drain_timeout: Duration::from_secs(5),
         }

@@ -51,6 +51,7 @@ impl Api {
             _ => body,
         };
         let answer = self.cloud.call(asked.request(verb, body)).await;
+        self.note_answer(asked, verb, &untranslated, &answer);
         let refused = |error: &UpstreamError| away(error, verb, &asked.kind, asked.name.as_deref());
         let response = match answer {
             // It was not sent, so it may be taken here.

@@ -8,8 +8,9 @@ use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
 use super::apply::{Birth, Write, has_status, metadata, object, text};
+use super::ask::{Asked, request, request_get};
 use super::note::{Intent, Pending};
-use super::replay::{Asked, Told, request, request_get};
+use super::replay::Told;
 use crate::api::{Api, definitions};
 use crate::fault;
 use crate::request::{encode, query};

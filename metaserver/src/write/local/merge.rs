@@ -22,10 +22,18 @@ pub(crate) struct Clash {
 
 /// The cloud's object with the changes from `base` to `local` made in it too, and what both had changed.
 ///
-/// Lists are single values. Null is as good as absent. What only a server writes in the metadata is the cloud's.
-pub(super) fn merged(base: &Value, cloud: &Value, local: &Value, wins: Winner) -> (Value, Vec<Clash>) {
+/// Lists are single values. Null is as good as absent. What only a server writes in the metadata is the cloud's. `own` are states to
+/// which this node may itself have brought the cloud's object: where the cloud has what one of them has, nobody else changed it.
+pub(super) fn merged(
+    base: &Value,
+    cloud: &Value,
+    local: &Value,
+    wins: Winner,
+    own: &[Value],
+) -> (Value, Vec<Clash>) {
     let mut clashes = Vec::new();
-    let merged = merge(Some(base), Some(cloud), Some(local), "", wins, &mut clashes);
+    let own: Vec<_> = own.iter().map(Some).collect();
+    let merged = merge(Some(base), Some(cloud), Some(local), &own, "", wins, &mut clashes);
     (merged.unwrap_or_default(), clashes)
 }
 
@@ -33,6 +41,7 @@ fn merge(
     base: Option<&Value>,
     cloud: Option<&Value>,
     local: Option<&Value>,
+    own: &[Option<&Value>],
     pointer: &str,
     wins: Winner,
     clashes: &mut Vec<Clash>,
@@ -41,7 +50,8 @@ fn merge(
     if SERVER_WRITTEN.contains(&pointer) || local == base || local == cloud {
         return cloud.cloned();
     }
-    if cloud == base && !(is_map(cloud) && is_map(local)) {
+    let by_us = || own.iter().any(|own| own.filter(|own| !own.is_null()) == cloud);
+    if !(is_map(cloud) && is_map(local)) && (cloud == base || by_us()) {
         return local.cloned();
     }
     if let (Some(Value::Object(cloud)), Some(Value::Object(local))) = (cloud, local) {
@@ -52,7 +62,8 @@ fn merge(
         for field in fields {
             let below = format!("{pointer}/{}", escaped(field));
             let [base, cloud, local] = [base, cloud, local].map(|map| map.get(field));
-            if let Some(value) = merge(base, cloud, local, &below, wins, clashes) {
+            let own: Vec<_> = own.iter().map(|own| own.and_then(|own| own.get(field))).collect();
+            if let Some(value) = merge(base, cloud, local, &own, &below, wins, clashes) {
                 whole.insert(field.clone(), value);
             }
         }
@@ -157,14 +168,14 @@ mod tests {
         let base = json!({"spec": {"a": 1, "b": 1, "c": 1, "gone": 1}, "status": {"s": 1}});
         let cloud = json!({"spec": {"a": 2, "b": 1, "c": 2, "gone": 1}, "status": {"s": 2}});
         let local = json!({"spec": {"a": 1, "b": 3, "c": 3}, "status": {"s": 3}});
-        let (outcome, clashes) = merged(&base, &cloud, &local, Winner::Cloud);
+        let (outcome, clashes) = merged(&base, &cloud, &local, Winner::Cloud, &[]);
         assert_eq!(
             outcome,
             json!({"spec": {"a": 2, "b": 3, "c": 2}, "status": {"s": 3}})
         );
         let told: Vec<_> = clashes.iter().map(|clash| (&*clash.pointer, clash.won)).collect();
         assert_eq!(told, [("/spec/c", Winner::Cloud), ("/status/s", Winner::Local)]);
-        let (outcome, _) = merged(&base, &cloud, &local, Winner::Local);
+        let (outcome, _) = merged(&base, &cloud, &local, Winner::Local, &[]);
         assert_eq!(outcome["spec"]["c"], 3);
     }
 
@@ -199,17 +210,17 @@ mod tests {
         #[test]
         fn merging_again_changes_nothing(base in object(), cloud in object(), local in object()) {
             for wins in [Winner::Cloud, Winner::Local] {
-                let (once, _) = merged(&base, &cloud, &local, wins);
-                let (twice, _) = merged(&base, &once, &local, wins);
+                let (once, _) = merged(&base, &cloud, &local, wins, &[]);
+                let (twice, _) = merged(&base, &once, &local, wins, &[]);
                 prop_assert_eq!(&once, &twice);
             }
         }
 
         #[test]
         fn where_only_one_end_changed_its_state_is_the_outcome(base in object(), changed in object()) {
-            let (ours, clashes) = merged(&base, &base, &changed, Winner::Cloud);
+            let (ours, clashes) = merged(&base, &base, &changed, Winner::Cloud, &[]);
             prop_assert_eq!((ours, clashes.len()), (changed.clone(), 0));
-            let (theirs, clashes) = merged(&base, &changed, &base, Winner::Cloud);
+            let (theirs, clashes) = merged(&base, &changed, &base, Winner::Cloud, &[]);
             prop_assert_eq!((theirs, clashes.len()), (changed, 0));
         }
     }

@@ -11,6 +11,7 @@
 //! clients see now. So writes coalesce, and telling the cloud twice does nothing the second time.
 
 mod apply;
+mod ask;
 mod born;
 mod intent;
 mod merge;
@@ -19,6 +20,7 @@ mod operations;
 mod policy;
 mod remove;
 mod replay;
+mod unanswered;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +44,7 @@ use born::{birth, created_key, now_text};
 use note::{Intent, Note, Pending};
 pub use note::{LocalJournal, PendingWrite, WriteConflict};
 pub use policy::{LocalClass, LocalRule, LocalWrites, Whose, Winner};
+use unanswered::Unanswered;
 
 /// What local writes share.
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ pub(crate) struct Local {
     telling: [Mutex<()>; 16],
     /// There is something to tell.
     written: Notify,
+    /// What the cloud may have by this node's doing, without having said so.
+    unanswered: Unanswered,
     /// Whether somebody tells the cloud already.
     running: AtomicBool,
     /// Whether somebody corrects endpoints already.
@@ -239,7 +244,7 @@ impl Api {
         let mut changes = Vec::new();
         let pending = match Pending::get(&*self.store, key) {
             Some(mut pending) => {
-                pending.note.goes_on(user, intent);
+                pending.note.goes_on(user, intent, self.local.unanswered.of(key));
                 pending.copy.body = body;
                 pending
             }
@@ -263,6 +268,7 @@ impl Api {
                         writes: 1,
                         user,
                         intent,
+                        own: self.local.unanswered.of(key),
                     },
                 }
             }

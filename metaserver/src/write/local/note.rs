@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::merge::Clash;
 use super::policy::{LocalClass, Winner};
+use super::unanswered::OF_AN_OBJECT_MAX;
 
 /// What is noted beside the local state of an object.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub(super) struct Note {
     /// Set while all that was written is what one manager applied: then that is told, and not its outcome.
     #[serde(default)]
     pub(super) intent: Option<Intent>,
+    /// States to which this node may itself have brought the cloud's object since: what it asked for without hearing an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) own: Vec<Value>,
 }
 
 /// What a manager applied.
@@ -45,9 +49,16 @@ pub(super) struct Intent {
 }
 
 impl Note {
-    /// One more write, by this user, of which this is the intent if it was an apply.
-    pub(super) fn goes_on(&mut self, user: Option<User>, intent: Option<Intent>) {
+    /// One more write, by this user, of which this is the intent if it was an apply. The cloud may have `own` by now.
+    pub(super) fn goes_on(&mut self, user: Option<User>, intent: Option<Intent>, own: Vec<Value>) {
         self.writes += 1;
+        for state in own {
+            if !self.own.contains(&state) {
+                self.own.push(state);
+            }
+        }
+        let over = self.own.len().saturating_sub(OF_AN_OBJECT_MAX);
+        self.own.drain(..over);
         if self.user != user {
             self.user = None;
         }

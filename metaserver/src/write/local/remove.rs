@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::Noted;
 use super::apply::{shown, text};
+use super::ask::{Asked, request, request_get};
 use super::note::Pending;
 use super::policy::Winner;
-use super::replay::{Asked, Told, request, request_get};
+use super::replay::Told;
 use crate::accept::Form;
 use crate::api::Api;
 use crate::fault;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use hub_core::api::{ApiRequest, ApiResponse, Target, Verb};
+use hub_core::api::Verb;
 use hub_core::clock::{Clock as _, SystemClock};
 use hub_core::object::{Object, ObjectKey};
 use hub_core::registry::ResourceKind;
@@ -16,8 +16,10 @@ use hub_core::store::{Change, LocalCopy};
 use serde_json::{Value, json};
 
 use super::apply::{has_status, metadata, text};
+use super::ask::{Asked, request, request_get};
 use super::merge::{self, Clash};
 use super::note::{Pending, WriteConflict, conflicts};
+use super::policy::LocalClass;
 use super::remove::Deleted;
 use crate::api::Api;
 use crate::read::typed;
@@ -43,6 +45,12 @@ impl Api {
     pub(crate) fn start_telling(self: &Arc<Self>) {
         if self.authoritative() || self.local.running.swap(true, Ordering::Relaxed) {
             return;
+        }
+        // The program before this one may have been telling them when it ended.
+        for pending in Pending::all(&*self.store) {
+            if pending.note.class != LocalClass::Event {
+                self.remember(&pending.copy.key, parsed(&pending.copy.body));
+            }
         }
         let (api, stop) = (self.clone(), self.stop.clone());
         tokio::spawn(async move {
@@ -115,6 +123,8 @@ impl Api {
             .filter(|stored| !stored.object.version.as_str().is_empty());
         let mut cloud: Option<Value> =
             stored.and_then(|stored| serde_json::from_slice(&stored.object.body).ok());
+        let mut own = pending.note.own.clone();
+        own.extend(self.local.unanswered.of(key));
         // What the cloud did not take of a step that it said it took, it would not take the next time either.
         let (mut main_told, mut status_told) = (false, !has_status(kind));
         for _ in 0..STEPS_MAX {
@@ -155,7 +165,7 @@ impl Api {
             } else {
                 &pending.note.base
             };
-            let (outcome, clashes) = merge::merged(base, held, &local, pending.note.wins);
+            let (outcome, clashes) = merge::merged(base, held, &local, pending.note.wins, &own);
             let (main, status) = steps(held, &outcome, kind);
             let (main, status) = (main.filter(|_| !main_told), status.filter(|_| !status_told));
             let (step, subresource) = match (main, status) {
@@ -214,8 +224,9 @@ impl Api {
                 match newer {
                     Some(mut newer) => {
                         let (told, now) = (parsed(&pending.copy.body), parsed(&newer.copy.body));
-                        let (body, _) = merge::merged(&told, &cloud, &now, super::Winner::Local);
+                        let (body, _) = merge::merged(&told, &cloud, &now, super::Winner::Local, &[]);
                         newer.note.base = cloud;
+                        newer.note.own.clear();
                         newer.copy.body = body.to_string().into();
                         changes.push(newer.put()?);
                     }
@@ -269,6 +280,7 @@ impl Api {
             }
         };
         self.metrics.local_told.inc();
+        self.local.unanswered.forget(key);
         if let Some((reason, message, clashes)) = conflict {
             tracing::warn!(%key, reason, message, "a local write came to nothing, or not all of it; it is kept as a conflict");
             // A newer write falls with the one before it.
@@ -281,43 +293,6 @@ impl Api {
         self.show_depth(Pending::all(&*self.store).len());
         Ok(())
     }
-
-    /// In the name of who wrote. Who may write need not be one who may read; what the node reads then is its own.
-    pub(super) async fn ask(&self, pending: &Pending, request: ApiRequest) -> Asked {
-        let user = pending.note.user.clone();
-        if user.is_some() && request.verb.is_read() {
-            let own = request.clone();
-            return match self.put_to_cloud(ApiRequest { user, ..request }).await {
-                Asked::Status(403, _) => self.put_to_cloud(own).await,
-                answer => answer,
-            };
-        }
-        self.put_to_cloud(ApiRequest { user, ..request }).await
-    }
-
-    async fn put_to_cloud(&self, request: ApiRequest) -> Asked {
-        let Ok(ApiResponse { code, body, .. }) = self.cloud.call(request).await else {
-            return Asked::Later;
-        };
-        match code {
-            200..300 => serde_json::from_slice(&body)
-                .ok()
-                .filter(|object| !text(object, "resourceVersion").is_empty())
-                .map_or(Asked::Later, Asked::Object),
-            401 | 408 | 429 | 500.. => Asked::Later,
-            _ => {
-                let status: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let message = status["message"].as_str().unwrap_or("the cloud refused");
-                Asked::Status(code, format!("{code}: {message}"))
-            }
-        }
-    }
-}
-
-pub(super) enum Asked {
-    Object(Value),
-    Status(u16, String),
-    Later,
 }
 
 /// The patches that make `to` of the cloud's object: of the object itself, and of its status where that is written apart.
@@ -365,26 +340,7 @@ fn newborn(local: &Value, kind: &ResourceKind) -> Value {
     new
 }
 
-pub(super) fn request_get(key: &ObjectKey) -> ApiRequest {
-    request(key, Verb::Get, None, &Value::Null)
-}
-
-pub(super) fn request(key: &ObjectKey, verb: Verb, subresource: Option<&str>, body: &Value) -> ApiRequest {
-    let target = Target::Resource {
-        resource: key.resource.clone(),
-        namespace: key.namespace.clone(),
-        name: (verb != Verb::Create).then(|| key.name.clone()),
-        subresource: subresource.map(Into::into),
-    };
-    let request = ApiRequest::new(verb, target);
-    match verb {
-        Verb::Create => request.with_body("application/json", body.to_string()),
-        Verb::Patch => request.with_body("application/merge-patch+json", body.to_string()),
-        _ => request,
-    }
-}
-
-fn parsed(body: &Bytes) -> Value {
+pub(super) fn parsed(body: &Bytes) -> Value {
     serde_json::from_slice(body).unwrap_or_default()
 }
 
