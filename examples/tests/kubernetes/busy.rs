@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cloudhub::cluster::{Cluster, Credentials, KubeCluster, KubeClusterConfig};
 use edgehub::Report;
 use http_body_util::StreamBody;
-use hub_core::api::{ApiRequest, Verb};
+use hub_core::api::{ApiRequest, User, Verb};
 use hub_core::message::{Content, Message, Operation, Route};
 use hub_core::object::GroupVersionResource;
 use hub_core::session::Lane;
@@ -35,7 +36,9 @@ impl Busy {
     async fn new(admin: Admin, users: [&str; 2]) -> Self {
         let level = json!({ "type": "Limited", "limited": { "nominalConcurrencyShares": 0, "lendablePercent": 0,
             "borrowingLimitPercent": 0, "limitResponse": { "type": "Reject" } } });
+        let users = users.into_iter().chain([&*admin.namespace]);
         let subjects = users.map(|user| json!({ "kind": "User", "user": { "name": user } }));
+        let subjects: Vec<_> = subjects.collect();
         let all = json!(["*"]);
         let rule = json!({ "subjects": subjects, "nonResourceRules": [{ "verbs": all, "nonResourceURLs": all }],
             "resourceRules": [{ "verbs": all, "apiGroups": all, "resources": all, "namespaces": all, "clusterScope": true }] });
@@ -47,11 +50,33 @@ impl Busy {
                 .done(create.with_body("application/json", object.to_string()))
                 .await;
         }
+        // The server says so once it goes by it.
+        until("the schema to be in force", async || {
+            let read = ApiRequest::resource(Verb::Get, flow("flowschemas"), None, Some(&admin.namespace));
+            let schema = admin.done(read).await;
+            let mut conditions = schema["status"]["conditions"].as_array()?.iter();
+            let is_whole =
+                |condition: &Value| condition["type"] == "Dangling" && condition["status"] == "False";
+            conditions.any(is_whole).then_some(())
+        })
+        .await;
+        // Nobody is exempt but administrators: so it is somebody else who takes the place, and may.
+        let group = "rbac.authorization.k8s.io";
+        let role = json!({ "metadata": { "name": "hog" }, "rules": [{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] }] });
+        let binding = json!({ "metadata": { "name": "hog" }, "roleRef": { "apiGroup": group, "kind": "Role", "name": "hog" },
+            "subjects": [{ "apiGroup": group, "kind": "User", "name": admin.namespace }] });
+        for (resource, object) in [("roles", role), ("rolebindings", binding)] {
+            let resource = GroupVersionResource::new(group, "v1", resource);
+            let create = ApiRequest::resource(Verb::Create, resource, Some(&admin.namespace), None);
+            admin
+                .done(create.with_body("application/json", object.to_string()))
+                .await;
+        }
         Self { admin, hog: None }
     }
 
-    /// Takes the one place, as this user, whose requests are refused from now on.
-    async fn begin(&mut self, user: &str, refused: &KubeCluster) {
+    /// Takes the one place. Who asks with this is refused from now on.
+    async fn begin(&mut self, refused: &KubeCluster) {
         let config = kube::Config::infer().await.unwrap();
         let tls = config.rustls_https_connector().unwrap();
         let client = ServiceBuilder::new()
@@ -61,24 +86,65 @@ impl Busy {
             .service(Client::builder(TokioExecutor::new()).build(tls))
             .boxed_clone();
         let path = format!("/api/v1/namespaces/{}/configmaps", self.admin.namespace);
-        let user = user.to_owned();
-        self.hog = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            // The server gives up on it after a minute.
-            loop {
-                let endless = StreamBody::new(futures::stream::pending::<io::Result<Frame<Bytes>>>());
-                let request = hyper::Request::post(&path)
-                    .header("content-type", "application/json")
-                    .header("impersonate-user", &user)
-                    .body(endless);
-                let _ = client.clone().oneshot(request.unwrap()).await;
-            }
-        })));
-        until("a refusal", async || {
-            let request = self.admin.request(Verb::List, "pods", None);
-            let answer = refused.execute(request).await.ok()?;
-            (answer.code == 429).then_some(())
+        let user = self.admin.namespace.clone();
+        until("the right to take the place", async || {
+            let object = json!({ "metadata": { "name": "hog" } });
+            let mut create = self.admin.request(Verb::Create, "configmaps", None);
+            create = create.with_body("application/json", object.to_string());
+            create.query = "dryRun=All".into();
+            create.user = Some(User {
+                name: user.clone(),
+                ..User::default()
+            });
+            self.admin
+                .cluster
+                .execute(create)
+                .await
+                .ok()?
+                .is_success()
+                .then_some(())
         })
         .await;
+        let hog = || {
+            let (client, path, user) = (client.clone(), path.clone(), user.clone());
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                // The server gives up on it after a minute.
+                loop {
+                    let endless = StreamBody::new(futures::stream::pending::<io::Result<Frame<Bytes>>>());
+                    let request = hyper::Request::post(&path)
+                        .header("content-type", "application/json")
+                        .header("impersonate-user", &user)
+                        .body(endless);
+                    let _ = client.clone().oneshot(request.unwrap()).await;
+                }
+            }))
+        };
+        // A server that learnt of the schema a moment after the request keeps it in another level.
+        within("refusals", async {
+            loop {
+                self.hog = Some(hog());
+                if self.is_refused(refused).await {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+
+    /// One may be refused because of any other that is under way; so many only because of the one that never ends.
+    async fn is_refused(&self, asker: &KubeCluster) -> bool {
+        let mut refusals = 0;
+        for _ in 0..50 {
+            let request = self.admin.request(Verb::List, "pods", None);
+            let answer = asker.execute(request).await;
+            let is_refused = answer.is_ok_and(|answer| answer.code == 429);
+            refusals = if is_refused { refusals + 1 } else { 0 };
+            if refusals == 10 {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
     }
 
     fn end(&mut self) {
@@ -164,7 +230,7 @@ async fn a_server_that_is_too_busy_for_us_loses_no_report_and_no_node() {
     let poor = account_of(kubeconfig.path()).await;
     let node = format!("system:node:{name}");
     let mut busy = Busy::new(admin, [&account, &node]).await;
-    busy.begin(&account, &poor).await;
+    busy.begin(&poor).await;
     let (admin, namespace) = (&busy.admin, busy.admin.namespace.clone());
     for number in 1..=EVENTS {
         edge.handle.report(event(&namespace, number)).await.unwrap();
@@ -194,7 +260,7 @@ async fn a_server_that_is_too_busy_for_us_loses_no_report_and_no_node() {
     busy.end();
     within("the reports", async {
         while told(&busy.admin).await.len() < EVENTS {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
