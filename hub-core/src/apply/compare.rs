@@ -147,19 +147,28 @@ fn fields(
     others: Option<&Object<String, Value>>,
 ) -> Comparison {
     let mut found = Comparison::default();
-    let in_other = |name: &str| others.and_then(|others| others.get(name));
-    for (name, one) in ones.into_iter().flatten() {
-        let other = in_other(name);
-        if other != Some(one) {
-            let of = map.field(name);
-            found.put(Element::field(name), below(of, Some(one), other));
+    let mut compared = |name: &str, one: Option<&Value>, other: Option<&Value>| {
+        if one != other {
+            found.put(Element::field(name), below(map.field(name), one, other));
         }
-    }
-    for (name, other) in others.into_iter().flatten() {
-        if ones.is_none_or(|ones| !ones.contains_key(name)) {
-            let of = map.field(name);
-            found.put(Element::field(name), below(of, None, Some(other)));
+    };
+    match (ones, others) {
+        (Some(ones), Some(others)) if !ones.is_empty() => {
+            // In their order, in which they are put fastest.
+            let mut names: Vec<&String> = ones.keys().chain(others.keys()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                compared(name, ones.get(name), others.get(name));
+            }
         }
+        (_, Some(others)) => others
+            .iter()
+            .for_each(|(name, other)| compared(name, None, Some(other))),
+        (Some(ones), None) => ones
+            .iter()
+            .for_each(|(name, one)| compared(name, Some(one), None)),
+        (None, None) => {}
     }
     found
 }

@@ -53,7 +53,6 @@ fn below(of: Type<'_>, value: &Value) -> Below {
 }
 
 fn elements(list: &List<'_>, value: &Value) -> FieldSet {
-    let mut set = FieldSet::default();
     let mut seen: BTreeMap<Element, u32> = BTreeMap::new();
     let elements: Vec<_> = value
         .as_array()
@@ -64,15 +63,15 @@ fn elements(list: &List<'_>, value: &Value) -> FieldSet {
     for (element, _) in &elements {
         *seen.entry(element.clone()).or_default() += 1;
     }
-    for (element, value) in elements {
+    let steps = elements.into_iter().map(|(element, value)| {
         // Of elements that cannot be told apart, nothing is known but that they are there.
         let set_below = match seen.get(&element) {
             Some(1) => below(list.element, value).set,
             _ => FieldSet::default(),
         };
-        set.put(element, true, set_below);
-    }
-    set
+        (element, true, set_below)
+    });
+    FieldSet::of_steps(steps.collect())
 }
 
 /// The same set, with the declared fields of structs that are above others in it.

@@ -1,7 +1,5 @@
 //! A set of fields: which parts of an object somebody owns.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::element::{Element, InvalidElement};
@@ -12,7 +10,9 @@ use super::element::{Element, InvalidElement};
 /// field itself is in the set too. One with nothing below is an empty object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldSet {
-    nodes: BTreeMap<Element, Node>,
+    /// In the order of their steps, each once. A pod has a set for each of its variables, of three fields mostly, so a tree would be
+    /// most of what its owners take.
+    nodes: Vec<(Element, Node)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,15 +31,23 @@ impl FieldSet {
         set
     }
 
+    /// Of steps in any order. Of two that are the same, the later one counts.
+    pub(super) fn of_steps(mut steps: Vec<(Element, bool, Self)>) -> Self {
+        // One after the other, each in its place, would take the square of their number.
+        steps.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        let mut set = Self::default();
+        for (element, member, below) in steps {
+            set.put(element, member, below);
+        }
+        set
+    }
+
     /// Adds the end of a path; what is above it is not added. Nobody owns an object as such, so an empty path adds nothing.
     pub fn insert(&mut self, path: &[Element]) {
         let Some((first, rest)) = path.split_first() else {
             return;
         };
-        let node = match self.nodes.get_mut(first) {
-            Some(node) => node,
-            None => self.nodes.entry(first.clone()).or_default(),
-        };
+        let node = self.node_mut(first);
         if rest.is_empty() {
             node.member = true;
         } else {
@@ -63,12 +71,12 @@ impl FieldSet {
 
     /// Whether a step from the top is in it.
     pub(super) fn has(&self, element: &Element) -> bool {
-        self.nodes.get(element).is_some_and(|node| node.member)
+        self.node(element).is_some_and(|node| node.member)
     }
 
     /// What is below a step from the top, if anything is.
     pub(super) fn below(&self, element: &Element) -> Option<&Self> {
-        let below = &self.nodes.get(element)?.below;
+        let below = &self.node(element)?.below;
         (!below.is_empty()).then_some(below)
     }
 
@@ -79,19 +87,41 @@ impl FieldSet {
             .map(|(element, node)| (element, node.member, &node.below))
     }
 
+    /// Where a step is, or would be. They come in their order mostly.
+    fn place(&self, element: &Element) -> Result<usize, usize> {
+        match self.nodes.last() {
+            Some((last, _)) if last >= element => self.nodes.binary_search_by(|(held, _)| held.cmp(element)),
+            _ => Err(self.nodes.len()),
+        }
+    }
+
+    fn node(&self, element: &Element) -> Option<&Node> {
+        self.place(element).ok().map(|at| &self.nodes[at].1)
+    }
+
+    fn node_mut(&mut self, element: &Element) -> &mut Node {
+        let at = self.place(element).unwrap_or_else(|at| {
+            self.nodes.insert(at, (element.clone(), Node::default()));
+            at
+        });
+        &mut self.nodes[at].1
+    }
+
     /// Puts a step with all below it.
     pub(super) fn put(&mut self, element: Element, member: bool, below: Self) {
         if member || !below.is_empty() {
-            self.nodes.insert(element, Node { member, below });
+            let node = Node { member, below };
+            match self.place(&element) {
+                Ok(at) => self.nodes[at].1 = node,
+                Err(at) => self.nodes.insert(at, (element, node)),
+            }
         }
     }
 
     /// Adds a step with all below it to what is there of it.
     pub(super) fn add(&mut self, element: &Element, member: bool, below: Self) {
         if member || !below.is_empty() {
-            let node = self.nodes.entry(element.clone()).or_default();
-            node.member |= member;
-            node.below = std::mem::take(&mut node.below).union(below);
+            self.node_mut(element).unite(Node { member, below });
         }
     }
 
@@ -101,11 +131,19 @@ impl FieldSet {
         if self.is_empty() {
             return other;
         }
-        for (element, node) in other.nodes {
-            let held = self.nodes.entry(element).or_default();
-            held.member |= node.member;
-            held.below = std::mem::take(&mut held.below).union(node.below);
+        let mut united = Vec::with_capacity(self.nodes.len().max(other.nodes.len()));
+        let mut others = other.nodes.into_iter().peekable();
+        for (element, mut node) in self.nodes {
+            while let Some(before) = others.next_if(|(other, _)| *other < element) {
+                united.push(before);
+            }
+            if let Some((_, same)) = others.next_if(|(other, _)| *other == element) {
+                node.unite(same);
+            }
+            united.push((element, node));
         }
+        united.extend(others);
+        self.nodes = united;
         self
     }
 
@@ -114,7 +152,7 @@ impl FieldSet {
     pub fn intersection(&self, other: &Self) -> Self {
         let mut set = Self::default();
         for (element, member, below) in self.steps() {
-            if let Some(node) = other.nodes.get(element) {
+            if let Some(node) = other.node(element) {
                 set.put(
                     element.clone(),
                     member && node.member,
@@ -141,8 +179,8 @@ impl FieldSet {
         if other.is_empty() {
             return self;
         }
-        self.nodes.retain(|element, node| {
-            let Some(taken) = other.nodes.get(element) else {
+        self.nodes.retain_mut(|(element, node)| {
+            let Some(taken) = other.node(element) else {
                 return true;
             };
             if taken.member && all_below {
@@ -159,7 +197,7 @@ impl FieldSet {
     #[must_use]
     pub fn only(mut self, field: &str) -> Self {
         let only = Element::field(field);
-        self.nodes.retain(|element, _| *element == only);
+        self.nodes.retain(|(element, _)| *element == only);
         self
     }
 
@@ -199,7 +237,7 @@ impl FieldSet {
 
     /// Out of `FieldsV1`. Steps of a kind that is not known are left out.
     pub fn from_json(fields: &Value) -> Result<Self, InvalidElement> {
-        let mut set = Self::default();
+        let mut steps = Vec::new();
         for (key, value) in fields.as_object().into_iter().flatten() {
             if key == "." {
                 continue;
@@ -209,9 +247,16 @@ impl FieldSet {
             };
             let below = Self::from_json(value)?;
             let member = below.is_empty() || value.get(".").is_some();
-            set.put(element, member, below);
+            steps.push((element, member, below));
         }
-        Ok(set)
+        Ok(Self::of_steps(steps))
+    }
+}
+
+impl Node {
+    fn unite(&mut self, other: Self) {
+        self.member |= other.member;
+        self.below = std::mem::take(&mut self.below).union(other.below);
     }
 }
 
