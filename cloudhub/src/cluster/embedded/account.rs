@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::authority;
 use super::call::meta;
-use super::generated_name;
 use super::defaults::default;
 use super::fault;
+use super::generated_name;
 use super::state::State;
 
 /// Completes a new pod with what its account has. 403 where there is no such account.

@@ -10,7 +10,7 @@ use super::draft::{Draft, New};
 use super::fault::{self, FieldError};
 use super::state::State;
 use super::{certificate, conform, content, defaults, fields, limits, quota, validate};
-use super::{clock, generated_name, go_json, managed};
+use super::{clock, definition, generated_name, go_json, managed, versions};
 
 pub(super) fn create(
     state: &mut State,
