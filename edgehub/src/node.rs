@@ -4,7 +4,8 @@
 //!   insert null/node/<n>                  409: it exists, query it
 //!   query kube-node-lease/lease/<n>       404: insert it
 //!   update kube-node-lease/lease/<n>      every lease interval
-//!   patch null/nodepatch/<n>              at once, and every status interval; 404: it was deleted
+//!   patch null/nodepatch/<n>              at once, every status interval, and with the lease where the cluster takes the node for dead;
+//!                                         404: it was deleted
 //! ```
 //!
 //! The messages are those of a stock edge (tunnel specification §6.3). An old cloud that has no answer to one of them gets
@@ -20,6 +21,7 @@ mod describe;
 use std::time::Duration;
 
 use hub_core::message::{Content, Operation, Resource};
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -110,6 +112,9 @@ impl Agent<'_> {
             if lease_due <= Instant::now() {
                 let renewed = self.renew_lease().await;
                 lease_due = next("the lease", renewed, self.config.lease_interval);
+                if self.is_taken_for_dead() {
+                    status_due = Instant::now();
+                }
             }
             if status_due <= Instant::now() {
                 let reported = self.report_status().await;
@@ -126,6 +131,22 @@ impl Agent<'_> {
                 status_due = next("the status", reported, interval);
             }
         }
+    }
+
+    /// Whether the cluster says that this node is not ready, as far as it is known here. Its controllers do that to a node of which they
+    /// heard nothing, because the API server, or the cloud's way to it, was away; a lease alone does not change their mind.
+    fn is_taken_for_dead(&self) -> bool {
+        let key = ObjectKey::new(
+            GroupVersionResource::core("nodes"),
+            None,
+            self.shared.config.node.as_str(),
+        );
+        let Some(held) = self.shared.store.get(&key) else {
+            return false;
+        };
+        let node: Value = serde_json::from_slice(&held.object.body).unwrap_or_default();
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] != "True")
     }
 
     async fn try_register(&mut self) -> Result<(), AskError> {

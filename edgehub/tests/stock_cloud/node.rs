@@ -182,3 +182,45 @@ async fn an_old_cloud_hears_of_the_node_in_the_old_way() {
     cloud.hear("patch", PATCH).await;
     cloud.hear("update", LEASE_ROUTE).await;
 }
+
+#[tokio::test]
+async fn a_node_that_the_cluster_takes_for_dead_says_with_its_next_lease_that_it_is_not() {
+    let cloud = StockCloud::start().await;
+    let _edge = start(
+        &cloud,
+        NodeAgentConfig {
+            // Nobody waits for that.
+            status_interval: std::time::Duration::from_secs(3600),
+            ..agent()
+        },
+    );
+    cloud.hear_nth(2, "update", LEASE_ROUTE).await;
+    let patches = |state: &crate::peer::State| {
+        let heard = state.heard.iter();
+        heard.filter(|heard| heard.is("patch", PATCH)).count()
+    };
+    assert_eq!(
+        patches(&cloud.state()),
+        1,
+        "all is well, and nothing is said of it"
+    );
+
+    let mut node = cloud.state().api.objects[NODE_ROUTE].clone();
+    node["status"]["conditions"] =
+        json!([{ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown" }]);
+    cloud.apply(NODE_ROUTE, node.clone());
+    cloud
+        .until("another status", |state| (patches(state) > 1).then_some(()))
+        .await;
+    node["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
+    cloud.apply(NODE_ROUTE, node);
+    cloud.delivered().await;
+    let said = patches(&cloud.state());
+    let heard = cloud.state().heard.len();
+    cloud
+        .until("more leases", |state| {
+            (state.heard.len() > heard + 10).then_some(())
+        })
+        .await;
+    assert!(patches(&cloud.state()) <= said + 1, "it is believed");
+}
