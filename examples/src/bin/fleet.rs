@@ -69,6 +69,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What begins now: the figures come at the end, which may be minutes away.
+fn say(what: &str) {
+    eprintln!("fleet: {what} …");
+}
+
 async fn run(arguments: &Arguments) -> Result<Report, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let (cloud, addresses, token) = start_cloud(arguments, folder.path()).await?;
@@ -94,9 +99,11 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
 
     let mut report = Report::default();
     // One edge more than is connected at first: the one that is away.
+    say(&format!("{} edges join", arguments.edges));
     let mut fleet = Fleet::enroll(config, arguments.edges + 1).await?;
     connect(&mut fleet, &cloud, arguments.edges, &mut report).await?;
     if arguments.idle > 0 {
+        say(&format!("{} s of rest", arguments.idle));
         idle(
             &cloud,
             arguments.edges,
@@ -106,10 +113,16 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
         .await?;
     }
     if arguments.live > 0 {
+        say(&format!(
+            "{} pods for one edge, one after another",
+            arguments.live
+        ));
         live(&mut fleet, &api, 0, arguments.live, &mut report).await?;
     }
+    say("a ConfigMap that all edges need");
     fan_out(&mut fleet, &cloud, &api, arguments.edges, &mut report).await?;
     if arguments.backlog > 0 {
+        say(&format!("{} pods for an edge that is away", arguments.backlog));
         backlog(
             &mut fleet,
             &cloud,
@@ -121,6 +134,7 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
         .await?;
     }
     if arguments.storm {
+        say("all edges come back at once");
         storm(&mut fleet, &cloud, "the same cloud", arguments.edges, &mut report).await?;
         cloud.kill().await.map_err(|error| error.to_string())?;
         let (cloud, addresses, _) = start_cloud(arguments, folder.path()).await?;

@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::json;
 
 use super::edge::node_name;
-use super::{Cloud, Fleet, Report};
+use super::{Arrival, Cloud, Fleet, Report};
 use crate::api::Api;
 
 type Result<T> = std::result::Result<T, String>;
@@ -157,13 +157,10 @@ pub async fn live(fleet: &mut Fleet, api: &str, edge: usize, pods: usize, report
         let name = format!("live-{pod}");
         let start = Instant::now();
         create_pod(&mut api, edge, &name).await?;
-        loop {
-            let arrival = fleet.arrival(PATIENCE).await.ok_or("a pod did not arrive")?;
-            if arrival.edge == edge && arrival.resource.ends_with(&name) {
-                latencies.push(arrival.at.saturating_duration_since(start));
-                break;
-            }
-        }
+        let is_it = |arrival: &Arrival| arrival.edge == edge && arrival.resource.ends_with(&name);
+        let arrival = wanted(fleet, is_it).await;
+        let arrival = arrival.ok_or_else(|| format!("{name} did not arrive at edge {edge}"))?;
+        latencies.push(arrival.at.saturating_duration_since(start));
     }
     report.add_latency("pod, before the API call to the edge's handler", &latencies);
     Ok(())
@@ -199,14 +196,11 @@ pub async fn fan_out(
         .await?;
     }
     let mut waiting = edges * 2;
+    let is_one = |arrival: &Arrival| arrival.resource.contains("/pod/user-") || is_shared(arrival);
     while waiting > 0 {
-        let arrival = fleet
-            .arrival(PATIENCE)
-            .await
-            .ok_or_else(|| format!("{waiting} arrivals are missing"))?;
-        if arrival.resource.contains("/pod/user-") || arrival.resource.ends_with("/configmap/shared") {
-            waiting -= 1;
-        }
+        let arrival = wanted(fleet, is_one).await;
+        arrival.ok_or_else(|| format!("{waiting} arrivals are missing"))?;
+        waiting -= 1;
     }
 
     let before = cloud.usage().map_err(|e| e.to_string())?;
@@ -220,13 +214,9 @@ pub async fn fan_out(
     .await?;
     let mut latencies = Vec::with_capacity(edges);
     while latencies.len() < edges {
-        let arrival = fleet
-            .arrival(PATIENCE)
-            .await
-            .ok_or("an edge did not get the change")?;
-        if arrival.resource.ends_with("/configmap/shared") {
-            latencies.push(arrival.at.saturating_duration_since(start));
-        }
+        let arrival = wanted(fleet, is_shared).await;
+        let arrival = arrival.ok_or("an edge did not get the change")?;
+        latencies.push(arrival.at.saturating_duration_since(start));
     }
     let after = cloud.usage().map_err(|e| e.to_string())?;
     report.add_latency(&format!("one ConfigMap to {edges} edges"), &latencies);
@@ -238,17 +228,30 @@ pub async fn fan_out(
     Ok(())
 }
 
+/// The next arrival that is one of those; None where there is none in time, whatever else arrives meanwhile.
+async fn wanted(fleet: &mut Fleet, is_one: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let arrival = fleet.arrival(left).await?;
+        if is_one(&arrival) {
+            return Some(arrival);
+        }
+    }
+}
+
+fn is_shared(arrival: &Arrival) -> bool {
+    arrival.resource.ends_with("/configmap/shared")
+}
+
 async fn await_pods(fleet: &mut Fleet, edge: usize, prefix: &str, count: usize) -> Result<()> {
-    let wanted = format!("/pod/{prefix}-");
+    let pods = format!("/pod/{prefix}-");
+    let is_one = |arrival: &Arrival| arrival.edge == edge && arrival.resource.contains(&pods);
     let mut arrived = std::collections::HashSet::with_capacity(count);
     while arrived.len() < count {
-        let arrival = fleet
-            .arrival(PATIENCE)
-            .await
-            .ok_or_else(|| format!("{} of {count} pods arrived", arrived.len()))?;
-        if arrival.edge == edge && arrival.resource.contains(&wanted) {
-            arrived.insert(arrival.resource);
-        }
+        let arrival = wanted(fleet, is_one).await;
+        let arrival = arrival.ok_or_else(|| format!("{} of {count} pods arrived", arrived.len()))?;
+        arrived.insert(arrival.resource);
     }
     Ok(())
 }
@@ -289,10 +292,10 @@ async fn create_pod(api: &mut Api, edge: usize, name: &str) -> Result<()> {
 }
 
 async fn send(api: &mut Api, method: Method, path: &str, body: &serde_json::Value) -> Result<()> {
-    let (status, answer) = api
-        .send(method, path, "application/json", body.to_string())
-        .await
-        .map_err(|e| e.to_string())?;
+    let sent = api.send(method, path, "application/json", body.to_string());
+    let answer = tokio::time::timeout(PATIENCE, sent).await;
+    let answer = answer.map_err(|_| format!("{path}: no answer within {PATIENCE:?}"))?;
+    let (status, answer) = answer.map_err(|e| e.to_string())?;
     if status.is_success() {
         Ok(())
     } else {
