@@ -182,3 +182,18 @@ async fn bodies_that_are_too_large_or_of_an_unknown_type_are_refused() {
         (415, Some("415: Unsupported Media Type"))
     );
 }
+
+#[tokio::test]
+async fn a_dry_run_names_the_version_that_its_client_has_seen() {
+    let node = node().await;
+    let seen = node.get(A).await.json();
+    let patch = r#"{"data":{"v":"2"}}"#;
+    let tried = node
+        .ask("PATCH", &format!("{A}?dryRun=All"), MERGE, patch)
+        .await
+        .json();
+    assert_eq!(tried["data"]["v"], "2");
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    assert_eq!(version(&tried), version(&seen));
+    assert_eq!(node.get(A).await.json(), seen);
+}

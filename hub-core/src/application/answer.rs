@@ -29,6 +29,7 @@ impl Application {
             *tunnel = Extension {
                 code: response.code,
                 content_type: response.content_type.clone(),
+                warnings: response.warnings.clone(),
                 ..Extension::default()
             };
             // The asker knows what it asked.
@@ -40,6 +41,14 @@ impl Application {
 
     /// The answer in an application that came back.
     pub fn to_response(&self) -> ApiResponse {
+        let warnings = self.tunnel.as_ref().map(|tunnel| tunnel.warnings.clone());
+        ApiResponse {
+            warnings: warnings.unwrap_or_default(),
+            ..self.unwarned()
+        }
+    }
+
+    fn unwarned(&self) -> ApiResponse {
         if self.status == "Approved" {
             if let Some(tunnel) = self.tunnel.as_ref().filter(|t| t.code != 0) {
                 return ApiResponse {

@@ -100,6 +100,9 @@ pub struct Extension {
     /// anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+    /// What the API server warns of in its answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The content is no request that an API server could understand. The peer's move.

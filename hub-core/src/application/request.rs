@@ -25,6 +25,7 @@ impl Application {
                 accept: request.accept.clone(),
                 code: 0,
                 user: request.user.clone(),
+                warnings: Vec::new(),
             }),
             ..Self::default()
         };

@@ -108,8 +108,16 @@ fn answers_and_refusals_come_back_as_they_were() {
         body: "404 page not found".into(),
         warnings: Vec::new(),
     };
-    let travelled = Application::request(&node(), &request).answered(&text);
-    assert_eq!(travelled.to_response(), text);
+    let warned = |response: ApiResponse| ApiResponse {
+        warnings: vec![r#"unknown field "dta""#.into()],
+        ..response
+    };
+    let refused: ApiResponse = Status::not_found("", "pods", "a").into();
+    for response in [text, warned(ApiResponse::json(200, "{}")), warned(refused)] {
+        let travelled = Application::request(&node(), &request).answered(&response);
+        let travelled = Application::from_content(&Content::encode(&travelled)).unwrap();
+        assert_eq!(travelled.to_response(), response);
+    }
 }
 
 #[test]

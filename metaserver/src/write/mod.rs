@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hub_core::api::{ApiResponse, Reason, Status, UpstreamError, Verb};
 use hub_core::object::{Metadata, Object, ObjectKey, ResourceVersion};
 use hub_core::selector::{FieldSelector, LabelSelector};
-use hub_core::store::Change;
+use hub_core::store::{Change, Stored, with_resource_version};
 use serde::Deserialize;
 
 use crate::accept::Offer;
@@ -60,8 +60,12 @@ impl Api {
             }
             answer => answer.map_err(|error| refused(&error))?,
         };
-        let uid = current.map(|current| current.object.uid.clone());
-        let kept = self.read_your_write(asked, verb, &response, key, uid).await;
+        let kept = if dry_run(&asked.query) {
+            self.tried(asked, &response, current.as_deref())
+        } else {
+            let uid = current.map(|current| current.object.uid.clone());
+            self.read_your_write(asked, verb, &response, key, uid).await
+        };
         Ok(match kept {
             Some(served) => {
                 let answer = reply::encoded(response.code, view.object(&served, None), form);
@@ -81,7 +85,7 @@ impl Api {
         key: Option<ObjectKey>,
         uid: Option<Arc<str>>,
     ) -> Option<Bytes> {
-        if !response.is_success() || verb == Verb::DeleteCollection || dry_run(&asked.query) {
+        if !response.is_success() || verb == Verb::DeleteCollection {
             return None;
         }
         let body = typed(&asked.kind, &response.body);
@@ -127,6 +131,18 @@ impl Api {
         self.show(change).await;
         let shown = self.store.get(&key).filter(|stored| stored.object.uid == meant);
         Some(shown.map_or(body, |stored| stored.served.clone()))
+    }
+
+    /// What a dry run would have made of an object. Its version stays, so it is the one that clients have seen here (`kubectl diff`).
+    fn tried(&self, asked: &Asked, response: &ApiResponse, current: Option<&Stored>) -> Option<Bytes> {
+        if !response.is_success() || self.authoritative() {
+            return None;
+        }
+        let (current, body) = (current?, typed(&asked.kind, &response.body)?);
+        let metadata = Metadata::parse(&body).ok()?;
+        let same = metadata.resource_version == current.object.version.as_str()
+            && metadata.uid == *current.object.uid;
+        same.then(|| with_resource_version(&body, current.revision.0))
     }
 
     async fn show(&self, change: Change) {

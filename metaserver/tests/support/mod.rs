@@ -271,6 +271,9 @@ impl State {
             }
             _ => return not_found(),
         };
+        if request.query.contains("dryRun=All") {
+            return ApiResponse::json(code, object.to_string());
+        }
         let mut object = object;
         self.version += 1;
         object["kind"] = (&*kind.kind).into();
