@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -88,7 +88,10 @@ impl Asked {
 
     /// The form that the answer will have.
     pub(crate) fn form(&self, offer: Offer) -> Result<Form, Status> {
-        let is_unprinted = matches!(&*self.kind.kind, "CustomResourceDefinition" | "APIService");
+        let is_unprinted = matches!(
+            &*self.kind.kind,
+            "CustomResourceDefinition" | "APIService" | "ResourceClaim"
+        );
         let offer = match self.subresource.as_deref() {
             _ if self.kind.custom => Offer::Custom,
             Some("status") if is_unprinted => Offer::Unprinted,
@@ -241,7 +244,10 @@ impl Api {
                     if outdated.is_none() {
                         return answer;
                     }
-                    // Whatever comes of it.
+                    if answer.as_ref().is_ok_and(reply::is_nowhere) {
+                        return answer;
+                    }
+                    // Whatever else comes of it.
                     let answer = answer.unwrap_or_else(|status| reply::status(&status, form));
                     Ok(warned(answer, outdated.as_deref()))
                 }
@@ -307,7 +313,16 @@ impl Api {
             },
         };
         let warning = deprecation(&asked.kind.resource);
-        let answer = self.dispatch(asked, verb, body).await;
+        let connects = matches!(
+            asked.subresource.as_deref(),
+            Some("exec" | "attach" | "portforward")
+        );
+        let mut answer = self.dispatch(asked, verb, body).await;
+        let is_unserved = |answer: &Reply| answer.status() == StatusCode::NOT_IMPLEMENTED;
+        if connects && !head.headers.contains_key(UPGRADE) && answer.as_ref().is_ok_and(is_unserved) {
+            // Said by a real server before it connects to anybody.
+            answer = Err(fault::bad("Upgrade request required"));
+        }
         if warning.is_none() {
             return answer;
         }

@@ -100,6 +100,11 @@ pub(crate) fn nowhere() -> Reply {
     text(404, "404 page not found\n")
 }
 
+/// Whether it is that answer.
+pub(crate) fn is_nowhere(reply: &Reply) -> bool {
+    reply.status() == StatusCode::NOT_FOUND && reply.headers().contains_key(X_CONTENT_TYPE_OPTIONS)
+}
+
 /// No URL at all: what Go's own HTTP server says before anybody is asked, and it says no more on such a connection.
 pub(crate) fn malformed() -> Reply {
     let mut reply = Response::new(Body::whole(bytes::Bytes::from_static(b"400 Bad Request")));

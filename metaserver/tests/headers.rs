@@ -148,6 +148,36 @@ async fn people_who_use_an_outdated_version_are_told_whatever_comes_of_it() {
 }
 
 #[tokio::test]
+async fn metrics_are_compressed_and_checks_are_metrics_too() {
+    let server = server().await;
+    let (code, headers, body) = ask(&server, "/metrics/slis", &[]).await;
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert_eq!((code, all(&headers, "content-encoding").len()), (200, 0));
+    let passed = |check: &str| format!("kubernetes_healthcheck{{name=\"{check}\",type=\"livez\"}} 1\n");
+    assert!(
+        text.contains(&passed("etcd")) && text.contains(&passed("ping")),
+        "{text}"
+    );
+    for path in ["/livez/etcd", "/livez/log", "/readyz/informer-sync"] {
+        assert_eq!(ask(&server, path, &[]).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_answered_by_any_route_is_not_told_that_a_kind_is_outdated() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/a/endpoints";
+    for (accept, code, warnings) in [("text/html", 406, 0), ("application/json", 200, 1)] {
+        let (given, headers, _) = ask(&server, path, &[("accept", accept)]).await;
+        assert_eq!(
+            (given, all(&headers, "warning").len()),
+            (code, warnings),
+            "{accept}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_scale_is_printed_and_shown_by_its_metadata() {
     let server = server().await;
     let path = "/apis/example.org/v1/namespaces/a/gadgets/g/scale";

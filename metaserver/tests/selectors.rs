@@ -55,6 +55,14 @@ async fn t08_selectors_namespaces_and_pages_of_one_kind_are_all_right_offline() 
     ] {
         assert_eq!(node.names(&path).await, expected, "{path}");
     }
+    // A page that is full goes on where anything follows, whether or not that belongs to the list.
+    for (path, goes_on) in [
+        (format!("{all}?labelSelector=app%3Din&limit=2"), true),
+        (format!("{all}?labelSelector=app%3Dout&limit=1"), false),
+    ] {
+        let page = node.get(&path).await.json();
+        assert_eq!(page["metadata"]["continue"].is_string(), goes_on, "{path}");
+    }
 }
 
 /// Of each kind with fields of its own: field, a value, and where it stands in a body.

@@ -198,6 +198,17 @@ async fn only_the_first_event_of_a_table_describes_its_columns() {
 }
 
 #[tokio::test]
+async fn a_watch_in_a_form_that_no_event_has_ends_at_the_first_one() {
+    let node = Node::start().await;
+    node.cloud.put("configmaps", config_map("shop", "a", "1"));
+    let list = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let mut watch = node
+        .watch_as(&format!("{SHOP}?watch=true"), &[("accept", list)])
+        .await;
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
 async fn watches_over_the_limit_are_told_to_come_back_and_ended_ones_make_room() {
     let config = MetaConfig {
         watches_max: 1,

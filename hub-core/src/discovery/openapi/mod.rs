@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(made.etag, json.etag, "it has the tag of the same in JSON");
         assert_eq!(
             made.body.escape_ascii().to_string(),
-            r#"\n\x053.0.0\x12\x06\n\x01K2\x011\"\x0c\n\n\n\x02/a\x12\x04\"\x02B\x00*!\n\x1f\n\x1d\n\x01D\x12\x18\n\x16\xca\x01\x06object\xfa\x01\n\n\x08\n\x01f\x12\x05\x12\x03\n\x01r"#
+            r#"\n\x053.0.0\x12\x06\n\x01K2\x011\"\x0c\n\n\n\x02/a\x12\x04\"\x02B\x00*#\n!\n\x1f\n\x01D\x12\x1a\n\x18\xca\x01\x06object\xfa\x01\x0c\n\n\n\x01f\x12\x05\x12\x03\n\x01r"#
         );
     }
 

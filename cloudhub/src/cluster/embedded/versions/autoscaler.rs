@@ -36,7 +36,7 @@ pub(super) fn to_v1(value: &mut Value) {
     annotate(value, CONDITIONS, conditions);
     if let Some(behavior) = behavior.filter(Value::is_object) {
         // Kubernetes writes this one as its own type, whose fields have the names of Go.
-        value["metadata"]["annotations"][BEHAVIOR] = go_names(behavior).to_string().into();
+        value["metadata"]["annotations"][BEHAVIOR] = go_behavior(&behavior).into();
     }
 }
 
@@ -200,16 +200,47 @@ fn fields<const N: usize>(all: [(&str, &Value); N]) -> Value {
     fields.into()
 }
 
-fn go_names(value: Value) -> Value {
-    rename(value, &|name| name.to_ascii_uppercase())
+/// With every field of Go's structs, in their order.
+fn go_behavior(behavior: &Value) -> String {
+    fn go_struct<const N: usize>(of: &Value, fields: [(&str, String); N]) -> String {
+        let all = fields.map(|(name, value)| format!("\"{name}\":{value}"));
+        if of.is_null() {
+            "null".into()
+        } else {
+            format!("{{{}}}", all.join(","))
+        }
+    }
+    let policy = |of: &Value| {
+        let field = |name: &str| of[name].to_string();
+        let fields = [
+            ("Type", field("type")),
+            ("Value", field("value")),
+            ("PeriodSeconds", field("periodSeconds")),
+        ];
+        go_struct(of, fields)
+    };
+    let rules = |of: &Value| {
+        let policies: Vec<String> = of["policies"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(policy)
+            .collect();
+        let field = |name: &str| of[name].to_string();
+        let fields = [
+            ("StabilizationWindowSeconds", field("stabilizationWindowSeconds")),
+            ("SelectPolicy", field("selectPolicy")),
+            ("Policies", format!("[{}]", policies.join(","))),
+            ("Tolerance", field("tolerance")),
+        ];
+        go_struct(of, fields)
+    };
+    let (up, down) = (rules(&behavior["scaleUp"]), rules(&behavior["scaleDown"]));
+    go_struct(behavior, [("ScaleUp", up), ("ScaleDown", down)])
 }
 
+/// Changes the first letter of all names to a small one.
 fn json_names(value: Value) -> Value {
-    rename(value, &|name| name.to_ascii_lowercase())
-}
-
-/// Changes the first letter of all names.
-fn rename(value: Value, first: &impl Fn(char) -> char) -> Value {
     match value {
         Value::Object(fields) => {
             let renamed = fields
@@ -217,15 +248,12 @@ fn rename(value: Value, first: &impl Fn(char) -> char) -> Value {
                 .filter(|(_, value)| !value.is_null())
                 .map(|(name, value)| {
                     let mut letters = name.chars();
-                    let start = letters.next().map(first);
-                    (start.into_iter().chain(letters).collect(), rename(value, first))
+                    let start = letters.next().map(|letter| letter.to_ascii_lowercase());
+                    (start.into_iter().chain(letters).collect(), json_names(value))
                 });
             Value::Object(renamed.collect())
         }
-        Value::Array(elements) => elements
-            .into_iter()
-            .map(|element| rename(element, first))
-            .collect(),
+        Value::Array(elements) => elements.into_iter().map(json_names).collect(),
         other => other,
     }
 }
@@ -299,7 +327,10 @@ mod tests {
         assert_eq!(value["status"], json!({"currentCPUUtilizationPercentage": 12}));
         let annotations = value["metadata"]["annotations"].as_object().unwrap();
         assert_eq!(annotations.len(), 5);
-        assert!(annotations[BEHAVIOR].as_str().unwrap().contains("\"ScaleDown\""));
+        assert_eq!(
+            annotations[BEHAVIOR],
+            r#"{"ScaleUp":null,"ScaleDown":{"StabilizationWindowSeconds":null,"SelectPolicy":"Max","Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":60}],"Tolerance":null}}"#
+        );
         to_v2(&mut value);
         assert_eq!(value, new);
     }
