@@ -158,3 +158,97 @@ async fn what_a_go_program_left_alone_counts_as_not_said() {
         .await;
     assert_eq!(range["spec"]["limits"][0]["defaultRequest"], json!({"cpu": "2"}));
 }
+
+#[tokio::test]
+async fn what_the_server_adds_and_what_it_shows_of_nothing_is_as_on_a_kube_apiserver() {
+    let world = World::new();
+    let class = |name: &str, default: &str| {
+        json!({"metadata": {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": default}},
+            "provisioner": "d.io"})
+    };
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    world.ok("POST", classes, class("slow", "false")).await;
+    world.ok("POST", classes, class("usual", "true")).await;
+    let claim = |more: Value| {
+        let mut spec =
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({ "spec": spec })
+    };
+    let devices = json!({"requests": [{"name": "r", "exactly": {"deviceClassName": "d"}}]});
+    for (path, body, places) in [
+        (
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+            json!({"rules": []}),
+            &[("/rules", json!(null))][..],
+        ),
+        (
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            json!({"addressType": "IPv4", "endpoints": [], "ports": []}),
+            &[("/endpoints", json!(null)), ("/ports", json!(null))],
+        ),
+        (
+            "/api/v1/namespaces/default/limitranges",
+            json!({"spec": {"limits": []}}),
+            &[("/spec/limits", json!(null))],
+        ),
+        (
+            "/api/v1/namespaces/default/persistentvolumeclaims",
+            claim(json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "z"}})),
+            &[
+                ("/spec/storageClassName", json!("usual")),
+                (
+                    "/spec/dataSourceRef",
+                    json!({"apiGroup": null, "kind": "PersistentVolumeClaim", "name": "z"}),
+                ),
+            ],
+        ),
+        (
+            "/api/v1/namespaces/default/persistentvolumeclaims",
+            claim(json!({"storageClassName": ""})),
+            &[("/spec/storageClassName", json!(""))],
+        ),
+        (
+            SERVICES,
+            json!({"spec": {"clusterIP": "None"}}),
+            &[
+                ("/spec/ipFamilyPolicy", json!("RequireDualStack")),
+                ("/spec/ipFamilies", json!(["IPv4", "IPv6"])),
+            ],
+        ),
+        (
+            SERVICES,
+            json!({"spec": {"clusterIP": "None", "selector": {"a": "b"}}}),
+            &[("/spec/ipFamilyPolicy", json!("SingleStack"))],
+        ),
+        (
+            "/apis/resource.k8s.io/v1/deviceclasses",
+            json!({"spec": {}}),
+            &[("/metadata/generation", json!(1))],
+        ),
+        (
+            "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims",
+            json!({"spec": {"devices": devices}}),
+            &[("/spec/devices/requests/0/exactly/count", json!(1))],
+        ),
+    ] {
+        let mut body = body;
+        body["metadata"] = json!({"generateName": "it-"});
+        let stored = world.ok("POST", path, body).await;
+        for (place, expected) in places {
+            assert_eq!(stored.pointer(place), Some(expected), "{path} {place}");
+        }
+    }
+    let volumes = "/api/v1/persistentvolumes";
+    let volume = json!({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"], "nfs": {"path": "/", "server": "s"}}});
+    let mut volume = world.ok("POST", volumes, volume).await;
+    volume["status"] = json!({"phase": "Available"});
+    let volume = world.ok("PUT", &format!("{volumes}/v/status"), volume).await;
+    assert!(
+        volume["status"]["lastPhaseTransitionTime"].is_string(),
+        "{volume}"
+    );
+}
