@@ -84,17 +84,19 @@ impl<'a> Clause<'a> {
     }
 
     pub(crate) fn is(&self, media: Media) -> bool {
-        self.names(media.content_type())
-    }
-
-    /// Whether it is this type, with an `@` in it where that has a dot.
-    pub(crate) fn names(&self, content_type: &str) -> bool {
-        let (group, name) = content_type.split_once('/').unwrap_or_default();
+        let (group, name) = media.content_type().split_once('/').unwrap_or_default();
         match (self.group, self.media) {
             ("*", "*") => true,
             (own, "*") => own == group,
-            (own, media) => own == group && (media == name || media.replace('@', ".") == name),
+            (own, media) => own == group && media == name,
         }
+    }
+
+    /// The same as a server of OpenAPI compares: each half may be anything, and an `@` is as good as a dot.
+    pub(crate) fn names(&self, content_type: &str) -> bool {
+        let (group, name) = content_type.split_once('/').unwrap_or_default();
+        let media = self.media.replace('@', ".");
+        (self.group == "*" || self.group == group) && (media == "*" || media == name)
     }
 
     /// None when it is one that nobody has.

@@ -50,8 +50,8 @@ pub(crate) fn answer(documents: &Discovery, registry: &Registry, head: &Parts, p
         return reply::empty(404);
     };
     match form {
-        Form::Unread => return varies(reply::empty(406)),
         Form::Unsaid if !is_version_2 => return reply::empty(200),
+        Form::Unread | Form::Unsaid => return varies(reply::empty(406)),
         _ => {}
     }
     let Some(tag) = &document.etag else {
@@ -237,13 +237,19 @@ mod tests {
             text(&ask("/openapi/v3", ""), CONTENT_TYPE),
             "text/plain; charset=utf-8"
         );
-        let request = Request::get("/openapi/v2")
-            .header(ACCEPT, "text/html")
-            .body(())
-            .unwrap();
-        let (head, ()) = request.into_parts();
-        let (documents, registry) = (Discovery::default(), Registry::builtin());
-        let refused = answer(&documents, &registry, &head, "/openapi/v2");
-        assert_eq!(refused.status(), 406);
+        for (path, accept, code) in [
+            ("/openapi/v2", "text/html", 406),
+            ("/openapi/v2", "garbage", 406),
+            ("/openapi/v2", "*/json", 200),
+            ("/openapi/v3/api/v1", "text/html", 406),
+            ("/openapi/v3/api/v1", "garbage", 200),
+            ("/openapi/v3/api/v1", openapi::PROTOBUF_3, 200),
+        ] {
+            let request = Request::get(path).header(ACCEPT, accept).body(()).unwrap();
+            let (head, ()) = request.into_parts();
+            let (documents, registry) = (Discovery::default(), Registry::builtin());
+            let answered = answer(&documents, &registry, &head, path);
+            assert_eq!(answered.status(), code, "{path} {accept}");
+        }
     }
 }
