@@ -171,6 +171,10 @@ async fn a_kind_whose_names_another_has_is_not_served_until_that_one_goes() {
     world.ok("POST", path, define("firsts")).await;
     world.ok("POST", path, define("seconds")).await;
     assert_eq!((served("firsts").await, served("seconds").await), (200, 404));
+    let refused = world.get(&format!("{path}/seconds.x.io")).await.1;
+    let condition = &refused["status"]["conditions"][0];
+    assert_eq!(condition["status"], "False", "{refused}");
+    assert_eq!(condition["message"], "\"SameList\" is already in use");
     let going = world.ok("DELETE", &format!("{path}/firsts.x.io"), ()).await;
     assert_eq!(going["status"]["conditions"][2]["type"], "Terminating", "{going}");
     assert_eq!((served("firsts").await, served("seconds").await), (404, 200));

@@ -287,6 +287,26 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_a_pod_costs_to_lose_is_a_number() {
+        let cost = |given: &str| json!({"controller.kubernetes.io/pod-deletion-cost": given});
+        for (given, fits) in [
+            ("-10", true),
+            ("0", true),
+            ("+1", false),
+            ("01", false),
+            ("x", false),
+            ("3000000000", false),
+        ] {
+            let mut errors = Vec::new();
+            annotations(&Value::Null, &cost(given), &mut errors);
+            assert_eq!(errors.is_empty(), fits, "{given}");
+            let mut errors = Vec::new();
+            annotations(&cost(given), &cost(given), &mut errors);
+            assert!(errors.is_empty(), "what was there stays");
+        }
+    }
+
     fn pod(change: Value) -> Value {
         let mut pod = json!({"spec": {"containers": [{"name": "c", "image": "x:1", "resources": {"requests": {"cpu": "1"}}}],
             "tolerations": [{"key": "a", "operator": "Exists"}], "activeDeadlineSeconds": 9}});

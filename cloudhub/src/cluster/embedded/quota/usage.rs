@@ -229,7 +229,7 @@ mod tests {
         let with = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
         let stays = json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}});
         let pod = json!({"spec": {"containers": [with("200m"), with("300m")],
-            "initContainers": [stays, with("2")], "overhead": {"cpu": "50m"}}});
+            "initContainers": [stays, with("2"), with("1")], "overhead": {"cpu": "50m"}}});
         assert_eq!(
             taken("pods", pod.clone()),
             ["cpu=2150m", "pods=1", "requests.cpu=2150m"]
