@@ -5,9 +5,11 @@ use std::time::Duration;
 use cloudhub::cluster::{Cluster, ClusterError};
 use hub_core::api::{ApiRequest, Target, UpstreamError, User, Verb};
 use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::server::{Mood, Server};
+use crate::view::{View, within};
 
 fn config_maps() -> GroupVersionResource {
     GroupVersionResource::core("configmaps")
@@ -255,4 +257,58 @@ async fn more_requests_than_may_wait_are_told_so() {
         .filter(|answer| **answer == Err(UpstreamError::Overloaded))
         .count();
     assert!(overloaded >= 6, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_just_come_back_denies_nothing_for_good() {
+    let server = Server::new();
+    server.put("a", "x", "1").await;
+    let cluster = server.cluster_with(|config| config.settling = Duration::from_millis(500));
+    let ask = async || {
+        let list = ApiRequest::resource(Verb::List, config_maps(), Some("default"), None);
+        let user = User {
+            name: "system:node:edge-1".into(),
+            ..User::default()
+        };
+        let list = ApiRequest {
+            user: Some(user),
+            ..list
+        };
+        cluster.execute(list).await.map(|answer| answer.code)
+    };
+    assert_eq!(ask().await, Ok(200));
+    server.mood(Mood::Away);
+    server.cut();
+    within("a silence", async {
+        while cluster
+            .silence()
+            .is_none_or(|silence| silence < Duration::from_millis(1100))
+        {
+            let _ = ask().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+
+    // It has not read its roles yet.
+    server.mood(Mood::Forbids("configmaps"));
+    within("the first answer", async {
+        while cluster.silence().is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let mut view = View::of(&cluster, Scope::all(config_maps()));
+    assert_eq!(ask().await, Err(UpstreamError::Unreachable));
+    view.read_now();
+    assert_eq!(view.refused, None);
+    assert_eq!(cluster.missing_rights(), []);
+    // Some time later a denial is one.
+    within("a denial", async {
+        while ask().await != Ok(403) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    view.until("the refusal", |view| view.refused.is_some()).await;
 }

@@ -120,6 +120,7 @@ impl Server {
             },
             watch_linger: Duration::from_millis(50),
             request_deadline: Duration::from_secs(2),
+            settling: Duration::ZERO,
             ..KubeClusterConfig::default()
         };
         change(&mut config);

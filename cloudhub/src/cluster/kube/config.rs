@@ -23,6 +23,9 @@ pub struct KubeClusterConfig {
     pub answer_bytes_max: usize,
     /// How often a request is put again that the server was too busy for (429).
     pub busy_retries_max: u32,
+    /// How long after its return a server's 403 is no denial. One that starts answers before it has read its roles, and forbids
+    /// everything to everybody; who believed it would forget what nodes report.
+    pub settling: Duration,
     /// The pause after a failure of a watch, and before a request is put again where the server names no time.
     pub backoff: Backoff,
     /// Watches held at the API server at once, over all resources.
@@ -58,6 +61,7 @@ impl Default for KubeClusterConfig {
             request_deadline: Duration::from_secs(30),
             answer_bytes_max: 64 << 20,
             busy_retries_max: 3,
+            settling: Duration::from_secs(10),
             backoff: Backoff {
                 first: Duration::from_millis(250),
                 max: Duration::from_secs(30),

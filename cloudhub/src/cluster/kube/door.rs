@@ -30,6 +30,8 @@ pub(super) struct Door {
     places: Semaphore,
     /// Since when nobody answers.
     silent_since: Mutex<Option<Instant>>,
+    /// When somebody answered after a while in which nobody did.
+    returned: Mutex<Option<Instant>>,
     /// Changes when somebody answers again.
     returns: watch::Sender<()>,
     random: Mutex<Random>,
@@ -82,6 +84,7 @@ impl Door {
             metrics: KubeMetrics::default(),
             rights: Rights::default(),
             silent_since: Mutex::default(),
+            returned: Mutex::default(),
             returns: watch::Sender::default(),
             random: Mutex::new(Random::new(seed())),
             config,
@@ -154,6 +157,12 @@ impl Door {
         since.map(|since| since.elapsed())
     }
 
+    /// Whether the API server may just have started: what it denies now it may allow in a moment.
+    pub(super) fn is_settling(&self) -> bool {
+        let returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        returned.is_some_and(|returned| returned.elapsed() < self.config.settling)
+    }
+
     /// A pause before something is tried again. It ends early, and says so, where the API server was silent for a while and answers
     /// somebody: but not at the same moment for all.
     pub(super) async fn rest(&self, pause: Duration) -> bool {
@@ -172,8 +181,12 @@ impl Door {
     fn hear(&self, code: Option<u16>, asked: Instant) {
         let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
         if code.is_some_and(|code| code < 500) {
+            let silence = since.take().map(|since| since.elapsed());
+            if silence.is_some_and(|silence| silence >= RESTART) {
+                *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
             // One that comes and goes hurries nobody.
-            if since.take().is_some_and(|since| since.elapsed() >= SILENT) {
+            if silence.is_some_and(|silence| silence >= SILENT) {
                 self.returns.send_replace(());
             }
         } else {
@@ -284,6 +297,8 @@ pub(super) fn get(path_and_query: &str, accept: &'static str) -> Result<Request<
 
 /// So long must the API server have been silent for its return to end pauses.
 const SILENT: Duration = Duration::from_secs(3);
+/// No API server starts anew in less.
+const RESTART: Duration = Duration::from_secs(1);
 /// Within this time of its return all who paused try again.
 const RETURN: Duration = Duration::from_secs(1);
 

@@ -54,6 +54,10 @@ fn judge(door: &Door, is_read: bool, request: &ApiRequest, answer: &Answer) -> R
     match answer.code {
         // Whoever is impersonated was let in by us: it is our own credentials that are refused.
         401 => Err(UpstreamError::Unreachable),
+        403 if door.is_settling() => {
+            tracing::debug!(verb = %request.verb, target = ?request.target, "denied by an API server that has just come back; it counts as no answer");
+            Err(UpstreamError::Unreachable)
+        }
         403 if request.user.is_some() => match Right::of_impersonation(&answer.refusal().message) {
             Some(right) => {
                 door.rights.report(right, &answer.refusal().message);

@@ -127,11 +127,11 @@ impl KubeCluster {
         let refusal = answer.refusal();
         match answer.code {
             404 if refusal.is_status => Ok(None),
-            403 => {
+            403 if !door.is_settling() => {
                 door.rights.report(Right::watch(&key.resource), &refusal.message);
                 Err(ClusterError::Refused(refusal.to_status()))
             }
-            400..=499 if refusal.is_status && !matches!(answer.code, 401 | 429) => {
+            400..=499 if refusal.is_status && !matches!(answer.code, 401 | 403 | 429) => {
                 Err(ClusterError::Refused(refusal.to_status()))
             }
             code => Err(ClusterError::Unreachable(format!("{code} {}", refusal.message))),

@@ -196,6 +196,7 @@ impl Reflector {
                 tracing::debug!(scope = %self.scope, refusal.message, "the version is too old; listing anew");
                 Refused::Expired
             }
+            403 if self.door.is_settling() => Refused::Later,
             403 => {
                 self.door
                     .rights
