@@ -11,7 +11,7 @@ mod agents;
 mod support;
 
 use agents::{config, offline};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{Mood, Node};
 
 /// One request, and what comes of it.
