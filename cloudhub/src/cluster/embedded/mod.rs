@@ -12,7 +12,8 @@
 //! It keeps objects as a kube-apiserver does: versions, uids, generations, conflicts, finalizers, grace periods, namespaces, custom
 //! kinds with their schemas; objects of built-in kinds have the fields that their types have, and no others. It signs tokens of
 //! service accounts and reviews them. Dependents go with their owner, before it, or stay, as the client wants. An object is shown in
-//! every version of its kind. There are no other controllers and no scheduler: nothing makes pods of a Deployment.
+//! every version of its kind. Namespaces have no more than their quotas let them, and what is in use stays. There are no other
+//! controllers and no scheduler: nothing makes pods of a Deployment.
 
 mod account;
 mod authority;
