@@ -4,8 +4,6 @@
 //! clients), and otherwise from its first apply on. What the hub writes for its nodes names nobody: leases, events and the status of
 //! nodes and pods own nothing, and cost nearly what they cost without owners.
 
-use std::borrow::Cow;
-
 use hub_core::api::Status;
 use hub_core::apply::{Applied, ApplyError, FieldSet, Managed, Owners, Reset, Type};
 use hub_core::registry::ResourceKind;
@@ -149,7 +147,7 @@ pub(super) fn keep(value: &mut Value, owners: Value) {
 pub(super) fn apply(call: &Call<'_>, live: Option<&Value>) -> Result<Applied, Status> {
     let applied = applied(call, &call.api_version(), &call.kind.kind)?;
     let held = live.map_or(&Value::Null, |live| &live["metadata"][FIELD]);
-    let managed = Managed::from_json(&of_group(call, held))
+    let managed = Managed::from_json(held)
         .map_err(|error| fault::internal(format!("failed to decode managed fields: {error}")))?;
     with(call, |owners| {
         owners.apply(
@@ -207,26 +205,15 @@ pub(super) fn is_forced(call: &Call<'_>) -> bool {
     )
 }
 
-/// Who owns what, as far as the group of the request knows it: of an event, each of its groups forgets what was written in the other.
-fn of_group<'v>(call: &Call<'_>, held: &'v Value) -> Cow<'v, Value> {
-    let (Some(entries), "Event") = (held.as_array(), &*call.kind.kind) else {
-        return Cow::Borrowed(held);
-    };
-    let version = call.api_version();
-    let own = entries.iter().filter(|entry| entry["apiVersion"] == *version);
-    Cow::Owned(own.cloned().collect())
-}
-
 fn before(call: &Call<'_>, held: &Value, given: &Value) -> Managed {
-    let own = of_group(call, held);
-    let held = || Managed::from_json(&own).unwrap_or_default();
+    let held = || Managed::from_json(held).unwrap_or_default();
     if call.subresource.is_some() {
         return held();
     }
     if Managed::is_reset(given) {
         return Managed::default();
     }
-    match Managed::from_json(&of_group(call, given)) {
+    match Managed::from_json(given) {
         Ok(managed) if !managed.is_empty() => managed,
         _ => held(),
     }
