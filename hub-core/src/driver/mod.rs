@@ -7,109 +7,30 @@
 //!
 //! The session outlives its connections: [`SessionHandle::attach`] may hand in the next connection before the last one is gone.
 
-use std::collections::{HashMap, VecDeque};
+mod handling;
+mod link;
+mod observer;
+
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{Sink, SinkExt, Stream};
+use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use tower::ServiceExt;
-use tracing::Instrument;
 
-use crate::clock::{Clock, SystemClock};
 use crate::handle::{Command, SessionHandle};
-use crate::message::{Content, Message, MessageId, Operation};
+use crate::message::{Content, MessageId};
 use crate::node::NodeId;
-use crate::object::ResourceVersion;
-use crate::service::{Handler, Outcome, Reply, Request};
-use crate::session::{CallEnd, CallId, Condition, Depth, Event, Lane, Outgoing, Session, SessionConfig};
-use crate::transport::{
-    Capabilities, CloseReason, Inbound, Outbound, Peer, Received, Transport, TransportError,
-};
+use crate::service::{Handler, Outcome, Reply};
+use crate::session::{CallEnd, CallId, Condition, Depth, Event, Session, SessionConfig};
+use crate::transport::{Capabilities, CloseReason, Inbound, Received, Transport, TransportError};
 
-/// What the owner of a session learns from its driver. Called from the driver's task: must return at once.
-pub trait Observer: Send + Sync + 'static {
-    /// Something happened.
-    fn notice(&self, notice: Notice<'_>);
-
-    /// The peer acknowledged a message under this key; [`Notice::Delivered`] follows. For those who keep account of what each
-    /// peer holds: `version` is that of the object in the message.
-    fn acknowledged(&self, key: &Arc<str>, operation: &Operation, version: Option<&ResourceVersion>) {
-        let _ = (key, operation, version);
-    }
-
-    /// The peer acknowledged a message under this key, and this is what it said; [`Notice::Delivered`] follows.
-    fn answered(&self, key: &Arc<str>, answer: &Content) {
-        let _ = (key, answer);
-    }
-
-    /// The peer acknowledged a message of this lane, which it had lacked for this long; [`Notice::Delivered`] follows.
-    fn took(&self, lane: Lane, took: Duration) {
-        let _ = (lane, took);
-    }
-
-    /// The content that this end holds of the object a message is about, exactly as the peer sent it, so that a difference
-    /// can be applied.
-    fn held(&self, message: &Message) -> Option<Bytes> {
-        let _ = message;
-        None
-    }
-}
-
-/// What happened in a session.
-#[derive(Debug)]
-pub enum Notice<'a> {
-    /// A connection is attached.
-    Attached(&'a Peer),
-    /// The connection is gone.
-    Detached(&'a DetachReason),
-    /// The peer settled this key at this version.
-    Delivered(Arc<str>, Option<u64>),
-    /// A message was given up: its time was over.
-    Expired(Arc<str>),
-    /// The peer refuses a message; it will be tried again.
-    Refused(Arc<str>, String),
-    /// What waits and what is unacknowledged changed by this much. All changes of a session sum up to nothing at its end.
-    Depth {
-        /// Messages waiting to be sent.
-        queued: i64,
-        /// Messages sent and not yet acknowledged.
-        in_flight: i64,
-        /// Sends again of what was not acknowledged in time.
-        resent: u32,
-    },
-    /// The outbox is full: here is a message that was [pushed](SessionHandle::push).
-    Overflow(Box<Outgoing>),
-}
-
-/// Why a connection is gone.
-#[derive(Debug, thiserror::Error)]
-pub enum DetachReason {
-    /// The link failed, or the peer broke the protocol.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The peer closed it.
-    #[error("closed by the peer: {0:?}")]
-    Closed(CloseReason),
-    /// Nothing was heard for too long.
-    #[error("nothing heard for too long")]
-    Silence,
-    /// The peer does not take what we send.
-    #[error("the peer takes nothing any more")]
-    WriteDeadline,
-    /// A newer connection took over.
-    #[error("a newer connection took over")]
-    Superseded,
-    /// This end ended it.
-    #[error("stopped: {0:?}")]
-    Stopped(CloseReason),
-}
+use handling::Handling;
+use link::{Link, say_goodbye};
+pub use observer::{DetachReason, Notice, Observer};
 
 /// The limits of a driver, beside those of its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +59,6 @@ pub struct Driver {
     node: NodeId,
     session: Session,
     config: Arc<DriverConfig>,
-    handler: Arc<Handler>,
     observer: Arc<dyn Observer>,
     commands: mpsc::Receiver<Box<Command>>,
     link: Option<Link>,
@@ -146,25 +66,10 @@ pub struct Driver {
     newest: u64,
     /// The last connection of a stopped session, and what its peer should hear.
     farewell: Option<(Box<dyn Transport>, CloseReason)>,
-    handling: FuturesUnordered<BoxFuture<'static, (MessageId, Outcome)>>,
-    /// Messages that wait for a handler, and their size.
-    unhandled: VecDeque<Message>,
-    unhandled_bytes: usize,
+    handling: Handling,
     calls: HashMap<CallId, oneshot::Sender<CallEnd>>,
     /// What the observer knows: queued, in flight, resent.
     told: (u32, u32, u32),
-}
-
-/// The attached connection.
-struct Link {
-    transport: Box<dyn Transport>,
-    capabilities: Capabilities,
-    /// A frame that the transport had no room for yet. Boxed: most links have none.
-    waiting: Option<Box<Outbound>>,
-    /// Whether fed frames wait for a flush.
-    dirty: bool,
-    /// Since when the peer takes nothing, and how many bytes had been sent then.
-    stuck: Option<(Instant, u64)>,
 }
 
 enum Action {
@@ -190,15 +95,12 @@ impl Driver {
             node,
             session: Session::new(config.session.clone(), seed),
             config,
-            handler,
             observer,
             commands,
             link: None,
             newest: 0,
             farewell: None,
-            handling: FuturesUnordered::new(),
-            unhandled: VecDeque::new(),
-            unhandled_bytes: 0,
+            handling: Handling::new(handler),
             calls: HashMap::new(),
             told: (0, 0, 0),
         };
@@ -260,68 +162,8 @@ impl Driver {
         }
     }
 
-    /// Feeds the transport with what is due, as far as it has room.
-    fn transmit(&mut self, now: Instant) {
-        let Some(link) = &mut self.link else { return };
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let mut failed = None;
-        loop {
-            let waiting = link.waiting.take().map(|frame| *frame);
-            let Some(frame) = waiting.or_else(|| self.session.poll_transmit(now)) else {
-                break;
-            };
-            // The real waker is registered in `poll_action`, which comes next.
-            match Pin::new(&mut link.transport).poll_ready(&mut cx) {
-                Poll::Ready(Ok(())) => {
-                    let ids = match &frame {
-                        Outbound::Message { message, base } => {
-                            tell_sent(&self.node, message, base.is_some());
-                            Some((message.header.id.clone(), message.header.parent_id.clone()))
-                        }
-                        _ => None,
-                    };
-                    match (Pin::new(&mut link.transport).start_send(frame), ids) {
-                        (Ok(()), _) => link.dirty = true,
-                        (Err(TransportError::Encode(error)), Some((id, answers))) => {
-                            tracing::error!(node = %self.node, %id, %error, "a message cannot be sent and is given up");
-                            self.session.give_up(&id, answers, &error.to_string(), now);
-                        }
-                        (Err(error), _) => {
-                            failed = Some(error);
-                            break;
-                        }
-                    }
-                }
-                Poll::Ready(Err(error)) => {
-                    failed = Some(error);
-                    break;
-                }
-                Poll::Pending => {
-                    link.waiting = Some(Box::new(frame));
-                    break;
-                }
-            }
-        }
-        if let Some(error) = failed {
-            self.read_rest(now);
-            self.detach(DetachReason::Transport(error), now);
-        }
-    }
-
-    /// Reads what the peer sent before it went away: acknowledgements, or why it went.
-    fn read_rest(&mut self, now: Instant) {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        for _ in 0..self.config.session.handling_max {
-            let Some(link) = &mut self.link else { return };
-            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut link.transport).poll_next(&mut cx) else {
-                return;
-            };
-            self.inbound(frame, now);
-        }
-    }
-
     fn poll_action(&mut self, cx: &mut Context<'_>, sleep: Option<Pin<&mut Sleep>>) -> Poll<Action> {
-        if let Poll::Ready(Some((id, outcome))) = Pin::new(&mut self.handling).poll_next(cx) {
+        if let Poll::Ready((id, outcome)) = self.handling.poll(cx) {
             return Poll::Ready(Action::Handled(id, outcome));
         }
         if let Poll::Ready(command) = self.commands.poll_recv(cx) {
@@ -330,7 +172,7 @@ impl Driver {
                 return Poll::Ready(Action::Command(command));
             }
         }
-        let reads = self.has_room();
+        let reads = self.handling.has_room(&self.config.session);
         if let Some(link) = &mut self.link {
             if let Poll::Ready(action) = link.poll_write(cx) {
                 return Poll::Ready(action);
@@ -358,13 +200,8 @@ impl Driver {
                     }
                     Outcome::Failed(reason) => self.session.nack(&id, &reason, now),
                 }
-                if let Some(message) = self.unhandled.pop_front() {
-                    self.unhandled_bytes -= message.content.bytes().len();
-                    if self.unhandled.is_empty() {
-                        self.unhandled = VecDeque::new();
-                    }
-                    self.handle(message);
-                }
+                let peer = self.peer_capabilities();
+                self.handling.next(&self.node, peer);
             }
             Action::Inbound(Some(Ok(frame))) => self.inbound(frame, now),
             Action::Inbound(Some(Err(error))) => self.detach(error.into(), now),
@@ -454,45 +291,6 @@ impl Driver {
         }
     }
 
-    fn attach(&mut self, transport: Box<dyn Transport>, now: Instant) {
-        self.detach(DetachReason::Superseded, now);
-        let capabilities = transport.peer().capabilities;
-        self.session.attach(capabilities, SystemClock.unix_ms(), now);
-        self.observer.notice(Notice::Attached(transport.peer()));
-        self.link = Some(Link {
-            transport,
-            capabilities,
-            waiting: None,
-            dirty: false,
-            stuck: None,
-        });
-    }
-
-    fn detach(&mut self, reason: DetachReason, now: Instant) {
-        if let Some((transport, told)) = self.cut(reason, now) {
-            tokio::spawn(say_goodbye(transport, told));
-        }
-    }
-
-    /// Lets the connection go; it is returned where the peer should hear why.
-    fn cut(&mut self, reason: DetachReason, now: Instant) -> Option<(Box<dyn Transport>, CloseReason)> {
-        let link = self.link.take()?;
-        self.tell_depth(self.session.depth());
-        self.session.detach(now);
-        self.told.2 = 0;
-        self.observer.notice(Notice::Detached(&reason));
-        let told = match reason {
-            DetachReason::Superseded => CloseReason::Superseded,
-            DetachReason::Stopped(reason) => reason,
-            DetachReason::Silence => CloseReason::Silence,
-            DetachReason::Transport(error @ (TransportError::Protocol(_) | TransportError::Decode(_))) => {
-                CloseReason::Protocol(error.to_string())
-            }
-            _ => return None,
-        };
-        Some((link.transport, told))
-    }
-
     fn inbound(&mut self, frame: Inbound, now: Instant) {
         self.session.heard(now);
         match frame {
@@ -516,12 +314,10 @@ impl Driver {
     fn deliver_events(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Inbound(message) if self.handling.len() < self.config.session.handling_max => {
-                    self.handle(message);
-                }
                 Event::Inbound(message) => {
-                    self.unhandled_bytes += message.content.bytes().len();
-                    self.unhandled.push_back(message);
+                    let peer = self.peer_capabilities();
+                    self.handling
+                        .take(message, &self.config.session, &self.node, peer);
                 }
                 Event::Delivered {
                     key,
@@ -559,43 +355,9 @@ impl Driver {
         }
     }
 
-    /// Whether one more message can be handled, or wait for it.
-    fn has_room(&self) -> bool {
-        let session = &self.config.session;
-        self.handling.len() < session.handling_max
-            || (self.unhandled.len() < session.unhandled_max
-                && self.unhandled_bytes < session.unhandled_bytes_max)
-    }
-
-    fn handle(&mut self, message: Message) {
-        debug_assert!(
-            message.route.operation != Operation::Keepalive,
-            "the session keeps these"
-        );
-        let id = message.header.id.clone();
-        let capabilities = self
-            .link
-            .as_ref()
-            .map_or(Capabilities::NONE, |link| link.capabilities);
-        let version = message.header.resource_version.as_ref();
-        let span = tracing::debug_span!(target: WAY, "message", node = %self.node, %id, operation = message.route.operation.as_str(), resource = %message.route.resource, version = version.map(tracing::field::display));
-        let request = Request {
-            node: self.node.clone(),
-            capabilities,
-            message,
-        };
-        let handler = Handler::clone(&self.handler);
-        let handled = async move {
-            let outcome = match handler.oneshot(request).await {
-                Ok(outcome) => outcome,
-                Err(never) => match never {},
-            };
-            (id, outcome)
-        };
-        // Handlers begin in the order of arrival. One whose first step tokio's budget puts off would begin after its successors.
-        self.handling.push(Box::pin(tokio::task::coop::unconstrained(
-            handled.instrument(span),
-        )));
+    fn peer_capabilities(&self) -> Capabilities {
+        let link = self.link.as_ref();
+        link.map_or(Capabilities::NONE, |link| link.capabilities)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -608,71 +370,5 @@ impl Driver {
     }
 }
 
-impl Link {
-    /// Whether the peer took not a byte for this long. One that is slow is not stuck: its time begins anew.
-    fn is_stuck_for(&mut self, deadline: Duration, now: Instant) -> bool {
-        let sent = self.transport.bytes().1;
-        match &mut self.stuck {
-            Some((since, then)) if now >= *since + deadline => {
-                let stuck = sent == *then;
-                (*since, *then) = (now, sent);
-                stuck
-            }
-            _ => false,
-        }
-    }
-
-    /// Flushes, or waits for room. Ready when there is something to do again, or when the link failed.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
-        let mut transport = Pin::new(&mut *self.transport);
-        if self.dirty {
-            match transport.as_mut().poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.dirty = false,
-                Poll::Ready(Err(error)) => return Poll::Ready(Action::WriteFailed(error)),
-                Poll::Pending => {
-                    self.stuck
-                        .get_or_insert_with(|| (Instant::now(), transport.bytes().1));
-                    return Poll::Pending;
-                }
-            }
-        }
-        if self.waiting.is_some() {
-            return match transport.as_mut().poll_ready(cx) {
-                Poll::Ready(Ok(())) => Poll::Ready(Action::Writable),
-                Poll::Ready(Err(error)) => Poll::Ready(Action::WriteFailed(error)),
-                Poll::Pending => {
-                    self.stuck
-                        .get_or_insert_with(|| (Instant::now(), transport.bytes().1));
-                    Poll::Pending
-                }
-            };
-        }
-        self.stuck = None;
-        Poll::Pending
-    }
-}
-
-/// A message on its way: its id is known at both ends, and the version of its object from the cluster on.
-fn tell_sent(node: &NodeId, message: &Message, is_difference: bool) {
-    let (route, header) = (&message.route, &message.header);
-    if let Some(answers) = &header.parent_id {
-        tracing::debug!(target: WAY, %node, id = %answers, operation = route.operation.as_str(), "answered");
-        return;
-    }
-    let version = header.resource_version.as_ref().map(tracing::field::display);
-    tracing::debug!(target: WAY, %node, id = %header.id, operation = route.operation.as_str(), resource = %route.resource, version, difference = is_difference, "sent");
-}
-
-/// Tells the peer why, if it still listens, and cuts the connection.
-async fn say_goodbye(mut transport: Box<dyn Transport>, reason: CloseReason) {
-    let _ = tokio::time::timeout(GOODBYE, async {
-        let _ = transport.send(Outbound::Close(reason)).await;
-        let _ = transport.close().await;
-    })
-    .await;
-}
-
 /// The target of what is told of each message on its way: `RUST_LOG=info,way=debug`.
 const WAY: &str = "way";
-/// How long a peer may take to hear why its connection ends.
-const GOODBYE: Duration = Duration::from_secs(2);
