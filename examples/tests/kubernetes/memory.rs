@@ -79,7 +79,7 @@ async fn what_is_wanted_is_held_once_without_the_owners_of_its_fields_and_goes_w
     }
     let mut parts = Vec::new();
     for at in 0..20 {
-        let key = ObjectKey::new(config_maps().resource, Some("default"), &*format!("m{at:02}"));
+        let key = ObjectKey::new(config_maps().resource, Some("default"), &format!("m{at:02}"));
         let mut part = View::of(&cluster, Scope::object(&key));
         part.synced().await;
         parts.push(part);
