@@ -9,7 +9,7 @@ use super::state::{Mark, State};
 use super::structural::Definition;
 use super::{
     authority, binding, certificate, create, definition, delete, delete_collection, evict, fault, flow,
-    garbage, node, parts, patch, quota, review, scale, token, update,
+    garbage, parts, patch, quota, review, scale, token, update,
 };
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
@@ -63,7 +63,6 @@ fn follow(state: &mut State, mark: Mark) {
             "authority",
         ),
         (definition::names::follow, "definitions"),
-        (node::follow, "nodes"),
         (quota::follow, "quotas"),
     ] {
         let before = state.mark();

@@ -1,12 +1,9 @@
 //! Nodes that are new: nothing is to run on one that has not said that it is ready (Kubernetes
 //! `plugin/pkg/admission/nodetaint`, `pkg/controller/nodelifecycle`).
 
-use hub_core::api::Status;
-use hub_core::object::{GroupVersionResource, ObjectKey};
 use serde_json::{Value, json};
 
 use super::defaults::default;
-use super::state::{Mark, State};
 
 /// Taints a new node.
 pub(super) fn taint(node: &mut Value) {
@@ -18,43 +15,20 @@ pub(super) fn taint(node: &mut Value) {
     }
 }
 
-/// Takes the taint from the nodes that became ready since the mark, as a controller does in a real cluster.
-pub(super) fn follow(state: &mut State, mark: Mark) -> Result<(), Status> {
-    let tainted: Vec<ObjectKey> = state
-        .steps_since(mark)
-        .filter(|(key, _, now)| {
-            &*key.resource.resource == "nodes"
-                && now.is_some_and(|node| memchr::memmem::find(&node.body, NOT_READY.as_bytes()).is_some())
-        })
-        .map(|(key, ..)| key.clone())
-        .collect();
-    for key in tainted {
-        if key.resource != GroupVersionResource::core("nodes") {
-            continue;
-        }
-        if let Some(mut node) = state.value(&key)?
-            && is_ready(&node)
-            && untaint(&mut node)
-        {
-            state.put(&key.resource, &mut node)?;
-        }
+/// Takes the taint from a node that says that it is ready, in the same write: in a real cluster a controller does it some moments later.
+pub(super) fn settle(node: &mut Value) {
+    if !is_ready(node) {
+        return;
     }
-    Ok(())
-}
-
-fn untaint(node: &mut Value) -> bool {
     let Some(taints) = node["spec"]["taints"].as_array_mut() else {
-        return false;
+        return;
     };
-    let held = taints.len();
     taints.retain(|taint| !is_not_ready(taint));
-    let (left, changed) = (taints.len(), taints.len() != held);
-    if left == 0
+    if taints.is_empty()
         && let Some(spec) = node["spec"].as_object_mut()
     {
         spec.remove("taints");
     }
-    changed
 }
 
 fn is_not_ready(taint: &Value) -> bool {
@@ -71,24 +45,15 @@ const EFFECT: &str = "NoSchedule";
 
 #[cfg(test)]
 mod tests {
-    use hub_core::registry::Registry;
-
     use super::*;
-    use crate::cluster::embedded::EmbeddedConfig;
 
     #[test]
     fn a_node_is_tainted_until_it_is_ready() {
-        let mut state = State::new(Registry::builtin(), [], 1, &EmbeddedConfig::default());
-        let nodes = GroupVersionResource::core("nodes");
         let mut node =
             json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "own", "effect": "NoSchedule"}]}});
         taint(&mut node);
         taint(&mut node);
-        let taints = |state: &State| {
-            let node = state
-                .value(&ObjectKey::new(nodes.clone(), None, "n"))
-                .unwrap()
-                .unwrap();
+        let taints = |node: &Value| {
             let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
             taints
                 .iter()
@@ -97,10 +62,12 @@ mod tests {
         };
         for (ready, wanted) in [("False", &["own", NOT_READY][..]), ("True", &["own"])] {
             node["status"] = json!({"conditions": [{"type": "Ready", "status": ready}]});
-            let mark = state.mark();
-            state.put(&nodes, &mut node).unwrap();
-            follow(&mut state, mark).unwrap();
-            assert_eq!(taints(&state), wanted, "{ready}");
+            settle(&mut node);
+            assert_eq!(taints(&node), wanted, "{ready}");
         }
+        let mut plain = json!({"metadata": {"name": "n"}, "status": node["status"]});
+        taint(&mut plain);
+        settle(&mut plain);
+        assert_eq!(plain["spec"], json!({}), "no list is left");
     }
 }

@@ -13,18 +13,10 @@ use hub_core::api::Status;
 use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value, json};
 
-use super::account;
 use super::call::{is, is_namespaces, meta};
-use super::claim;
-use super::clock;
 use super::fault::{self, FieldError};
-use super::fields;
-use super::limits;
-use super::node;
-use super::node_ports;
-use super::priority;
-use super::service;
 use super::state::State;
+use super::{account, claim, clock, fields, limits, node, node_ports, priority, quota, service};
 
 /// What every object of a version says where its writer did not: it counts as if the writer had said it.
 pub(super) fn of_version(kind: &ResourceKind, value: &mut Value) {
@@ -67,6 +59,9 @@ pub(super) fn on_create(state: &State, kind: &ResourceKind, value: &mut Value) -
         value["status"] = json!({"loadBalancer": {}});
     } else if is(kind, "", "nodes") {
         node::taint(value);
+        node::settle(value);
+    } else if is(kind, "", "resourcequotas") {
+        quota::begin(state, value);
     } else if is(kind, "batch", "jobs") {
         own_pods(value);
     } else if is(kind, "", "persistentvolumes") {
@@ -132,6 +127,8 @@ pub(super) fn on_update(
         name_label(new);
     } else if is(kind, "", "pods") {
         pod::again(old, new);
+    } else if is(kind, "", "nodes") {
+        node::settle(new);
     } else if is(kind, "", "services") {
         service::keep_address(kind, old, new)?;
         if old["spec"]["type"] == "LoadBalancer" && new["spec"]["type"] != "LoadBalancer" {

@@ -84,6 +84,12 @@ pub(super) fn admit(state: &State, call: &Call<'_>, old: Option<&Value>, new: &V
     Ok(())
 }
 
+/// Counts what there is already for a new quota, so that it is one write.
+pub(super) fn begin(state: &State, quota: &mut Value) {
+    let namespace = meta(quota, "namespace").to_owned();
+    quota["status"] = counted_anew(state, quota, &namespace);
+}
+
 /// Brings the status of quotas up to date with the steps that were taken since the mark.
 pub(super) fn follow(state: &mut State, mark: Mark) -> Result<(), Status> {
     if state.list(&resource(), None).next().is_none() {
