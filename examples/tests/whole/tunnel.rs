@@ -32,9 +32,17 @@ async fn a_node_gets_its_pods_with_all_they_reference_and_nothing_of_other_nodes
     edge.complete(&Scope::all(core("services"))).await;
     assert_eq!(edge.names(&core("pods")), ["web"]);
     assert_eq!(edge.names(&core("nodes")), [NODE]);
+    // The certificate of the API is mounted beside the token of the pod's account.
     assert_eq!(
         edge.names(&core("configmaps")),
-        ["env", "env-from", "init", "projected", "volume"]
+        [
+            "env",
+            "env-from",
+            "init",
+            "kube-root-ca.crt",
+            "projected",
+            "volume"
+        ]
     );
     assert_eq!(
         edge.names(&core("secrets")),
