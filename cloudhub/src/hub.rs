@@ -196,6 +196,7 @@ impl CloudHub {
     ) -> Result<(), ServeError> {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
         let inbox = inbox.ok_or(ServeError::Twice)?;
+        let _closing = Closing(self.sessions.clone());
         self.account.keep(self.records.clone());
         let authorizer = Authorizer::new(
             Arc::new(self.config.authorization.clone()),
@@ -287,7 +288,16 @@ impl CloudHub {
     }
 }
 
-/// A hub that is about to serve. A future of its end.
+/// Closes the sessions when serving ends, also where its future is just dropped.
+struct Closing(Arc<Sessions>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A hub that is about to serve. A future of its end; dropping it ends the connections.
 #[must_use = "nothing is served until this is awaited"]
 pub struct Serve {
     hub: CloudHub,

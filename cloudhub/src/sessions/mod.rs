@@ -150,7 +150,7 @@ impl Sessions {
             .table()
             .place(&mut place.admission, Instant::now(), SessionHandle::is_over, make);
         let Some((session, handle, _)) = placed else {
-            tracing::debug!(%node, "a newer connection came first");
+            tracing::debug!(%node, "a newer connection came first, or the hub serves no more");
             return;
         };
         let capabilities = transport.peer().capabilities;
@@ -267,6 +267,21 @@ impl Sessions {
         let bound = spread + self.config.drain;
         if tokio::time::timeout(bound, drained).await.is_err() {
             tracing::warn!("some nodes did not take their goodbye in time");
+        }
+    }
+
+    /// Ends what sessions there are, and takes no others: the hub serves no more, however it came to that. A session that went on would
+    /// answer its node, and never tell it anything.
+    pub(crate) fn close(&self) {
+        let all = self.table().close();
+        self.count();
+        // Where there is no runtime any more there are no sessions either.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        for (node, handle) in all {
+            runtime.spawn(async move { handle.stop(CloseReason::Shutdown).await });
+            let _ = self.events.send(HubEvent::Ended(node));
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Table<H = SessionHandle> {
     reserved: HashMap<NodeId, u32>,
     limit: usize,
     count: u64,
+    /// Nobody joins any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,7 @@ impl<H: Clone> Table<H> {
             reserved: HashMap::new(),
             limit,
             count: 0,
+            closed: false,
         }
     }
 
@@ -151,6 +154,9 @@ impl<H: Clone> Table<H> {
     ) -> Option<(SessionId, H, bool)> {
         self.release(admission);
         admission.reserved = false;
+        if self.closed {
+            return None;
+        }
         let (node, connection) = (&admission.node, admission.connection);
         if let Some(entry) = self.entries.get_mut(node).filter(|entry| !is_over(&entry.handle)) {
             if connection < entry.newest {
@@ -344,6 +350,13 @@ impl<H: Clone> Table<H> {
             .iter()
             .map(|(node, e)| (node.clone(), e.handle.clone(), connected(&e.state)))
             .collect()
+    }
+
+    /// Takes all sessions out, and takes no others in.
+    pub(crate) fn close(&mut self) -> Vec<(NodeId, H)> {
+        self.closed = true;
+        let all = self.entries.drain();
+        all.map(|(node, entry)| (node, entry.handle)).collect()
     }
 
     /// How many nodes are connected.

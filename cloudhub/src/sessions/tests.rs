@@ -46,6 +46,18 @@ fn a_late_goodbye_cannot_remove_a_successor() {
 }
 
 #[test]
+fn nobody_joins_a_hub_that_is_closed_not_even_in_the_middle_of_a_handshake() {
+    let (mut table, now) = (Table::new(9), Instant::now());
+    let session = connect(&mut table, &node(1), now).unwrap();
+    let (mut known, _) = table.admit(&node(1)).unwrap();
+    let (mut new, _) = table.admit(&node(2)).unwrap();
+    assert_eq!(table.close(), [(node(1), session.0)]);
+    assert!(table.place(&mut known, now, |_| false, |id| id.0).is_none());
+    assert!(table.place(&mut new, now, |_| false, |id| id.0).is_none());
+    assert!(table.all().is_empty());
+}
+
+#[test]
 fn an_older_connection_that_comes_later_is_turned_away() {
     let (mut table, now) = (Table::new(9), Instant::now());
     let (mut slow, _) = table.admit(&node(1)).unwrap();

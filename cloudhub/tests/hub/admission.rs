@@ -139,6 +139,17 @@ async fn a_hub_that_stops_says_goodbye_and_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_hub_whose_serving_is_just_dropped_leaves_no_node_with_a_session_that_tells_it_nothing() {
+    let mut world = World::new();
+    let edge = world.stock("edge-1").await;
+    world.event(HubEvent::Connected(id("edge-1"))).await;
+    world.serving.abort();
+    assert_eq!(edge.closed().await, Some(CloseReason::Shutdown));
+    world.event(HubEvent::Ended(id("edge-1"))).await;
+    assert!(world.hub.nodes().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_peer_s_version_is_what_it_says_when_it_connects_or_else_what_its_node_says() {
     let world = World::new();
     for name in ["edge-1", "edge-2"] {

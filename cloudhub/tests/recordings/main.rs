@@ -243,7 +243,10 @@ const BETTER: &[(&str, &str)] = &[
     ),
     ("*: .Object.spec.taints:*", "no node controller"),
     ("*: .spec.taints:*", "no node controller"),
-    ("*: .spec.taints[*", "no node controller: one that never was ready is not called unreachable"),
+    (
+        "*: .spec.taints[*",
+        "no node controller: one that never was ready is not called unreachable",
+    ),
     (
         "*.metadata.annotations.node.alpha.kubernetes.io/ttl:*",
         "no node controller",

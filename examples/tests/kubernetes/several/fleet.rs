@@ -166,6 +166,7 @@ impl Fleet {
     /// One dies without a word.
     pub(super) async fn kill(&mut self, at: usize) {
         let instance = self.take(at);
+        instance.wire.stall();
         instance.serving.abort();
         let _ = instance.serving.await;
         instance.wire.cut();
