@@ -225,5 +225,10 @@ async fn a_new_cluster_has_the_flow_schemas_of_every_cluster() {
             schema["status"]["conditions"][0]["status"], "False",
             "it names a level that is there: {schema}"
         );
+        let metadata = schema["metadata"].as_object().unwrap();
+        assert!(
+            !metadata.contains_key("managedFields"),
+            "nobody made it: {schema}"
+        );
     }
 }

@@ -105,7 +105,11 @@ pub(super) fn shown(managed: &Managed) -> Value {
 /// Writes into an object that its server itself set conditions of its status, where anybody's fields are known at all.
 pub(super) fn note_condition(value: &mut Value, (manager, operation): (&str, &str), types: &[&str]) {
     let version = value["apiVersion"].clone();
-    let Some(entries) = value["metadata"][FIELD].as_array_mut() else {
+    // Looked for by its path: an index would put a null where nothing is.
+    let Some(entries) = value
+        .pointer_mut("/metadata/managedFields")
+        .and_then(Value::as_array_mut)
+    else {
         return;
     };
     entries.retain(|entry| entry["manager"] != manager || entry["subresource"] != "status");
