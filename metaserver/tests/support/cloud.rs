@@ -309,6 +309,7 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
+/// What the tunnel does for a node: while the cloud is up, wanted scopes are kept equal to it.
 pub(super) async fn replicate(store: MemoryStore, cloud: Cloud) {
     let (mut scopes, mut changed, mut mood) = (
         store.scopes_changed(),

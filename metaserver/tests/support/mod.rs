@@ -255,8 +255,6 @@ impl Node {
     }
 }
 
-/// What the tunnel does for a node: while the cloud is up, wanted scopes are kept equal to it.
-
 /// What must happen within ten seconds.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future)
