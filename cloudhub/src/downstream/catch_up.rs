@@ -129,12 +129,16 @@ impl Downstream {
         }
         // What is withheld cannot be compared: what is known of it is told anew.
         let (withheld, wanted): (Vec<_>, Vec<_>) = wanted
-            .into_keys()
-            .partition(|key| self.narrow.withholds(&key.resource));
-        withheld.into_iter().for_each(|key| node.queue.lacks(key));
-        let same = wanted
-            .into_iter()
-            .filter(|key| !differ.resources.contains_key(&resource_name(&key.resource)));
+            .into_values()
+            .partition(|object| self.narrow.withholds(&object.key.resource));
+        for object in withheld {
+            node.queue.lacks(object.key.clone());
+        }
+        let same = wanted.into_iter().filter(|object| {
+            !differ
+                .resources
+                .contains_key(&resource_name(&object.key.resource))
+        });
         node.held = same.take(self.config.assume_held_max).collect();
         let began = pending.deadline - self.config.sync_wait;
         node.complete = Some(Box::new((complete, began)));
@@ -173,7 +177,9 @@ impl Downstream {
             }
         }
         let room = self.config.assume_held_max.saturating_sub(node.held.len());
-        node.held.extend(difference.same.into_iter().take(room));
+        let same = difference.same.iter().take(room);
+        node.held
+            .extend(same.filter_map(|key| self.index.get(key)).cloned());
         self.compared(id);
     }
 

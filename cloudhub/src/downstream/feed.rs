@@ -90,13 +90,11 @@ impl Downstream {
         let (mut intended, mut later) = (Vec::new(), Vec::new());
         let registry = self.cluster.registry();
         let mut batch = Batch::default();
-        for key in std::mem::take(&mut node.held) {
-            if let Some(object) = index.get(&key) {
-                let slot = outgoing::slot(&key, &object.uid);
-                batch
-                    .held
-                    .push((slot, object.version.number(), object.body.clone()));
-            }
+        for object in std::mem::take(&mut node.held) {
+            let slot = outgoing::slot(&object.key, &object.uid);
+            batch
+                .held
+                .push((slot, object.version.number(), object.body.clone()));
         }
         let mut told = Told::default();
         if !node.resume {

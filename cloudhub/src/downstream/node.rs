@@ -1,12 +1,13 @@
 //! Nodes come and go: what is known of one while it has a session, and what of a stock edge outlives it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hub_core::catch_up::{Complete, Refused, ScopeText};
 use hub_core::handle::SessionHandle;
 use hub_core::node::NodeId;
-use hub_core::object::ObjectKey;
+use hub_core::object::Object;
 use hub_core::transport::Capabilities;
 
 use super::catch_up::PendingHave;
@@ -29,8 +30,8 @@ pub(super) struct Node {
     pub(super) feeding: bool,
     pub(super) paused: bool,
     pub(super) queue: Queue,
-    /// What it is known to hold, to be told to its session.
-    pub(super) held: Vec<ObjectKey>,
+    /// What it is known to hold, as it was when it was compared: to be told to its session.
+    pub(super) held: Vec<Arc<Object>>,
     /// What it subscribes to in its catch-up.
     pub(super) wanted: Vec<(ScopeText, Subscription)>,
     /// Its watches by application id.

@@ -5,6 +5,7 @@ mod admission;
 mod catalogue;
 mod devices;
 mod down;
+mod moment;
 mod object_sync;
 mod policy;
 mod records;
