@@ -10,9 +10,9 @@ use hub_core::registry::{Registry, ResourceKind};
 use hub_core::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
 
+use super::custom::structural::Definition;
 use super::fault::{self, FieldError};
-use super::go_value;
-use super::structural::Definition;
+use super::values::go_value;
 
 /// A request about a kind that exists, with a verb that the kind has.
 pub(super) struct Call<'a> {

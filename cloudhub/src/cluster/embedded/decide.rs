@@ -2,15 +2,18 @@
 
 use hub_core::api::{ApiRequest, ApiResponse, Status, Verb};
 
+use super::admission::{certificate, quota};
 use super::call::{Call, is};
+use super::controllers::{authority, flow, garbage};
+use super::custom::definition;
+use super::custom::structural::Definition;
 use super::draft::Draft;
-use super::issuer::Issuer;
+use super::fault;
+use super::identity::issuer::Issuer;
+use super::identity::{review, token};
 use super::state::{Mark, State};
-use super::structural::Definition;
-use super::{
-    authority, binding, certificate, create, definition, delete, delete_collection, evict, fault, flow,
-    garbage, parts, patch, quota, review, scale, token, update,
-};
+use super::subresources::{binding, evict, parts, scale};
+use super::verbs::{create, delete, delete_collection, patch, update};
 
 /// Carries out a request that is no read. A failure leaves the state as it was, and so does a dry run.
 pub(super) fn decide(

@@ -9,9 +9,14 @@ use hub_core::registry::Registry;
 use serde_json::Value;
 
 use super::call::{Call, has_generation, has_status, is, meta};
-use super::create::{read_body, set_namespace};
-use super::managed::{self, Written};
-use super::{clock, defaults, definition, fault, fields, generated_name, review, versions};
+use super::custom::definition;
+use super::fault;
+use super::identity::review;
+use super::kinds::{defaults, fields, versions};
+use super::values::clock;
+use super::verbs::create::{read_body, set_namespace};
+use super::verbs::generated_name;
+use super::verbs::managed::{self, Written};
 
 /// What the body of a request says, read ahead of the request's turn.
 pub(super) struct Draft {
@@ -153,7 +158,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::decide::decide;
-    use super::super::issuer::{self, Issuer};
+    use super::super::identity::issuer::{self, Issuer};
     use super::super::state::State;
     use super::super::{EmbeddedConfig, new_namespace};
     use super::*;

@@ -14,67 +14,40 @@
 //! service accounts and reviews them. Dependents go with their owner, before it, or stay, as the client wants. An object is shown in
 //! every version of its kind. Namespaces have no more than their quotas let them, and what is in use stays. There are no other
 //! controllers and no scheduler: nothing makes pods of a Deployment.
+//!
+//! A write goes through these rooms:
+//!
+//! ```text
+//!   call     the request, taken apart                 every room speaks of it, refuses by `fault`,
+//!    │                                                and reads and changes the one `state`
+//!  decide    which code answers
+//!    ├─ verbs          create, update, patch, delete: what any kind goes through
+//!    │    ├─ kinds       built-in kinds: their fields, defaults, versions, and what they ask of their objects
+//!    │    ├─ custom      kinds that a definition makes: schemas and rules
+//!    │    └─ admission   what the rest of the cluster adds or forbids: quotas, limits, addresses, classes
+//!    ├─ subresources   binding, eviction, scale, ...: doors to a part of an object
+//!    ├─ identity       tokens and reviews: who somebody is, and what they may do
+//!    └─ controllers    what follows a write by itself: dependents, namespaces, roles
+//!
+//!  reads     answered from memory, beside all this
+//!  values    how Go and Kubernetes read and write values; knows of no object
+//! ```
 
-mod account;
-mod authority;
-mod binding;
+mod admission;
 mod call;
-mod cel;
-mod certificate;
-mod claim;
-mod clock;
-mod component;
-mod conform;
-mod connect;
-mod content;
-mod create;
+mod controllers;
+mod custom;
 mod decide;
-mod defaults;
-mod definition;
-mod delete;
-mod delete_collection;
-mod delete_options;
 mod draft;
-mod evict;
 mod fault;
-mod fields;
-mod flow;
-mod follow;
-mod garbage;
-mod generated_name;
-mod go_json;
-mod go_shape;
-mod go_value;
-mod in_use;
-mod issuer;
-mod limits;
+mod identity;
+mod kinds;
 mod log;
-mod managed;
-mod names;
-mod namespace;
-mod node;
-mod node_ports;
-mod operations;
-mod parts;
-mod patch;
-mod path;
-mod priority;
-mod propagation;
-mod quantity;
-mod quota;
-mod read;
-mod review;
-mod roles;
-mod scale;
-mod service;
+mod reads;
 mod state;
-mod storage;
-mod structural;
-mod token;
-mod update;
-mod validate;
-mod versions;
-mod workload;
+mod subresources;
+mod values;
+mod verbs;
 mod writer;
 
 use std::path::Path;
@@ -100,8 +73,12 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 use super::{Cluster, ClusterError, ClusterEvent};
+use admission::priority;
+use controllers::flow;
 use draft::Draft;
-use issuer::Issuer;
+use identity::issuer::{self, Issuer};
+use kinds::versions;
+use reads::{component, follow, path, read};
 use state::State;
 use writer::{Job, Trouble, Writer};
 

@@ -14,9 +14,11 @@ use hub_core::registry::Registry;
 use hub_core::store::Change;
 use serde_json::Value;
 
-use super::cel::Budget;
-use super::garbage::{Dependents, Garbage};
-use super::{EmbeddedConfig, fault, structural, versions};
+use super::controllers::garbage::{Dependents, Garbage};
+use super::custom::cel::Budget;
+use super::custom::structural;
+use super::kinds::versions;
+use super::{EmbeddedConfig, fault};
 
 /// All objects, and the steps taken since they were last made durable.
 pub(super) struct State {

@@ -11,12 +11,14 @@ use hub_core::rbac::{self, Rbac};
 use hub_core::store::{Change, MemoryStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+use super::controllers::{authority, roles};
 use super::decide::decide;
 use super::draft::Draft;
-use super::issuer::Issuer;
+use super::fault;
+use super::identity::issuer::Issuer;
+use super::kinds::{validate, versions};
 use super::log::Log;
 use super::state::State;
-use super::{authority, fault, roles, validate, versions};
 
 /// Work for the writer.
 pub(super) enum Job {
