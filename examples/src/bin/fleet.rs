@@ -29,6 +29,9 @@ struct Arguments {
     /// Seconds to leave everybody alone; 0 leaves this out.
     #[arg(long, default_value_t = 30)]
     idle: u64,
+    /// Each edge registers its Node, renews its lease and reports its status, as kubelets do.
+    #[arg(long)]
+    nodes: bool,
     /// Have all edges come back at once: to the living cloud, and to one that was killed.
     #[arg(long)]
     storm: bool,
@@ -94,6 +97,7 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
         token,
         quic: arguments.quic,
         concurrency: arguments.concurrency,
+        nodes: arguments.nodes,
         folder: folder.path().join("edges"),
     };
 
@@ -106,6 +110,7 @@ async fn run(arguments: &Arguments) -> Result<Report, String> {
         say(&format!("{} s of rest", arguments.idle));
         idle(
             &cloud,
+            addresses.metrics,
             arguments.edges,
             Duration::from_secs(arguments.idle),
             &mut report,

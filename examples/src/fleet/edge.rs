@@ -36,6 +36,8 @@ pub struct FleetConfig {
     pub quic: bool,
     /// Handshakes at once.
     pub concurrency: usize,
+    /// Whether each has a Node, with its lease and its status.
+    pub nodes: bool,
     /// Where certificates are kept.
     pub folder: std::path::PathBuf,
 }
@@ -132,6 +134,9 @@ impl Fleet {
         let mut times = Vec::new();
         while let Some(result) = joined.next().await {
             let (edge, handle, time) = result?;
+            if self.config.nodes {
+                tokio::spawn(super::node::speak(handle.clone(), node_name(edge), edge));
+            }
             self.handles.insert(edge, handle);
             times.push(time);
         }

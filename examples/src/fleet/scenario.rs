@@ -1,5 +1,6 @@
 //! What is measured.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -56,10 +57,21 @@ pub async fn connect(fleet: &mut Fleet, cloud: &Cloud, edges: usize, report: &mu
     Ok(())
 }
 
-/// Leaves everybody alone for a while: what heartbeats cost.
-pub async fn idle(cloud: &Cloud, edges: usize, time: Duration, report: &mut Report) -> Result<()> {
+/// Leaves everybody alone for a while: what heartbeats cost, and how much an API server is asked meanwhile.
+pub async fn idle(
+    cloud: &Cloud,
+    metrics: Option<SocketAddr>,
+    edges: usize,
+    time: Duration,
+    report: &mut Report,
+) -> Result<()> {
+    let asked = api_requests(metrics).await;
     let before = cloud.usage().map_err(|e| e.to_string())?;
     tokio::time::sleep(time).await;
+    if let (Some(before), Some(after)) = (asked, api_requests(metrics).await) {
+        let each_second = (after - before) / time.as_secs_f64();
+        report.add("requests to the API server while idle", each_second, "1/s");
+    }
     let after = cloud.usage().map_err(|e| e.to_string())?;
     let share = (after.cpu - before.cpu).as_secs_f64() / time.as_secs_f64();
     report.add("cloud processor share while idle", share * 100.0, "% of a core");
@@ -75,6 +87,20 @@ pub async fn idle(cloud: &Cloud, edges: usize, time: Duration, report: &mut Repo
         "ms",
     );
     Ok(())
+}
+
+/// Requests to an API server so far, by the cloud's own count. None where it has no such count.
+async fn api_requests(metrics: Option<SocketAddr>) -> Option<f64> {
+    let mut api = Api::connect(&metrics?.to_string()).await.ok()?;
+    let (_, text) = api.send(Method::GET, "/metrics", "text/plain", "").await.ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let counts = text
+        .lines()
+        .filter(|line| line.starts_with("cluster_requests_total{"));
+    let numbers: Vec<f64> = counts
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect();
+    (!numbers.is_empty()).then(|| numbers.iter().sum())
 }
 
 /// All edges come back at once to a cloud that is `what`: how long until the last is caught up, and what each cost.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod applying;
+mod behind;
 mod busy;
+mod credentials;
 mod memory;
 mod pods;
 mod real;

@@ -16,7 +16,7 @@ use hub_core::api::{ApiRequest, Verb};
 use hub_core::backoff::Backoff;
 use hub_core::object::GroupVersionResource;
 use hyper::body::Frame;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use metaserver::{MetaConfig, MetaServer, MetaService, Revisions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,6 +48,12 @@ pub(crate) enum Mood {
     NoStreams,
     /// A proxy in front says that nobody is there.
     Proxy,
+    /// Takes requests and answers none.
+    Hangs,
+    /// A webhook that is asked about whatever is written is away.
+    NoWebhook,
+    /// The server of the APIs of this group, which it passes on to, is away.
+    NoApi(&'static str),
 }
 
 /// A server and its moods.
@@ -125,6 +131,11 @@ impl Server {
         };
         change(&mut config);
         KubeCluster::new(self.client.clone(), config)
+    }
+
+    /// What leads to it, whoever asks.
+    pub(crate) fn client(&self) -> kube::Client {
+        self.client.clone()
     }
 
     pub(crate) fn mood(&self, mood: Mood) {
@@ -233,6 +244,18 @@ impl Spoiled {
             Mood::NoStreams if line.contains("sendInitialEvents") => return Ok(status(422, "Invalid")),
             Mood::NoStreams => {}
             Mood::Proxy => return Ok(plain(503, "text/html", "<html>no upstream</html>")),
+            Mood::Hangs => std::future::pending().await,
+            Mood::NoWebhook if parts.method != Method::GET => {
+                let text = "Internal error occurred: failed calling webhook \"a.example.com\": failed to call webhook: connection refused";
+                return Ok(status_of(500, "InternalError", text));
+            }
+            Mood::NoWebhook => {}
+            Mood::NoApi(group) if line.contains(&format!("/apis/{group}/")) => {
+                let mut answer = plain(503, "text/plain; charset=utf-8", "service unavailable\n");
+                answer.headers_mut().insert("audit-id", "1".parse().unwrap());
+                return Ok(answer);
+            }
+            Mood::NoApi(_) => {}
         }
         // Whoever asks may do everything here; who may do what is tried with the real server.
         let names = parts.headers.keys().cloned().collect::<Vec<_>>();
@@ -243,7 +266,19 @@ impl Spoiled {
         }
         let request = Request::from_parts(parts, Full::new(body));
         let answer: Result<_, Infallible> = service.oneshot(request).await;
-        let (parts, body) = answer.unwrap().into_parts();
+        let (mut parts, body) = answer.unwrap().into_parts();
+        if let Mood::NoApi(group) = mood
+            && line == "GET /apis"
+        {
+            let document = body.collect().await.unwrap().to_bytes();
+            parts.headers.remove("content-length");
+            let document = stale(&document, group);
+            let frame = Ok(Frame::data(document));
+            return Ok(Response::from_parts(
+                parts,
+                StreamBody::new(futures::stream::iter([frame]).boxed()),
+            ));
+        }
         let whole = body.into_data_stream().map(|data| {
             let mut data = data.unwrap();
             data.copy_to_bytes(data.remaining())
@@ -312,10 +347,24 @@ fn until_cut(
     })
 }
 
+/// Discovery as it is while the server of a group is away.
+fn stale(document: &[u8], group: &str) -> Bytes {
+    let mut document: Value = serde_json::from_slice(document).unwrap();
+    let groups = document["items"].as_array_mut().unwrap();
+    let found = groups.iter_mut().find(|found| found["metadata"]["name"] == group);
+    for version in found.unwrap()["versions"].as_array_mut().unwrap() {
+        *version = json!({ "version": version["version"], "freshness": "Stale" });
+    }
+    document.to_string().into()
+}
+
 fn status(code: u16, reason: &str) -> Response<Body> {
+    status_of(code, reason, &format!("scripted: {reason}"))
+}
+
+fn status_of(code: u16, reason: &str, message: &str) -> Response<Body> {
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
-        "message": format!("scripted: {reason}"),
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
     });
     plain(code, "application/json", &body.to_string())
 }

@@ -46,6 +46,10 @@ pub struct KubeClusterConfig {
     pub history_max: usize,
     /// Bytes of former states of objects that these changes may keep, for each watch.
     pub history_bytes_max: usize,
+    /// How often the files that the credentials come from are looked at where nothing tells that they changed.
+    pub credentials_interval: Duration,
+    /// How long after that they are not looked at again, whoever is refused.
+    pub credentials_pause: Duration,
     /// How often the kinds of the cluster are looked up where nothing tells that they changed.
     pub discovery_interval: Duration,
 }
@@ -75,6 +79,8 @@ impl Default for KubeClusterConfig {
             object_bytes_max: 8 << 20,
             history_max: 1024,
             history_bytes_max: 16 << 20,
+            credentials_interval: Duration::from_secs(60),
+            credentials_pause: Duration::from_secs(2),
             discovery_interval: Duration::from_secs(300),
         }
     }

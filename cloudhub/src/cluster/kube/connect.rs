@@ -1,38 +1,15 @@
 //! From credentials to a client: who we are, and connections that notice when the other end is gone.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::{BoxError, ServiceBuilder};
 
 use super::config::KubeClusterConfig;
 use super::door::chain;
-
-/// Where the address and the credentials of an API server come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// `KUBECONFIG` or `~/.kube/config`; without them, the service account of the pod that this program runs in.
-    Inferred,
-    /// The service account of the pod that this program runs in.
-    InCluster,
-    /// A kubeconfig file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The server's address, where it is not the one of the file (KubeEdge `kubeAPIConfig.master`).
-        server: Option<String>,
-    },
-    /// A server that asks for no credentials, such as `http://127.0.0.1:8080` (KubeEdge `kubeAPIConfig.master` alone).
-    Anonymous {
-        /// Its address.
-        server: String,
-    },
-}
 
 /// There is no API server to turn to. The operator's move.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,29 +26,14 @@ pub enum ConnectError {
 }
 
 pub(super) async fn client(
-    credentials: Credentials,
+    found: kube::Config,
     config: &KubeClusterConfig,
 ) -> Result<kube::Client, ConnectError> {
-    let unreadable = |error: &dyn std::error::Error| ConnectError::Credentials(chain(error));
-    let address = |text: &str| text.parse().map_err(|_| ConnectError::Address(text.to_owned()));
-    let found = match credentials {
-        Credentials::Inferred => kube::Config::infer().await.map_err(|error| unreadable(&error))?,
-        Credentials::InCluster => kube::Config::incluster().map_err(|error| unreadable(&error))?,
-        Credentials::File { path, server } => {
-            let file = Kubeconfig::read_from(&path).map_err(|error| {
-                ConnectError::Credentials(format!("{}: {}", path.display(), chain(&error)))
-            })?;
-            let mut found = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| unreadable(&error))?;
-            if let Some(server) = server {
-                found.cluster_url = address(&server)?;
-            }
-            found
-        }
-        Credentials::Anonymous { server } => kube::Config::new(address(&server)?),
-    };
-    build(&found, config).map_err(|error| ConnectError::Client(chain(&error)))
+    let config = config.clone();
+    // Credentials may come from a program that is run for them.
+    let built = tokio::task::spawn_blocking(move || build(&found, &config)).await;
+    let built = built.map_err(|error| ConnectError::Client(error.to_string()))?;
+    built.map_err(|error| ConnectError::Client(chain(&error)))
 }
 
 /// kube's own stack without its retries, which know nothing of our deadlines and of our pace, and with keepalive.

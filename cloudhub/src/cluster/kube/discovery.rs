@@ -1,15 +1,14 @@
 //! Which kinds the cluster has, kept up to date: aggregated discovery where the server has it (1.26), the older documents elsewhere.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kube::core::discovery::v2::{
     ACCEPT_AGGREGATED_DISCOVERY_V2, APIGroupDiscoveryList, APIResourceDiscovery, GroupVersionKind,
 };
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use hub_core::object::GroupVersionResource;
@@ -17,6 +16,7 @@ use hub_core::registry::{Registry, ResourceKind, Subresource};
 use hub_core::scope::Scope;
 
 use super::collection::{Collection, Reading};
+use super::documents::{Resources, Root, Version};
 use super::door::{Door, Fault, get};
 use super::reflect::Reflector;
 use super::share::Shares;
@@ -29,6 +29,15 @@ pub(super) struct Discovery {
     pub(super) streams: Arc<AtomicBool>,
     /// The definitions of custom kinds, by name only.
     pub(super) definitions: Arc<Collection>,
+    /// APIs of other servers, behind the API server, that were away when looked for last.
+    pub(super) away: Mutex<BTreeSet<String>>,
+}
+
+/// What is found in a look.
+#[derive(Default)]
+struct Found {
+    kinds: Vec<ResourceKind>,
+    away: BTreeSet<String>,
 }
 
 /// Why there are no news.
@@ -53,9 +62,14 @@ impl Discovery {
             loop {
                 changed.mark_unchanged();
                 let pause = match self.look().await {
-                    Ok(()) => {
+                    Ok(any_away) => {
                         failures = 0;
-                        self.door.config.discovery_interval
+                        let interval = self.door.config.discovery_interval;
+                        if any_away {
+                            interval.min(LOOK_AGAIN)
+                        } else {
+                            interval
+                        }
                     }
                     Err(error) => {
                         if failures == FAILURES_QUIET {
@@ -90,14 +104,15 @@ impl Discovery {
         tokio::join!(looks, follows);
     }
 
-    async fn look(&self) -> Result<(), Unknown> {
+    /// Whether a part could not be looked at.
+    async fn look(&self) -> Result<bool, Unknown> {
         let version: Version = self.document("/version", JSON).await?;
         self.streams.store(version.streams_lists(), Ordering::Relaxed);
         let custom = self.custom();
-        let mut kinds = Vec::new();
+        let mut found = Found::default();
         for root in ["/api", "/apis"] {
             match self.document(root, ACCEPT_AGGREGATED_DISCOVERY_V2).await? {
-                Root::Aggregated(list) => self.aggregated(list, &custom, &mut kinds),
+                Root::Aggregated(list) => self.aggregated(list, &custom, &mut found),
                 Root::Groups { groups } => {
                     let versions = groups.into_iter().flat_map(|group| {
                         let preferred = group.preferred_version.group_version;
@@ -109,13 +124,13 @@ impl Discovery {
                         versions.sort_by_key(|version| *version != preferred);
                         versions
                     });
-                    self.legacy(versions.collect(), &custom, &mut kinds).await?;
+                    self.legacy(versions.collect(), &custom, &mut found).await?;
                 }
-                Root::Core { versions } => self.legacy(versions, &custom, &mut kinds).await?,
+                Root::Core { versions } => self.legacy(versions, &custom, &mut found).await?,
             }
         }
         let before = self.registry.generation();
-        self.registry.replace(kinds);
+        self.registry.replace(found.kinds);
         if self.registry.generation() != before {
             tracing::info!(
                 kinds = self.registry.all().len(),
@@ -123,7 +138,24 @@ impl Discovery {
                 "the kinds of the cluster are known"
             );
         }
-        Ok(())
+        let any_away = !found.away.is_empty();
+        self.tell(found.away);
+        Ok(any_away)
+    }
+
+    /// Names those that went, and those that came back.
+    fn tell(&self, away: BTreeSet<String>) {
+        let mut before = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        for api in away.difference(&before) {
+            tracing::warn!(
+                api,
+                "the server of an API that the API server passes on to is away; its kinds are kept as they were known"
+            );
+        }
+        for api in before.difference(&away) {
+            tracing::info!(api, "an API that was away is there again, or not wanted any more");
+        }
+        *before = away;
     }
 
     /// Names of definitions, `plural.group`. Where they are not known, a group with a dot that is not Kubernetes' own is custom.
@@ -138,12 +170,7 @@ impl Discovery {
         }
     }
 
-    fn aggregated(
-        &self,
-        list: APIGroupDiscoveryList,
-        custom: &Option<HashSet<String>>,
-        kinds: &mut Vec<ResourceKind>,
-    ) {
+    fn aggregated(&self, list: APIGroupDiscoveryList, custom: &Option<HashSet<String>>, found: &mut Found) {
         for group in list.items {
             let name = group
                 .metadata
@@ -152,11 +179,12 @@ impl Discovery {
             for version in group.versions {
                 let Some(number) = version.version else { continue };
                 if version.freshness.as_deref() == Some("Stale") && version.resources.is_empty() {
-                    self.keep(&name, &number, kinds);
+                    self.keep(&name, &number, found);
                     continue;
                 }
-                let found = version.resources.into_iter();
-                kinds.extend(found.filter_map(|resource| kind(&name, &number, resource, custom)));
+                let resources = version.resources.into_iter();
+                let kinds = resources.filter_map(|resource| kind(&name, &number, resource, custom));
+                found.kinds.extend(kinds);
             }
         }
     }
@@ -165,47 +193,45 @@ impl Discovery {
         &self,
         versions: Vec<String>,
         custom: &Option<HashSet<String>>,
-        kinds: &mut Vec<ResourceKind>,
+        found: &mut Found,
     ) -> Result<(), Unknown> {
         let documents = futures::stream::iter(versions.into_iter().map(|version| async move {
             let root = if version.contains('/') { "apis" } else { "api" };
-            let found = match self
+            let resources = match self
                 .document::<Resources>(&format!("/{root}/{version}"), JSON)
                 .await
             {
-                Ok(found) => Some(found),
-                // An API of somebody else's server that is away. Those that are known are kept.
-                Err(Unknown::Refused(refusal)) => {
-                    tracing::debug!(version, refusal.code, "an API cannot be looked at");
+                Ok(resources) => Some(resources),
+                // An API of somebody else's server that is away, or hangs. Those that are known are kept.
+                Err(error @ (Unknown::Refused(_) | Unknown::Garbage(_) | Unknown::Fault(Fault::Timeout))) => {
+                    tracing::debug!(version, %error, "an API cannot be looked at");
                     None
                 }
                 Err(error) => return Err(error),
             };
-            Ok((version, found))
+            Ok((version, resources))
         }))
         .buffered(DOCUMENTS_AT_ONCE);
         let documents: Vec<_> = documents.try_collect().await?;
-        for (version, found) in documents {
+        for (version, resources) in documents {
             let (group, number) = version.split_once('/').unwrap_or(("", &version));
-            match found {
-                Some(found) => {
-                    let found = found.join();
-                    kinds.extend(
-                        found
-                            .into_iter()
-                            .filter_map(|resource| kind(group, number, resource, custom)),
-                    );
+            match resources {
+                Some(resources) => {
+                    let resources = resources.join().into_iter();
+                    let kinds = resources.filter_map(|resource| kind(group, number, resource, custom));
+                    found.kinds.extend(kinds);
                 }
-                None => self.keep(group, number, kinds),
+                None => self.keep(group, number, found),
             }
         }
         Ok(())
     }
 
-    fn keep(&self, group: &str, version: &str, kinds: &mut Vec<ResourceKind>) {
+    fn keep(&self, group: &str, version: &str, found: &mut Found) {
+        found.away.insert(format!("{group}/{version}"));
         let known = self.registry.all().into_iter();
         let same = known.filter(|kind| &*kind.resource.group == group && &*kind.resource.version == version);
-        kinds.extend(same.map(|kind| (*kind).clone()));
+        found.kinds.extend(same.map(|kind| (*kind).clone()));
     }
 
     async fn document<T: DeserializeOwned>(&self, path: &str, accept: &'static str) -> Result<T, Unknown> {
@@ -284,139 +310,9 @@ thread_local! {
     static BUILTIN: Registry = Registry::builtin();
 }
 
-/// `/version`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct Version {
-    major: String,
-    minor: String,
-    git_version: String,
-}
-
-impl Version {
-    /// On by default since 1.32 (Kubernetes, feature gate WatchList); a server that has it switched off says so when it is asked.
-    fn streams_lists(&self) -> bool {
-        let number = |text: &str| {
-            text.trim_end_matches(|c: char| !c.is_ascii_digit())
-                .parse::<u32>()
-                .unwrap_or(0)
-        };
-        (number(&self.major), number(&self.minor)) >= (1, 32)
-    }
-}
-
-/// What `/api` and `/apis` answer: what they were asked for, or what they always did.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Root {
-    Groups { groups: Vec<Group> },
-    Core { versions: Vec<String> },
-    Aggregated(APIGroupDiscoveryList),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Group {
-    versions: Vec<GroupVersion>,
-    #[serde(default)]
-    preferred_version: GroupVersion,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct GroupVersion {
-    group_version: String,
-}
-
-/// An `APIResourceList`.
-#[derive(Deserialize)]
-struct Resources {
-    #[serde(default)]
-    resources: Vec<Resource>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Resource {
-    name: String,
-    #[serde(default)]
-    singular_name: String,
-    #[serde(default)]
-    namespaced: bool,
-    #[serde(default)]
-    group: String,
-    #[serde(default)]
-    version: String,
-    kind: String,
-    #[serde(default)]
-    verbs: Vec<String>,
-    #[serde(default)]
-    short_names: Vec<String>,
-    #[serde(default)]
-    categories: Vec<String>,
-}
-
-impl Resources {
-    /// In the newer form: subresources with their resource.
-    fn join(self) -> Vec<APIResourceDiscovery> {
-        let (subresources, resources): (Vec<_>, Vec<_>) = self
-            .resources
-            .into_iter()
-            .partition(|resource| resource.name.contains('/'));
-        let mut joined: Vec<_> = resources
-            .into_iter()
-            .map(|resource| APIResourceDiscovery {
-                scope: Some(
-                    if resource.namespaced {
-                        "Namespaced"
-                    } else {
-                        "Cluster"
-                    }
-                    .to_owned(),
-                ),
-                response_kind: Some(resource.shown()),
-                resource: Some(resource.name),
-                singular_resource: Some(resource.singular_name),
-                verbs: resource.verbs,
-                short_names: resource.short_names,
-                categories: resource.categories,
-                subresources: Vec::new(),
-            })
-            .collect();
-        for subresource in subresources {
-            let Some((parent, name)) = subresource.name.split_once('/') else {
-                continue;
-            };
-            let found = joined
-                .iter_mut()
-                .find(|resource| resource.resource.as_deref() == Some(parent));
-            if let Some(found) = found {
-                found
-                    .subresources
-                    .push(kube::core::discovery::v2::APISubresourceDiscovery {
-                        subresource: Some(name.to_owned()),
-                        response_kind: Some(subresource.shown()),
-                        accepted_types: Vec::new(),
-                        verbs: subresource.verbs,
-                    });
-            }
-        }
-        joined
-    }
-}
-
-impl Resource {
-    fn shown(&self) -> GroupVersionKind {
-        GroupVersionKind {
-            group: Some(self.group.clone()),
-            version: Some(self.version.clone()),
-            kind: Some(self.kind.clone()),
-        }
-    }
-}
-
 const JSON: &str = "application/json";
+/// When to look again where a part was away.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Bytes of one document.
 const DOCUMENT_MAX: usize = 64 << 20;
 /// Documents read at once.

@@ -1,7 +1,7 @@
 //! The one door to the API server: how fast, how many at once, how long, how large.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hub_core::random::{Random, share};
 use kube::client::Body;
-use tokio::sync::{Semaphore, TryAcquireError, watch};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, watch};
 
 use super::config::KubeClusterConfig;
 use super::metrics::KubeMetrics;
@@ -19,7 +19,7 @@ use super::wire::Refusal;
 
 /// See the [module](self).
 pub(super) struct Door {
-    client: kube::Client,
+    client: RwLock<kube::Client>,
     pub(super) config: KubeClusterConfig,
     pub(super) metrics: KubeMetrics,
     pub(super) rights: Rights,
@@ -28,6 +28,10 @@ pub(super) struct Door {
     slots: Semaphore,
     /// Who is under way or waits for it.
     places: Semaphore,
+    /// Whether the API server refused the credentials last.
+    refused: AtomicBool,
+    /// The credentials may be no good any more.
+    doubts: Notify,
     /// Since when nobody answers.
     silent_since: Mutex<Option<Instant>>,
     /// When somebody answered after a while in which nobody did.
@@ -52,6 +56,28 @@ impl Answer {
     pub(super) fn refusal(&self) -> Refusal {
         Refusal::of(self.code, &self.headers, &self.body)
     }
+
+    /// Whether the API server is well, and only what stands behind it is away: the server of an API that it aggregates, or a webhook
+    /// (Kubernetes `kube-aggregator/pkg/apiserver/handler_proxy.go`, `apiserver/pkg/admission/plugin/webhook/errors`).
+    fn is_from_behind(&self) -> bool {
+        let refusal = self.refusal();
+        if refusal.is_status {
+            return ["failed calling webhook", "conversion webhook for"]
+                .iter()
+                .any(|words| refusal.message.contains(words));
+        }
+        let words = ["service unavailable", "error trying to reach service"];
+        self.headers.contains_key("audit-id") && words.iter().any(|words| refusal.message.starts_with(words))
+    }
+}
+
+/// Why the credentials may be no good any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// The API server said so.
+    Refused,
+    /// There is no answer: perhaps it is the server that is not to be trusted any more.
+    Unanswered,
 }
 
 /// There is no answer.
@@ -77,12 +103,14 @@ pub(super) enum Fault {
 impl Door {
     pub(super) fn new(client: kube::Client, config: KubeClusterConfig) -> Self {
         Self {
-            client,
+            client: RwLock::new(client),
             pace: Pace::new(config.queries_per_second, config.burst),
             slots: Semaphore::new(config.concurrency.max(1)),
             places: Semaphore::new(config.concurrency.max(1).saturating_add(config.waiting_max)),
             metrics: KubeMetrics::default(),
             rights: Rights::default(),
+            refused: AtomicBool::default(),
+            doubts: Notify::new(),
             silent_since: Mutex::default(),
             returned: Mutex::default(),
             returns: watch::Sender::default(),
@@ -126,10 +154,12 @@ impl Door {
                 attempt += 1;
             }
         };
+        let began = Instant::now();
         tokio::time::timeout_at(deadline, answered)
             .await
             .unwrap_or_else(|_| {
                 if sent.load(Ordering::Relaxed) {
+                    self.hear(false, began);
                     Err(Fault::Timeout)
                 } else {
                     Err(Fault::Overloaded)
@@ -139,16 +169,49 @@ impl Door {
 
     /// Gets a document, out of turn: lists and discovery are few, and much waits for them.
     pub(super) async fn fetch(&self, request: Request<Bytes>, bytes_max: usize) -> Result<Answer, Fault> {
-        tokio::time::timeout(self.config.request_deadline, self.whole(request, bytes_max))
-            .await
-            .unwrap_or(Err(Fault::Timeout))
+        self.in_time(self.whole(request, bytes_max)).await
     }
 
-    /// Begins to read an answer that may have no end, out of turn.
-    pub(super) async fn open(&self, request: Request<Bytes>) -> Result<Response<Body>, Fault> {
-        tokio::time::timeout(self.config.request_deadline, self.send(request))
-            .await
-            .unwrap_or(Err(Fault::Timeout))
+    /// Begins to read an answer that may have no end, out of turn. Or says why there is none.
+    pub(super) async fn open(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Result<Response<Body>, Refusal>, Fault> {
+        let opened = async {
+            let began = Instant::now();
+            let response = self.send(request).await?;
+            if response.status().is_success() {
+                return Ok(Ok(response));
+            }
+            let answer = self.read(response, REFUSAL_MAX, began).await?;
+            Ok(Err(answer.refusal()))
+        };
+        self.in_time(opened).await
+    }
+
+    async fn in_time<T>(&self, answered: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(self.config.request_deadline, answered).await;
+        answer.unwrap_or_else(|_| {
+            self.hear(false, began);
+            Err(Fault::Timeout)
+        })
+    }
+
+    /// Waits until the credentials may be no good any more.
+    pub(super) async fn doubted(&self) -> Doubt {
+        self.doubts.notified().await;
+        if self.refused.load(Ordering::Relaxed) {
+            Doubt::Refused
+        } else {
+            Doubt::Unanswered
+        }
+    }
+
+    /// From now on, requests are put through this client. Who paused tries again soon.
+    pub(super) fn replace(&self, client: kube::Client) {
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        self.returns.send_replace(());
     }
 
     /// How long the API server has answered nothing but that something is wrong with it.
@@ -178,9 +241,10 @@ impl Door {
         }
     }
 
-    fn hear(&self, code: Option<u16>, asked: Instant) {
+    /// Whether what was asked then has been answered by an API server that is well.
+    fn hear(&self, is_well: bool, asked: Instant) {
         let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if code.is_some_and(|code| code < 500) {
+        if is_well {
             let silence = since.take().map(|since| since.elapsed());
             if silence.is_some_and(|silence| silence >= RESTART) {
                 *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -209,18 +273,33 @@ impl Door {
     }
 
     async fn whole(&self, request: Request<Bytes>, bytes_max: usize) -> Result<Answer, Fault> {
-        let (parts, body) = self.send(request).await?.into_parts();
-        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+        let began = Instant::now();
+        let response = self.send(request).await?;
+        self.read(response, bytes_max, began).await
+    }
+
+    async fn read(
+        &self,
+        response: Response<Body>,
+        bytes_max: usize,
+        asked: Instant,
+    ) -> Result<Answer, Fault> {
+        let (parts, body) = response.into_parts();
+        let code = parts.status.as_u16();
+        let answer = Limited::new(body, bytes_max).collect().await.map(|body| Answer {
+            code,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        });
+        if code >= 500 {
+            self.hear(answer.as_ref().is_ok_and(Answer::is_from_behind), asked);
+        }
+        answer.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 Fault::TooLarge(bytes_max)
             } else {
                 Fault::Broken(chain(&*error))
             }
-        })?;
-        Ok(Answer {
-            code: parts.status.as_u16(),
-            headers: parts.headers,
-            body: body.to_bytes(),
         })
     }
 
@@ -228,18 +307,26 @@ impl Door {
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
         let began = Instant::now();
-        let sent = self.client.send(request.map(Body::from)).await;
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let sent = client.send(request.map(Body::from)).await;
         let (code, took) = (
             sent.as_ref().ok().map(|response| response.status().as_u16()),
             began.elapsed(),
         );
-        self.hear(code, began);
+        // What is wrong with a server that fails is in the rest of its answer.
+        if code.is_none_or(|code| code < 500) {
+            self.hear(code.is_some(), began);
+        }
         self.metrics.request(&method, code, took);
         tracing::debug!(target: "way", %method, resource, code, ?took, "asked the API server");
-        let response = sent.map_err(fault)?;
+        let response = sent.map_err(fault).inspect_err(|_| self.doubts.notify_one())?;
         if response.status() == http::StatusCode::UNAUTHORIZED {
+            self.refused.store(true, Ordering::Relaxed);
+            self.doubts.notify_one();
             self.rights
                 .report(Right::CREDENTIALS, "the API server does not accept them");
+        } else if self.refused.swap(false, Ordering::Relaxed) {
+            self.rights.granted(&Right::CREDENTIALS);
         }
         Ok(response)
     }
@@ -295,6 +382,8 @@ pub(super) fn get(path_and_query: &str, accept: &'static str) -> Result<Request<
         .body(Bytes::new())
 }
 
+/// Bytes of the answer that says why there is no watch.
+const REFUSAL_MAX: usize = 1 << 20;
 /// So long must the API server have been silent for its return to end pauses.
 const SILENT: Duration = Duration::from_secs(3);
 /// No API server starts anew in less.

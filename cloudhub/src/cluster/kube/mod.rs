@@ -13,7 +13,9 @@
 mod collection;
 mod config;
 mod connect;
+mod credentials;
 mod discovery;
+mod documents;
 mod door;
 mod execute;
 mod follow;
@@ -41,11 +43,13 @@ use hub_core::registry::Registry;
 use hub_core::scope::Scope;
 
 pub use config::KubeClusterConfig;
-pub use connect::{ConnectError, Credentials};
+pub use connect::ConnectError;
+pub use credentials::Credentials;
 pub use rights::Right;
 
 use super::{Cluster, ClusterError, ClusterEvent};
 use collection::Collection;
+use credentials::Source;
 use discovery::Discovery;
 use door::Door;
 use review::Reviews;
@@ -60,7 +64,7 @@ pub struct KubeCluster {
     registry: Registry,
     shares: Arc<Shares>,
     reviews: Arc<Reviews>,
-    _discovery: Arc<AbortOnDropHandle<()>>,
+    _tasks: Arc<[AbortOnDropHandle<()>]>,
 }
 
 impl KubeCluster {
@@ -69,14 +73,18 @@ impl KubeCluster {
         Self::connect(Credentials::Inferred, KubeClusterConfig::default()).await
     }
 
-    /// A cluster with these credentials and limits. Reads files, but waits for no server.
+    /// A cluster with these credentials and limits. Reads files, but waits for no server. What changes in the files is noticed.
     pub async fn connect(credentials: Credentials, config: KubeClusterConfig) -> Result<Self, ConnectError> {
-        let client = connect::client(credentials, &config).await?;
-        Ok(Self::new(client, config))
+        let (source, client) = Source::open(credentials, &config).await?;
+        Ok(Self::start(client, config, Some(source)))
     }
 
     /// A cluster behind a client of your own. Give it no retries: they are made here. Must be called within a tokio runtime.
     pub fn new(client: ::kube::Client, config: KubeClusterConfig) -> Self {
+        Self::start(client, config, None)
+    }
+
+    fn start(client: ::kube::Client, config: KubeClusterConfig, source: Option<Source>) -> Self {
         let registry = Registry::builtin();
         let door = Arc::new(Door::new(client, config));
         let shares = Arc::new(Shares::new(door.clone(), registry.clone()));
@@ -86,18 +94,20 @@ impl KubeCluster {
             registry: registry.clone(),
             streams: shares.streams.clone(),
             definitions: definitions.clone(),
+            away: Default::default(),
         };
         let reflector = discovery::definitions(&shares, definitions);
         let review = door.clone();
-        let discovery = tokio::spawn(async move {
+        let mut tasks = vec![tokio::spawn(async move {
             futures::join!(discovery.run(reflector), rights::review(&review));
-        });
+        })];
+        tasks.extend(source.map(|source| tokio::spawn(source.follow(door.clone()))));
         Self {
             door,
             registry,
             shares,
             reviews: Arc::default(),
-            _discovery: Arc::new(AbortOnDropHandle::new(discovery)),
+            _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
         }
     }
 

@@ -288,17 +288,13 @@ impl Reflector {
             }
         }
         let request = get(&self.uri(&options), self.accept(false))?;
-        let response = self.door.open(request).await?;
-        let (parts, body) = response.into_parts();
-        if !parts.status.is_success() {
-            let answer = tokio::time::timeout(config.request_deadline, collect(body, REFUSAL_MAX)).await;
-            let answer = answer.unwrap_or(Err(Fault::Timeout))?;
-            let refusal = Refusal::of(parts.status.as_u16(), &parts.headers, &answer);
-            if initial.is_some() && matches!(refusal.code, 400 | 422) {
+        let body = match self.door.open(request).await? {
+            Ok(response) => response.into_body(),
+            Err(refusal) if initial.is_some() && matches!(refusal.code, 400 | 422) => {
                 return Err(End::NoStream);
             }
-            return Err(End::Refused(refusal));
-        }
+            Err(refusal) => return Err(End::Refused(refusal)),
+        };
         let shape = self.shape();
         let mut lines = Lines::new(body, config.object_bytes_max);
         let until = Instant::now() + Duration::from_secs(seconds) + OVERTIME;
@@ -478,12 +474,6 @@ impl Lines {
     }
 }
 
-async fn collect(body: Body, max: usize) -> Result<Bytes, Fault> {
-    let collected = http_body_util::Limited::new(body, max).collect().await;
-    let collected = collected.map_err(|error| Fault::Broken(chain(&*error)))?;
-    Ok(collected.to_bytes())
-}
-
 /// A watch that lived for so long was a good one.
 const LIVED: Duration = Duration::from_secs(5);
 /// How much later than asked for the server may close a watch.
@@ -492,5 +482,3 @@ const OVERTIME: Duration = Duration::from_secs(30);
 const RELIST: u32 = 3;
 /// Interruptions in a row that nobody needs to hear of: a server that restarts, a connection that is renewed.
 const FAILURES_QUIET: u32 = 3;
-/// Bytes of the answer that says why there is no watch.
-const REFUSAL_MAX: usize = 1 << 20;

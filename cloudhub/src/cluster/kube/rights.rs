@@ -159,7 +159,12 @@ impl Rights {
     /// It is there (again).
     pub(super) fn granted(&self, right: &Right) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        if missing.remove(right).is_some() {
+        if missing.remove(right).is_none() {
+            return;
+        }
+        if *right == Right::CREDENTIALS {
+            tracing::info!("the API server accepts the credentials again");
+        } else {
             tracing::info!(%right, "a right that was missing is there");
         }
     }
