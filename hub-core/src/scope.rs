@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::object::{GroupVersionResource, ObjectKey};
+use crate::selector::{FieldSelector, LabelSelector};
 
 /// What is replicated to a node: all objects of a collection that match.
 ///
@@ -51,14 +52,24 @@ impl Scope {
         }
     }
 
-    /// Whether everything in `other` is surely in `self` too. Selectors are only compared as text, so a `false` may be
-    /// over-careful; a `true` never lies.
+    /// Whether everything in `other` is surely in `self` too: it may demand more, and all that `self` demands. Single demands are
+    /// compared as they stand, so a `false` may be over-careful; a `true` never lies.
     pub fn covers(&self, other: &Scope) -> bool {
         self.resource == other.resource
             && (self.namespace.is_none() || self.namespace == other.namespace)
             && (self.name.is_none() || self.name == other.name)
-            && (self.labels.is_empty() || self.labels == other.labels)
-            && (self.fields.is_empty() || self.fields == other.fields)
+            && (self.labels.is_empty() || self.labels == other.labels || self.demands_labels_of(other))
+            && (self.fields.is_empty() || self.fields == other.fields || self.demands_fields_of(other))
+    }
+
+    fn demands_labels_of(&self, other: &Scope) -> bool {
+        let [ours, theirs] = [&self.labels, &other.labels].map(|text| LabelSelector::parse(text));
+        matches!((ours, theirs), (Ok(ours), Ok(theirs)) if theirs.demands(&ours))
+    }
+
+    fn demands_fields_of(&self, other: &Scope) -> bool {
+        let [ours, theirs] = [&self.fields, &other.fields].map(|text| FieldSelector::parse(text));
+        matches!((ours, theirs), (Ok(ours), Ok(theirs)) if theirs.demands(&ours))
     }
 
     /// Whether a key lies in the scope as far as collection, namespace and name say.
@@ -130,5 +141,24 @@ mod tests {
             "whether the object matches is not known from its key"
         );
         assert!(!all.covers(&Scope::all(GroupVersionResource::core("nodes"))));
+    }
+
+    #[test]
+    fn who_demands_more_is_covered_by_who_demands_a_part_of_it() {
+        let scope = |labels: &str, fields: &str| Scope {
+            labels: labels.into(),
+            fields: fields.into(),
+            ..Scope::all(GroupVersionResource::core("pods"))
+        };
+        let mine = scope("", "spec.nodeName=edge-1");
+        // As `kubectl describe node` asks.
+        let running = "status.phase!=Succeeded,spec.nodeName=edge-1,status.phase!=Failed";
+        assert!(mine.covers(&scope("", running)) && mine.covers(&scope("app=web", running)));
+        assert!(!scope("", running).covers(&mine) && !mine.covers(&scope("", "spec.nodeName!=edge-1")));
+        assert!(!mine.covers(&scope("", "spec.nodeName=edge-2,status.phase=Running")));
+        let shops = scope("tier in (a,b),!old", "");
+        assert!(shops.covers(&scope("!old,tier in (b,a),app=web", "")));
+        assert!(!shops.covers(&scope("tier in (a,b)", "")) && !shops.covers(&scope("tier=a,!old", "")));
+        assert!(!shops.covers(&scope("tier in (", "")), "what is no selector");
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -173,7 +175,8 @@ impl Api {
             head.uri.query().unwrap_or_default(),
             self.config.cbor,
         );
-        let (form, compressed, agent) = (client.status_form(), client.gzip, client.agent.clone());
+        let (form, compressed, person) = (client.status_form(), client.gzip, client.person);
+        let agent = client.agent.clone();
         let (mut verb, mut resource) = ("other", String::new());
         let is_file = head.uri.path().starts_with("/openapi/v3");
         let audited = audit_id(&head.headers);
@@ -195,6 +198,10 @@ impl Api {
             }
         };
         let mut reply = answered.unwrap_or_else(|status| reply::status(&status, form));
+        if person && reply.status() == StatusCode::SERVICE_UNAVAILABLE && self.is_long_away() {
+            // Programs made with client-go try ten times where they are told when.
+            reply.headers_mut().remove(RETRY_AFTER);
+        }
         if let Some(audited) = audited {
             reply.headers_mut().insert(AUDIT_ID, audited);
         }
@@ -417,21 +424,15 @@ impl Api {
         self.config.revisions == Revisions::Authoritative
     }
 
+    /// Whether the cloud has been away for so long that people are told so at once.
+    fn is_long_away(&self) -> bool {
+        let away = self.cloud.away();
+        !self.authoritative() && away.is_some_and(|away| away >= self.config.people_wait)
+    }
+
     /// Whether everything in a scope that exists is in the store.
     pub(crate) fn holds(&self, scope: &Scope) -> bool {
         self.authoritative() || self.store.coverage(scope) == Coverage::Complete
-    }
-
-    /// Whether this node answers for its own part of a collection, since the cloud cannot be asked for all of it.
-    pub(crate) fn stands_in(&self, kind: &ResourceKind, error: &UpstreamError) -> bool {
-        let GroupVersionResource { group, resource, .. } = &kind.resource;
-        let own = || {
-            self.config
-                .own_parts
-                .iter()
-                .any(|(g, r)| *g == **group && *r == **resource)
-        };
-        matches!(error, UpstreamError::Unreachable | UpstreamError::Timeout) && !self.authoritative() && own()
     }
 
     /// The kind in a collection. `None` where there can be none: an unknown group, or an unknown kind of a custom one.

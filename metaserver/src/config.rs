@@ -45,6 +45,9 @@ pub struct MetaConfig {
     pub cloud_timeout: Duration,
     /// After the cloud was found away: how long nobody tries again, and answers come at once.
     pub cloud_pause: Duration,
+    /// For how long after the loss of the cloud kubectl is told when to try again, which it then does ten times. After that people
+    /// hear at once that something cannot be had.
+    pub people_wait: Duration,
     /// How long a watch waits for what it watches to arrive from the cloud; then the client is told to come back.
     pub scope_timeout: Duration,
     /// How long a read of a version that has not come yet waits for it.
@@ -56,7 +59,8 @@ pub struct MetaConfig {
     /// What this node takes by itself while the cloud is away. Nothing, unless it names the node.
     pub local_writes: LocalWrites,
     /// Group and plural of kinds of which a node has what is its own: devices that the cloud sends it, events that are made here. While
-    /// the cloud is away, lists and watches that nobody asked for before are answered with that, and a warning that says so.
+    /// the cloud is away, lists and watches that nobody asked for before are answered with that, and a warning that says so. People are
+    /// shown what is held of any kind so.
     pub own_parts: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// Who is let in.
     pub auth: AuthConfig,
@@ -80,6 +84,7 @@ impl Default for MetaConfig {
             request_timeout: Duration::from_secs(60),
             cloud_timeout: Duration::from_millis(2500),
             cloud_pause: Duration::from_secs(5),
+            people_wait: Duration::from_secs(5),
             scope_timeout: Duration::from_secs(20),
             version_timeout: Duration::from_secs(3),
             watch_lifetime: Duration::from_secs(30 * 60),

@@ -1,10 +1,11 @@
 //! Gets and lists: from the store where it surely knows, else from the cloud, once, and then kept.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, WARNING};
-use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, Verb};
+use hub_core::api::{ApiRequest, ApiResponse, Reason, Status, UpstreamError, Verb};
 use hub_core::clock::{Clock as _, SystemClock};
 use hub_core::object::{Metadata, Object, ObjectKey, Revision};
 use hub_core::registry::ResourceKind;
@@ -89,7 +90,7 @@ impl Api {
         let scope = options.select.scope(&asked.kind);
         let (listing, source, part) = if self.holds(&scope) {
             let listing = self.listing(&asked.kind, &options, token.as_ref())?;
-            (listing, Source::Cache, false)
+            (listing, Source::Cache, None)
         } else {
             let mut request = ApiRequest::resource(Verb::List, scope.resource.clone(), namespace, None);
             request.query = options.select.query();
@@ -98,23 +99,55 @@ impl Api {
                 Ok(response) if !response.is_success() => return Ok(reply::passed(response, form)),
                 Ok(response) => {
                     let kept = self.keep_list(&asked.kind, scope.clone(), &response.body).await;
-                    (kept, Source::Cloud, false)
+                    (kept, Source::Cloud, None)
                 }
-                Err(error) if self.stands_in(&asked.kind, &error) => {
+                Err(error) => {
+                    let Some(part) = self.part(asked, &options, &error) else {
+                        return Err(away(&error, Verb::List, &asked.kind, None));
+                    };
                     let listing = self.listing(&asked.kind, &options, token.as_ref())?;
-                    (listing, Source::Cache, true)
+                    (listing, Source::Cache, Some(part))
                 }
-                Err(error) => return Err(away(&error, Verb::List, &asked.kind, None)),
             }
         };
         form.suits(&asked.kind, true)?;
         let (page, objects) = page(listing, &options, token.as_ref());
         let answer = reply::encoded(200, view.list(&page, &objects), form);
-        Ok(match source {
-            Source::Cache if part => reply::header(self.cached(asked, &scope, answer), WARNING, OWN_PART),
-            Source::Cache => self.cached(asked, &scope, answer),
-            other => reply::from(answer, other),
+        Ok(match (source, part) {
+            (Source::Cache, Some(part)) => reply::header(self.cached(asked, &scope, answer), WARNING, part),
+            (Source::Cache, None) => self.cached(asked, &scope, answer),
+            (other, _) => reply::from(answer, other),
         })
+    }
+
+    /// Whether a collection that is not held as a whole is answered all the same, as the cloud cannot be asked for the rest: with what
+    /// its readers are told of that.
+    pub(crate) fn part(
+        &self,
+        asked: &Asked,
+        options: &ListOptions,
+        error: &UpstreamError,
+    ) -> Option<&'static str> {
+        let is_away = matches!(error, UpstreamError::Unreachable | UpstreamError::Timeout);
+        if !is_away || self.authoritative() {
+            return None;
+        }
+        let resource = &asked.kind.resource;
+        let is_own = |(group, plural): &(Cow<'_, str>, Cow<'_, str>)| {
+            **group == *resource.group && **plural == *resource.resource
+        };
+        if self.config.own_parts.iter().any(is_own) {
+            return Some(OWN_PART);
+        }
+        // A program takes what it is given for all that there is, and who asks for a name takes its absence for a deletion.
+        let select = &options.select;
+        if !asked.client.person || select.scope(&asked.kind).name.is_some() {
+            return None;
+        }
+        let held = self.store.list(resource, select.namespace()).objects;
+        held.iter()
+            .any(|stored| select.matches(stored))
+            .then_some(HELD_PART)
     }
 
     /// Waits until the store has come to a version, for a while.
@@ -334,3 +367,5 @@ fn page(listing: Listing, options: &ListOptions, token: Option<&PageToken>) -> (
 const X_EDGE_CACHE: HeaderName = HeaderName::from_static("x-edge-cache");
 /// For people and programs alike: such a list is short of what other nodes have.
 const OWN_PART: &str = "299 - \"only what is this node's own: the cloud, which has the others, is away\"";
+/// For people.
+const HELD_PART: &str = "299 - \"only what this node holds: the cloud, which has the rest, is away\"";

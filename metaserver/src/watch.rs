@@ -84,7 +84,7 @@ impl Api {
         let response = match answer {
             Ok(response) => response,
             // What is here is followed, and all of it once the cloud is back.
-            Err(error) if self.stands_in(&asked.kind, &error) => {
+            Err(error) if self.part(asked, options, &error).is_some() => {
                 self.store
                     .apply(vec![Change::Want(scope)])
                     .await

@@ -6,8 +6,13 @@ mod support;
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
+use hub_core::object::GroupVersionResource;
+use hub_core::scope::Scope;
+use hub_core::store::{Change, ObjectStore as _};
 use hub_core::testing::tools;
+use metaserver::MetaConfig;
 use serde_json::json;
 use support::{Mood, Node, config_map, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -215,3 +220,107 @@ async fn a_watch_goes_on_through_an_outage() {
     node.cloud.mood(Mood::Up);
     assert_eq!(soon(lines.next_line()).await.unwrap().unwrap(), "configmap/b");
 }
+
+/// A node that holds its own pod and one ConfigMap, as every node does, and was asked for nothing else.
+async fn cut_off(config: MetaConfig) -> Node {
+    let node = Node::with(config).await;
+    let pods = GroupVersionResource::core("pods");
+    let pod = |name: &str, on: &str| json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "namespace": "shop"}, "spec": {"nodeName": on}});
+    node.receives(&pods, pod("web", "edge-1"), 1).await;
+    node.hold("configmaps", config_map("shop", "settings", "1")).await;
+    let own = Scope {
+        fields: "spec.nodeName=edge-1".into(),
+        ..Scope::all(pods)
+    };
+    let changes = vec![Change::Want(own.clone()), Change::Complete(own)];
+    node.store.apply(changes).await.unwrap();
+    node.cloud.mood(Mood::Unreachable);
+    node
+}
+
+#[tokio::test]
+async fn people_see_what_is_held_of_a_kind_and_programs_hear_that_it_is_not_all() {
+    let node = cut_off(MetaConfig::default()).await;
+    for (path, held) in [
+        ("/api/v1/pods?limit=500", "web"),
+        ("/api/v1/namespaces/shop/pods?limit=500", "web"),
+        ("/api/v1/namespaces/shop/configmaps?limit=500", "settings"),
+    ] {
+        let shown = node.ask("GET", path, KUBECTL, "").await;
+        assert_eq!(
+            (shown.code.as_u16(), shown.names()),
+            (200, vec![held.into()]),
+            "{path}"
+        );
+        assert!(
+            shown.header("warning").contains("only what this node holds"),
+            "{path}"
+        );
+        assert_eq!(node.get(path).await.code, 503, "{path}: a program");
+    }
+    let mut watch = node.watch_as("/api/v1/pods?watch=true", KUBECTL).await;
+    assert_eq!(watch.short().await, "ADDED web");
+    for path in [
+        // Nothing of it is held, so an empty list would be a lie.
+        "/api/v1/namespaces/other/pods?limit=500",
+        "/apis/apps/v1/deployments",
+        // `kubectl wait --for=delete` takes an empty list for a deletion.
+        "/api/v1/namespaces/shop/configmaps?fieldSelector=metadata.name%3Dother",
+        "/api/v1/namespaces/shop/configmaps?fieldSelector=metadata.name%3Dsettings",
+    ] {
+        assert_eq!(node.ask("GET", path, KUBECTL, "").await.code, 503, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn describing_the_own_node_asks_for_a_part_of_the_pods_that_every_node_holds() {
+    let node = cut_off(MetaConfig::default()).await;
+    let running = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1%2Cstatus.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&limit=500";
+    let pods = node.get(running).await;
+    assert_eq!((pods.code.as_u16(), pods.names()), (200, vec!["web".into()]));
+    assert_eq!(
+        node.get("/api/v1/pods?fieldSelector=status.phase%21%3DFailed")
+            .await
+            .code,
+        503
+    );
+}
+
+#[tokio::test]
+async fn once_the_cloud_is_long_away_people_hear_at_once_what_cannot_be_had() {
+    let lost = "/apis/apps/v1/namespaces/shop/deployments/d";
+    let node = cut_off(MetaConfig::default()).await;
+    let refused = node.ask("GET", lost, KUBECTL, "").await;
+    assert_eq!(
+        (refused.code.as_u16(), refused.header("retry-after")),
+        (503, "1"),
+        "it may be back in a moment"
+    );
+    let node = cut_off(MetaConfig {
+        people_wait: Duration::ZERO,
+        ..MetaConfig::default()
+    })
+    .await;
+    for (method, path) in [
+        ("GET", lost),
+        ("DELETE", lost),
+        ("GET", "/api/v1/namespaces/shop/pods/web/log"),
+        ("GET", "/apis/apps/v1/deployments?watch=true"),
+    ] {
+        let refused = node.ask(method, path, KUBECTL, "").await;
+        assert_eq!(
+            (refused.code.as_u16(), refused.headers.get("retry-after")),
+            (503, None),
+            "{path}"
+        );
+        let refused = node.ask(method, path, &[], "").await;
+        assert_eq!(
+            (refused.code.as_u16(), refused.header("retry-after")),
+            (503, "1"),
+            "{path}: a program"
+        );
+    }
+}
+
+/// As it names itself.
+const KUBECTL: &[(&str, &str)] = &[("user-agent", "kubectl/v1.36.4 (linux/amd64) kubernetes/0000000")];

@@ -49,6 +49,11 @@ impl FieldSelector {
         self.terms.iter().map(|term| term.field.as_str())
     }
 
+    /// Whether it demands all that another one does, and perhaps more.
+    pub fn demands(&self, other: &Self) -> bool {
+        other.terms.iter().all(|term| self.terms.contains(term))
+    }
+
     /// The value that a field must have, where the selector says so.
     pub fn required(&self, field: &str) -> Option<&str> {
         let term = self.terms.iter().find(|term| term.equal && term.field == field)?;

@@ -42,6 +42,12 @@ impl LabelSelector {
         })
     }
 
+    /// Whether it demands all that another one does, and perhaps more.
+    pub fn demands(&self, other: &Self) -> bool {
+        let mut theirs = other.requirements.iter();
+        theirs.all(|requirement| self.requirements.contains(requirement))
+    }
+
     /// Whether it matches everything.
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
