@@ -6,9 +6,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::request::Parts;
 use hub_core::api::{ANONYMOUS, AUTHENTICATED, Reason, Status, UNAUTHENTICATED, User};
-use hub_core::rbac::{self, About, Attributes};
+use hub_core::rbac::Attributes;
 
 use super::Caller;
+use super::constrained::{Way, way};
 use crate::api::Api;
 
 impl Api {
@@ -19,13 +20,12 @@ impl Api {
         caller: Caller,
         wanted: &Attributes<'_>,
     ) -> Result<Caller, Status> {
-        let asked = asked(&head.headers)?;
-        let Some(asked) = asked else {
+        let Some(asked) = asked(&head.headers)? else {
             return Ok(caller);
         };
-        match &caller {
+        let way = match &caller {
             // The embedded cluster's own program is its administrator.
-            Caller::Own if self.authoritative() => {}
+            Caller::Own if self.authoritative() => Way::Legacy,
             // A node has no such right, and who asks as it has not either.
             Caller::Own => {
                 let me = self.guard.config.node.as_deref().unwrap_or_default();
@@ -33,17 +33,11 @@ impl Api {
                     name: format!("system:node:{me}"),
                     ..User::default()
                 };
-                return Err(refused(&node, wanted));
+                way(&node, &asked, wanted, |_| Ok(false))?
             }
-            Caller::Of(user) => {
-                for right in rights(&asked) {
-                    if !self.allows(user, &right.attributes())? {
-                        return Err(refused(user, wanted));
-                    }
-                }
-            }
-        }
-        Ok(Caller::Of(Arc::new(completed(asked))))
+            Caller::Of(user) => way(user, &asked, wanted, |right| self.allows(user, right))?,
+        };
+        Ok(Caller::Of(Arc::new(completed(way.user(asked)))))
     }
 }
 
@@ -103,89 +97,18 @@ fn nameless(user: &User) -> String {
     )
 }
 
-/// A right that impersonation needs: to impersonate this.
-struct Right {
-    group: &'static str,
-    resource: &'static str,
-    subresource: Option<String>,
-    namespace: Option<String>,
-    name: String,
-}
-
-impl Right {
-    fn attributes(&self) -> Attributes<'_> {
-        Attributes {
-            verb: "impersonate",
-            object: About::Resource {
-                group: self.group,
-                resource: self.resource,
-                subresource: self.subresource.as_deref(),
-                namespace: self.namespace.as_deref(),
-                name: Some(&self.name),
-            },
-        }
-    }
-}
-
-fn rights(asked: &User) -> Vec<Right> {
-    let right = |group, resource, name: &str| Right {
-        group,
-        resource,
-        subresource: None,
-        namespace: None,
-        name: name.to_owned(),
-    };
-    let user = match asked.service_account() {
-        Some((namespace, name)) => Right {
-            namespace: Some(namespace.to_owned()),
-            ..right("", "serviceaccounts", name)
-        },
-        None => right("", "users", &asked.name),
-    };
-    let mut rights = vec![user];
-    rights.extend(asked.groups.iter().map(|group| right("", "groups", group)));
-    if !asked.uid.is_empty() {
-        rights.push(right(AUTHENTICATION, "uids", &asked.uid));
-    }
-    for (key, values) in &asked.extra {
-        rights.extend(values.iter().map(|value| Right {
-            subresource: Some(key.clone()),
-            ..right(AUTHENTICATION, "userextras", value)
-        }));
-    }
-    rights
-}
-
-/// With the groups that such a user is in anyway.
+/// With the group that such a user is in anyway.
 fn completed(mut user: User) -> User {
-    if user.groups.is_empty()
-        && let Some((namespace, name)) = user.service_account()
-    {
-        user.groups = User::of_service_account(namespace, name).groups;
-    }
-    let whether = if user.name == ANONYMOUS {
-        UNAUTHENTICATED
-    } else {
-        AUTHENTICATED
+    let is_in = |group: &str| user.groups.iter().any(|held| held == group);
+    let whether = match &*user.name {
+        ANONYMOUS => UNAUTHENTICATED,
+        _ if is_in(UNAUTHENTICATED) => return user,
+        _ => AUTHENTICATED,
     };
-    let known = |group: &String| group == AUTHENTICATED || group == UNAUTHENTICATED;
-    if !user.groups.iter().any(known) {
+    if !is_in(whether) {
         user.groups.push(whether.into());
     }
     user
-}
-
-/// Since Kubernetes 1.36 it is the request that is named.
-fn refused(user: &User, wanted: &Attributes<'_>) -> Status {
-    let verb = format!("impersonate-on:user-info:{}", wanted.verb);
-    rbac::denial(
-        user,
-        &Attributes {
-            verb: &verb,
-            ..*wanted
-        },
-        "",
-    )
 }
 
 /// Header names carry what is no letter percent-encoded.
@@ -196,4 +119,3 @@ fn decoded(key: &str) -> String {
 }
 
 const EXTRA: &str = "impersonate-extra-";
-const AUTHENTICATION: &str = "authentication.k8s.io";

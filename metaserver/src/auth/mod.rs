@@ -17,6 +17,7 @@ mod bound;
 mod cache;
 mod certificate;
 mod config;
+mod constrained;
 mod impersonate;
 mod keys;
 mod peer;

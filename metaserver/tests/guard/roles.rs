@@ -124,8 +124,8 @@ async fn another_s_name_may_be_used_by_who_may_and_by_no_other() {
     assert_eq!(refused.code, 403);
     assert_eq!(
         refused.json()["message"],
-        "configmaps \"settings\" is forbidden: User \"system:serviceaccount:shop:agent\" cannot impersonate-on:user-info:get \
-         resource \"configmaps\" in API group \"\" in the namespace \"other\""
+        "serviceaccounts \"reader\" is forbidden: User \"system:serviceaccount:shop:agent\" cannot impersonate resource \
+         \"serviceaccounts\" in API group \"\" in the namespace \"other\""
     );
     let nameless = [("authorization", &*token), ("impersonate-group", "x")];
     let refused = node.ask("GET", OTHERS, &nameless, "").await;
@@ -158,5 +158,53 @@ async fn another_s_name_may_be_used_by_who_may_and_by_no_other() {
         node.ask("GET", MINE, &as_other, "").await.code,
         403,
         "who acts for another is the other"
+    );
+}
+
+#[tokio::test]
+async fn since_1_36_a_right_may_say_for_what_another_s_name_is_used() {
+    let issuer = Issuer::new("k1");
+    let node = node(auth(), &issuer).await;
+    let token = format!("Bearer {}", issuer.sign(&claims()));
+    let as_other = [
+        ("authorization", &*token),
+        ("impersonate-user", "system:serviceaccount:other:reader"),
+    ];
+    let refused = node.ask("GET", OTHERS, &as_other, "").await;
+    assert_eq!(
+        refused.json()["message"],
+        "configmaps \"settings\" is forbidden: User \"system:serviceaccount:shop:agent\" cannot \
+         impersonate-on:serviceaccount:get resource \"configmaps\" in API group \"\" in the namespace \"other\""
+    );
+    node.cloud.put(
+        "clusterroles",
+        json!({ "kind": "ClusterRole", "apiVersion": RBAC, "metadata": { "name": "actor" }, "rules": [
+            { "verbs": ["impersonate:serviceaccount"], "apiGroups": ["authentication.k8s.io"], "resources": ["serviceaccounts"] },
+            { "verbs": ["impersonate-on:serviceaccount:get"], "apiGroups": [""], "resources": ["configmaps"] },
+        ] }),
+    );
+    node.cloud.put(
+        "clusterrolebindings",
+        json!({ "kind": "ClusterRoleBinding", "apiVersion": RBAC, "metadata": { "name": "actor" },
+            "roleRef": { "kind": "ClusterRole", "name": "actor" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "agent", "namespace": "shop" }] }),
+    );
+    node.cloud.put("roles", role("other", &["get", "delete"]));
+    node.cloud.put(
+        "rolebindings",
+        binding("other", "Group", "system:serviceaccounts:other"),
+    );
+    soon(async { while node.ask("GET", OTHERS, &as_other, "").await.code != 200 {} }).await;
+    let refused = node.ask("DELETE", OTHERS, &as_other, "").await;
+    assert_eq!(
+        (
+            refused.code.as_u16(),
+            refused.json()["message"]
+                .as_str()
+                .unwrap()
+                .contains("impersonate-on:serviceaccount:delete")
+        ),
+        (403, true),
+        "the other may, and not in this way"
     );
 }
