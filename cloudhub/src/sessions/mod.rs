@@ -285,6 +285,13 @@ impl Sessions {
         }
     }
 
+    /// The names of the connected nodes.
+    pub(crate) fn connected(&self) -> Vec<NodeId> {
+        let all = self.table().all();
+        let connected = all.into_iter().filter(|(_, _, connected)| connected.is_some());
+        connected.map(|(node, ..)| node).collect()
+    }
+
     /// The connected nodes.
     pub(crate) async fn nodes(&self) -> Vec<ConnectedNode> {
         let all = self.table().all();

@@ -6,6 +6,7 @@ mod device;
 mod device_status;
 mod event;
 mod lease;
+mod marks;
 mod node;
 mod pod;
 mod query;
@@ -27,7 +28,7 @@ use crate::metrics::HubMetrics;
 use crate::sessions::Sessions;
 
 pub(crate) use answer::failed;
-pub(crate) use node::mark_nodes;
+pub(crate) use marks::mark_nodes;
 
 /// What the handlers work with.
 pub(crate) struct Upstream {

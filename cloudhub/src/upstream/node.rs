@@ -2,22 +2,16 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 use hub_core::api::{ApiRequest, ApiResponse, Verb};
 use hub_core::message::{Content, Operation};
-use hub_core::node::NodeId;
-use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::object::GroupVersionResource;
 use hub_core::service::{BoxError, Reply, Request};
 
 use super::answer::{Absent, failure, object_response, outcome, version};
 use super::{Upstream, object_of};
-use crate::sessions::{CONNECTION, HubEvent};
 
 /// The node registers, in one write with all its labels: nobody sees it without them. Those of Kubernetes' own are not a node's to
 /// choose, so the hub creates it, and never with labels that NodeRestriction keeps from nodes for good.
@@ -49,7 +43,7 @@ async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, B
     if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
         labels.retain(|label, _| !label.starts_with("node-restriction.kubernetes.io/"));
     }
-    let marks = marks(upstream, &request.node);
+    let marks = super::marks::marks(upstream, &request.node);
     if !marks.is_empty() {
         if !metadata.get("annotations").is_some_and(Value::is_object) {
             metadata.insert("annotations".into(), json!({}));
@@ -61,61 +55,6 @@ async fn create(upstream: &Upstream, request: &Request) -> Result<ApiResponse, B
     let create = ApiRequest::resource(Verb::Create, nodes(), None, None)
         .with_body("application/json", node.to_string());
     Ok(upstream.execute_as_hub(create).await)
-}
-
-/// Writes into each node that connects which instance serves it: the rule engine of KubeEdge's cloud finds a node by that, and
-/// several hubs which of them has the newest connection.
-///
-/// What cannot be written is written when the node connects anew; a node that is not registered yet brings it with it.
-pub(crate) async fn mark_nodes(upstream: Arc<Upstream>, mut events: broadcast::Receiver<HubEvent>) {
-    let mut writes = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            event = events.recv(), if writes.len() < MARKS_MAX => match event {
-                Ok(HubEvent::Connected(node)) => writes.push(mark(&upstream, node)),
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            },
-            Some(()) = writes.next(), if !writes.is_empty() => {}
-        }
-    }
-}
-
-async fn mark(upstream: &Upstream, node: NodeId) {
-    // What was said about a connection that is gone meanwhile could be taken for news.
-    let marks = marks(upstream, &node);
-    let key = ObjectKey::new(nodes(), None, node.as_str());
-    let Ok(Some(object)) = upstream.cluster.get(key).await else {
-        return;
-    };
-    let held: Value = serde_json::from_slice(&object.body).unwrap_or_default();
-    let held = &held["metadata"]["annotations"];
-    if marks
-        .iter()
-        .all(|(annotation, value)| held[*annotation] == **value)
-        || marks != self::marks(upstream, &node)
-    {
-        return;
-    }
-    let annotations: Map<String, Value> = marks
-        .into_iter()
-        .map(|(annotation, value)| (annotation.to_owned(), json!(&*value)))
-        .collect();
-    let body = json!({ "metadata": { "annotations": annotations } });
-    let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(node.as_str()))
-        .with_body("application/merge-patch+json", body.to_string());
-    let response = upstream.execute_as_hub(patch).await;
-    if !response.is_success() {
-        tracing::warn!(%node, code = response.code, "the node could not be marked with this instance");
-    }
-}
-
-/// What a node's annotations are to say of this instance, as long as the node is connected.
-fn marks(upstream: &Upstream, node: &NodeId) -> Vec<(&'static str, Arc<str>)> {
-    let address = upstream.config.instance_address.clone();
-    let address = address.map(|address| ("cloudcore", address));
-    let connection = upstream.sessions.mark(node).map(|mark| (CONNECTION, mark));
-    address.into_iter().chain(connection).collect()
 }
 
 /// Labels and annotations, to be merged in.
@@ -256,7 +195,5 @@ fn nodes() -> GroupVersionResource {
     crate::downstream::nodes()
 }
 
-/// Nodes that are marked at once.
-const MARKS_MAX: usize = 16;
 /// Writes of one node that may meet before a report is given up; the next one comes in seconds.
 const ATTEMPTS: usize = 4;

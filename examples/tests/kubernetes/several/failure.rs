@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cloudhub::Readiness;
+use cloudhub::{CONNECTION, Readiness};
 use edgehub::Report;
 use hub_core::message::{Content, Message, Operation, Route};
 use hub_core::object::GroupVersionResource;
 use hub_core::session::Lane;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fleet::{Fleet, OURS, Ours, STOCK, Stock, config, node, pod, settled};
 use crate::server::Mood;
@@ -87,6 +87,29 @@ async fn while_the_api_server_is_away_nodes_stay_and_move_and_no_report_is_lost(
     tokio::time::timeout(Duration::from_secs(30), ours.end())
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lands_while_the_api_server_is_away_is_marked_once_it_is_back() {
+    let fleet = Fleet::new(2, |_| {}).await;
+    fleet.put("nodes", node(OURS), "").await;
+    let ours = Ours::start(&fleet, OURS, None);
+    settled(&fleet, OURS, || ours.held()).await;
+    let marked = async |not: &Value| {
+        until("a mark", async || {
+            let nodes = fleet.list(GroupVersionResource::core("nodes")).await;
+            let mark = nodes[0]["metadata"]["annotations"][CONNECTION].clone();
+            (mark.is_string() && mark != *not).then_some(mark)
+        })
+        .await
+    };
+    let old = marked(&Value::Null).await;
+    fleet.server.mood(Mood::Away);
+    ours.handle.reconnect();
+    fleet.attempts("nodes/edge-1", 1).await;
+    fleet.server.mood(Mood::Good);
+    marked(&old).await;
+    ours.end().await;
 }
 
 fn status(message: &str) -> Report {
