@@ -17,10 +17,12 @@
 mod calls;
 mod condition;
 mod config;
+mod event;
 mod held;
 mod inbox;
 mod keepalive;
 mod outbox;
+mod outgoing;
 mod pace;
 mod slot;
 mod stamp;
@@ -33,6 +35,8 @@ use bytes::Bytes;
 
 pub use condition::{Condition, LaneDepth};
 pub use config::{KeepaliveConfig, SessionConfig};
+pub use event::{CallEnd, CallId, Depth, Event};
+pub use outgoing::{Delivery, Full, Lane, Outgoing};
 pub use pace::PaceConfig;
 
 use calls::Calls;
@@ -43,132 +47,7 @@ use pace::Pace;
 use stamp::Stamp;
 
 use crate::message::{Content, Message, MessageId, Operation, Route, needs_ack};
-use crate::object::ResourceVersion;
 use crate::transport::{Capabilities, Outbound};
-
-/// Which outgoing messages go first. Bulk can never make a healthy node look dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Leases, node status, answers that somebody waits for.
-    Urgent,
-    /// The node's own pods, and what they need.
-    Own,
-    /// Subscriptions, and everything else.
-    Rest,
-    /// Events.
-    Bulk,
-}
-
-/// How an outgoing message is looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// Resent until the peer acknowledges it, over as many connections as it takes. A newer message with the same key
-    /// takes its place. A refusal by the peer is tried again after a pause.
-    Acked,
-    /// As `Acked`, but dropped when it is older than this: answers that an asker would no longer wait for.
-    AckedWithin(Duration),
-    /// Sent once on the next connection, if there is one within this time; never resent. Same key: newest wins.
-    Once(Duration),
-    /// As `Acked`, and sent only after everything that was enqueued before it has been settled: the end of a snapshot.
-    Barrier,
-}
-
-/// A message to be delivered.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
-    /// What it is about. One slot a key: only the newest message of a key is kept.
-    pub key: Arc<str>,
-    /// The version of the object, for "newest wins": a message older than the one in its slot, or than the one last delivered
-    /// from it, is ignored. None always counts as newer.
-    pub version: Option<u64>,
-    /// Which lane it goes in.
-    pub lane: Lane,
-    /// How it is looked after.
-    pub delivery: Delivery,
-    /// The message. A nil id or a zero timestamp is filled in by the session.
-    pub message: Message,
-    /// The content that this object had before. Used to send a difference if the peer acknowledged exactly that content.
-    pub previous: Option<Bytes>,
-}
-
-/// The outbox has no slot left; here is the message back. Our move: slow down and try again.
-#[derive(Debug, thiserror::Error)]
-#[error("the outbox is full")]
-pub struct Full(pub Box<Outgoing>);
-
-/// Names a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
-
-/// How a call ended.
-#[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most ends are answers, and each is read once"
-)]
-pub enum CallEnd {
-    /// With this answer, which may be an `error` message.
-    Answered(Message),
-    /// Without one, before its deadline.
-    TimedOut,
-    /// The session had no connection, or no room for another call; nothing was sent.
-    NotSent,
-}
-
-/// What the owner of a session must know or do.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A new message to handle: finish with [`Session::ack`], [`Session::nack`] or [`Session::reply`].
-    Inbound(Message),
-    /// The peer has settled this key at this version: it is acknowledged.
-    Delivered {
-        /// The key.
-        key: Arc<str>,
-        /// Its version.
-        version: Option<u64>,
-        /// The message that was acknowledged.
-        id: MessageId,
-        /// What the peer said to it; mostly nothing.
-        answer: Content,
-        /// What the acknowledged message asked for.
-        operation: Operation,
-        /// The version of the object that it carried, as the cloud wrote it.
-        resource_version: Option<ResourceVersion>,
-        /// The lane that it went in.
-        lane: Lane,
-        /// How long the peer lacked it: from its enqueueing, or that of what it took the place of.
-        took: Duration,
-    },
-    /// The message was given up: its time was over.
-    Expired {
-        /// The key.
-        key: Arc<str>,
-    },
-    /// The peer refused the message and it will be tried again; told so that somebody may look.
-    Refused {
-        /// The key.
-        key: Arc<str>,
-        /// What the peer said.
-        reason: String,
-    },
-    /// A call ended.
-    CallEnded(CallId, CallEnd),
-    /// The peer was not heard for too long: the connection should be cut.
-    Silent,
-}
-
-/// What the session holds, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Depth {
-    /// Messages waiting to be sent.
-    pub queued: usize,
-    /// Messages sent and not yet acknowledged.
-    pub in_flight: usize,
-    /// Calls without an answer.
-    pub calls: usize,
-    /// Inbound messages whose handlers have not finished.
-    pub handling: usize,
-}
 
 /// One end of a conversation. See the [module](self).
 #[derive(Debug)]
@@ -193,9 +72,6 @@ struct Link {
     keepalive: Keepalive,
     pace: Pace,
 }
-
-/// How long an asker waits for an answer: KubeEdge's `remoteQueryTimeout` (tunnel specification §4.5).
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 impl Session {
     /// A session without a connection. `seed` makes its message ids: give each session its own random one.
@@ -575,6 +451,9 @@ fn compact_ack(message: &Message) -> Message {
     ack.header.parent_id = Some(message.header.id.clone());
     ack
 }
+
+/// How long an asker waits for an answer: KubeEdge's `remoteQueryTimeout` (tunnel specification §4.5).
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;
