@@ -1,12 +1,16 @@
 //! Changes that are worked out but not yet visible: what a durable store writes to its disk in between.
 
-use std::collections::HashMap;
+mod ahead;
+mod copies;
+
 use std::sync::{Arc, MutexGuard, PoisonError};
+
+use ahead::Ahead;
 
 use super::local::LocalCopy;
 use super::memory::RevisionSource;
 use super::splice::{with_resource_version, without_managed_fields};
-use super::state::{Shared, size};
+use super::state::Shared;
 use super::{Change, Coverage, StoreError, Stored};
 use crate::object::{Object, ObjectKey, ResourceVersion, Revision};
 use crate::scope::Scope;
@@ -58,27 +62,10 @@ pub struct Staged<'a> {
     ahead: Ahead,
 }
 
-/// The state as it will be, as far as it differs.
-#[derive(Debug, Default)]
-struct Ahead {
-    revision: Revision,
-    objects: HashMap<ObjectKey, Option<Arc<Stored>>>,
-    buried: HashMap<Arc<str>, u64>,
-    scopes: HashMap<Scope, Option<Coverage>>,
-    /// Whether there may be a local copy among the objects.
-    copies: bool,
-    objects_added: isize,
-    bytes_added: isize,
-    scopes_added: isize,
-}
-
 impl<'a> Staged<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
         let writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = Ahead {
-            revision: shared.read().revision,
-            ..Ahead::default()
-        };
+        let ahead = Ahead::of(shared.read().revision);
         Self {
             shared,
             _writer: writer,
@@ -153,28 +140,28 @@ impl<'a> Staged<'a> {
                 }
             }
             Change::Want(scope) => {
-                if self.coverage(&scope).is_none() {
+                if self.ahead.coverage(&scope, self.shared).is_none() {
                     self.scope(scope, Some(Coverage::Loading));
                 }
             }
             Change::Complete(scope) => {
                 // Nobody wants it any more: the word is late.
-                if self.coverage(&scope) == Some(Coverage::Loading) {
+                if self.ahead.coverage(&scope, self.shared) == Some(Coverage::Loading) {
                     self.scope(scope, Some(Coverage::Complete));
                 }
             }
             Change::Drop(scope) => {
-                if self.coverage(&scope).is_some() {
+                if self.ahead.coverage(&scope, self.shared).is_some() {
                     self.scope(scope, None);
                 }
             }
         }
-        self.check_limits()
+        self.ahead.check_limits(self.shared)
     }
 
     fn put(&mut self, mut object: Object) -> Result<(), StoreError> {
         let version = object.version.number();
-        let buried = self.buried(&object.uid);
+        let buried = self.ahead.buried(&object.uid, self.shared);
         if version.is_some_and(|version| buried.is_some_and(|buried| version < buried)) {
             return Ok(());
         }
@@ -243,61 +230,6 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Serves a local copy from now on, made here or laid over what the cloud has.
-    fn lay_over(&mut self, copy: &LocalCopy) {
-        let previous = self.get(&copy.key);
-        if copy.is_deletion() {
-            if let Some(old) = previous {
-                self.hide(old);
-            }
-            return;
-        }
-        let object = match &previous {
-            Some(old) if !old.object.version.as_str().is_empty() => old.object.clone(),
-            _ => made_here(copy),
-        };
-        self.show(object, &copy.body, previous);
-    }
-
-    /// Serves again what the cloud has.
-    fn uncover(&mut self, key: &ObjectKey) {
-        let Some(old) = self.get(key) else { return };
-        if old.object.version.as_str().is_empty() {
-            self.remove(old, None);
-        } else {
-            self.show(old.object.clone(), &old.object.body, Some(old.clone()));
-        }
-    }
-
-    /// The cloud has it no more, but a write to it is still to be told: it stays until that is settled.
-    fn only_here(&mut self, old: &Arc<Stored>, copy: &LocalCopy, version: Option<u64>) {
-        let (uid, held) = (old.object.uid.clone(), old.object.version.number());
-        self.show(made_here(copy), &copy.body, Some(old.clone()));
-        self.bury(uid, version.max(held));
-    }
-
-    fn show(&mut self, object: Object, served: &bytes::Bytes, previous: Option<Arc<Stored>>) {
-        let Some(revision) = self.next_revision(object.version.number(), &object) else {
-            return;
-        };
-        let served = with_resource_version(served, revision.0);
-        let stored = Arc::new(Stored {
-            object,
-            revision,
-            served,
-        });
-        self.write(Write::Put { stored, previous });
-    }
-
-    /// The local copy of an object, where there is one.
-    fn copy(&self, key: &ObjectKey) -> Option<LocalCopy> {
-        let copies = LocalCopy::resource();
-        if !self.ahead.copies && !self.shared.read().holds(copies) {
-            return None;
-        }
-        LocalCopy::of(&self.get(&LocalCopy::key_of(key))?.object)
-    }
-
     fn remove(&mut self, old: Arc<Stored>, version: Option<u64>) {
         let (uid, held) = (old.object.uid.clone(), old.object.version.number());
         if self.take(old, version) {
@@ -332,7 +264,10 @@ impl<'a> Staged<'a> {
 
     fn bury(&mut self, uid: Arc<str>, version: Option<u64>) {
         if let Some(version) = version.filter(|_| !uid.is_empty())
-            && self.buried(&uid).is_none_or(|known| known < version)
+            && self
+                .ahead
+                .buried(&uid, self.shared)
+                .is_none_or(|known| known < version)
         {
             self.write(Write::Bury { uid, version });
         }
@@ -376,74 +311,12 @@ impl<'a> Staged<'a> {
 
     /// Notes a write, and what follows from it for later changes.
     fn write(&mut self, write: Write) {
-        let ahead = &mut self.ahead;
-        match &write {
-            Write::Put { stored, previous } => {
-                ahead.revision = stored.revision;
-                ahead.copies |= stored.object.key.resource == *LocalCopy::resource();
-                ahead.bytes_added += size(stored) as isize;
-                match previous {
-                    Some(previous) => ahead.bytes_added -= size(previous) as isize,
-                    None => ahead.objects_added += 1,
-                }
-                ahead
-                    .objects
-                    .insert(stored.object.key.clone(), Some(stored.clone()));
-            }
-            Write::Delete { stored, previous } => {
-                ahead.revision = stored.revision;
-                ahead.objects_added -= 1;
-                ahead.bytes_added -= size(previous) as isize;
-                ahead.objects.insert(stored.object.key.clone(), None);
-            }
-            Write::Bury { uid, version } => {
-                ahead.buried.insert(uid.clone(), *version);
-            }
-            Write::Scope { scope, coverage } => {
-                let known = match ahead.scopes.insert(scope.clone(), *coverage) {
-                    Some(known) => known,
-                    None => self.shared.read().scopes.get(scope).copied(),
-                };
-                ahead.scopes_added += isize::from(coverage.is_some()) - isize::from(known.is_some());
-            }
-        }
+        self.ahead.note(&write, self.shared);
         self.writes.push(write);
     }
 
-    fn check_limits(&self) -> Result<(), StoreError> {
-        let (state, limits, ahead) = (self.shared.read(), &self.shared.limits, &self.ahead);
-        let over = |held: usize, added: isize, max: usize| {
-            added > 0 && held.checked_add_signed(added).is_none_or(|total| total > max)
-        };
-        if over(state.objects, ahead.objects_added, limits.objects_max) {
-            return Err(StoreError::Full("objects_max"));
-        }
-        if over(state.bytes, ahead.bytes_added, limits.bytes_max) {
-            return Err(StoreError::Full("bytes_max"));
-        }
-        if over(state.scopes.len(), ahead.scopes_added, limits.scopes_max) {
-            return Err(StoreError::Full("scopes_max"));
-        }
-        Ok(())
-    }
-
     fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
-        match self.ahead.objects.get(key) {
-            Some(known) => known.clone(),
-            None => self.shared.read().get(key).cloned(),
-        }
-    }
-
-    fn buried(&self, uid: &str) -> Option<u64> {
-        let known = self.ahead.buried.get(uid).copied();
-        known.or_else(|| self.shared.read().tombstones.version(uid))
-    }
-
-    fn coverage(&self, scope: &Scope) -> Option<Coverage> {
-        match self.ahead.scopes.get(scope) {
-            Some(known) => *known,
-            None => self.shared.read().scopes.get(scope).copied(),
-        }
+        self.ahead.get(key, self.shared)
     }
 
     /// Keeps the registry up with the definitions of custom kinds.
@@ -465,18 +338,6 @@ impl<'a> Staged<'a> {
 /// An empty namespace is none: no disk has to tell them apart.
 fn settle(key: &mut ObjectKey) {
     key.namespace.take_if(|namespace| namespace.is_empty());
-}
-
-/// An object that the cloud does not have: its version is empty.
-fn made_here(copy: &LocalCopy) -> Object {
-    let uid = crate::object::Metadata::parse(&copy.body)
-        .map_or_else(|_| "".into(), |metadata| (&*metadata.uid).into());
-    Object {
-        key: copy.key.clone(),
-        uid,
-        version: "".into(),
-        body: copy.body.clone(),
-    }
 }
 
 /// An empty uid is unknown, and may be any.
