@@ -16,9 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use edgehub::store::{EdgeStore, EdgeStoreConfig};
 use hub_core::message::{Content, Message, Route};
@@ -26,6 +24,7 @@ use hub_core::object::ObjectKey;
 use hub_core::random::Random;
 use hub_core::session::Lane;
 use hub_core::store::{Change, Draft, Journal, ObjectStore};
+use hub_core::testing::child::{Doomed, other_half};
 use hub_core::testing::store::{config_map, config_maps};
 use tempfile::TempDir;
 
@@ -38,20 +37,11 @@ fn what_a_killed_store_reported_is_there_afterwards() {
     let mut reported: BTreeMap<String, u64> = BTreeMap::new();
     let (mut acks, mut newest) = (0, 0);
     for round in 1..=number("EDGE_STORE_KILLS", 25) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "the_child_writes_until_it_is_killed",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env("EDGE_STORE_PATH", &path)
-            .env("EDGE_STORE_ROUND", round.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child = Doomed::start(
+            other_half("the_child_writes_until_it_is_killed")
+                .env("EDGE_STORE_PATH", &path)
+                .env("EDGE_STORE_ROUND", round.to_string()),
+        );
         let patience = random.below(120);
         let mut seen = 0;
         // Reports of one group come in any order.
@@ -78,19 +68,12 @@ fn what_a_killed_store_reported_is_there_afterwards() {
             0
         };
         while seen < patience {
-            seen += take(
-                &lines
-                    .next()
-                    .expect("the child reports until it is killed")
-                    .unwrap(),
-            );
+            seen += take(&child.line());
         }
         // Not at the report itself, but somewhere in the work that follows it.
         std::thread::sleep(std::time::Duration::from_micros(random.below(3000)));
-        child.kill().unwrap();
-        child.wait().unwrap();
         // What it had reported before it died, and we had not read.
-        for line in lines.map_while(Result::ok) {
+        for line in child.kill() {
             seen += take(&line);
         }
         acks += seen;

@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use edgehub::{EdgeHub, EdgeHubConfig};
 use hub_core::node::NodeId;
 use hub_core::object::Object;
 use hub_core::store::{Change, ObjectStore};
+use hub_core::testing::child::{Doomed, other_half};
 use hub_core::transport::{Endpoint, MemoryConfig, memory};
 use serde_json::json;
 use tempfile::TempDir;
@@ -23,20 +22,11 @@ fn a_report_that_was_taken_is_owed_to_the_cloud_after_a_kill_and_no_older_one_to
     let path = folder.path().join("edge.db");
     let mut taken: BTreeMap<String, u64> = BTreeMap::new();
     for round in 0..12u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "the_child_reports_until_it_is_killed",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env("EDGE_STORE_PATH", &path)
-            .env("EDGE_STORE_ROUND", round.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child = Doomed::start(
+            other_half("the_child_reports_until_it_is_killed")
+                .env("EDGE_STORE_PATH", &path)
+                .env("EDGE_STORE_ROUND", round.to_string()),
+        );
         let mut take = |line: &str| {
             let mut words = line.split(' ');
             if words.next() != Some("taken") {
@@ -53,17 +43,10 @@ fn a_report_that_was_taken_is_owed_to_the_cloud_after_a_kill_and_no_older_one_to
         };
         let mut seen = 0;
         while seen < 20 + round * 7 {
-            seen += take(
-                &lines
-                    .next()
-                    .expect("the child reports until it is killed")
-                    .unwrap(),
-            );
+            seen += take(&child.line());
         }
         std::thread::sleep(Duration::from_micros(round * 211));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        for line in lines.map_while(Result::ok) {
+        for line in child.kill() {
             take(&line);
         }
         let store = EdgeStore::open(&path).unwrap();

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use hub_core::api::{ApiRequest, ApiResponse, Target, UpstreamError, Verb};
 use hub_core::object::{GroupVersionResource, Object};
 use hub_core::scope::Scope;
 use hub_core::store::{Change, ObjectStore};
+use hub_core::testing::child::other_half;
 use hyper::Method;
 use metaserver::{LocalWrites, MetaConfig, MetaServer};
 use serde_json::{Value, json};
@@ -160,19 +160,9 @@ async fn write(api: Api, round: usize, writer: usize, notes: Arc<Mutex<Notes>>) 
 }
 
 async fn child(path: &Path) -> (tokio::process::Child, Api) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "offline_crash::the_node_that_is_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env("OFFLINE_CRASH_STORE", path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut command = other_half("offline_crash::the_node_that_is_killed");
+    command.env("OFFLINE_CRASH_STORE", path);
+    let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = within("the child's address", async {
         loop {

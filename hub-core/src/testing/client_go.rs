@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::apt::Apt;
 use super::tools::{brought, run};
 
 /// A release of Debian's, and so a version of client-go with all that it needs.
@@ -69,58 +70,11 @@ pub fn program(folder: &str, release: Release, source: &Path) -> PathBuf {
 
 /// client-go's source and that of all that it needs, unpacked. The machine's own release is left alone.
 fn packages(work: &Path, suite: &str) {
-    let state = work.join("apt");
-    for folder in ["lists/partial", "cache/archives/partial", "debs"] {
-        std::fs::create_dir_all(state.join(folder)).expect("the cache is writable");
-    }
-    let sources = format!(
-        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\n\
-         Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
-    );
-    for (name, text) in [("status", ""), ("one.sources", &sources)] {
-        std::fs::write(state.join(name), text).expect("the cache is writable");
-    }
-    let state = state.display();
-    let call = |tool: &str, arguments: &[&str]| {
-        let mut command = Command::new(tool);
-        command.current_dir(format!("{state}/debs")).arg("-qq");
-        for option in [
-            format!("Dir::State={state}"),
-            format!("Dir::State::status={state}/status"),
-            format!("Dir::Cache={state}/cache"),
-            format!("Dir::Etc::sourcelist={state}/one.sources"),
-            "Dir::Etc::sourceparts=/dev/null".into(),
-            "Debug::NoLocking=1".into(),
-            "APT::Sandbox::User=".into(),
-        ] {
-            command.args(["-o", &option]);
-        }
-        run(command.args(arguments))
-    };
-    call("apt-get", &["update"]);
-    let asked = [
-        "depends",
-        "--recurse",
-        "--no-recommends",
-        "--no-suggests",
-        "--no-conflicts",
-        "--no-breaks",
-        "--no-replaces",
-        "--no-enhances",
-        "golang-k8s-client-go-dev",
-    ];
-    let needed = call("apt-cache", &asked);
+    let apt = Apt::new(work, Some(suite));
+    let needed = apt.needed(&["golang-k8s-client-go-dev"]);
     let is_source = |name: &&str| name.starts_with("golang-") && name.ends_with("-dev");
-    let mut names: Vec<&str> = needed.lines().filter(is_source).collect();
-    names.insert(0, "download");
-    call("apt-get", &names);
-    let debs = std::fs::read_dir(format!("{state}/debs")).expect("the folder was just made");
-    for deb in debs.filter_map(Result::ok) {
-        run(Command::new("dpkg")
-            .arg("-x")
-            .arg(deb.path())
-            .arg(work.join("unpacked")));
-    }
+    let names: Vec<&str> = needed.lines().filter(is_source).collect();
+    apt.unpack(&names, &work.join("unpacked"));
 }
 
 /// PyPI has the whole of Go.

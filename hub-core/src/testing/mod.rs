@@ -1,5 +1,7 @@
 //! What our tests are made of, and yours may be: conformance suites, certificates, and worlds with a bad wire.
 
+mod apt;
+pub mod child;
 pub mod client_go;
 mod disk;
 pub mod fuzz;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::apt::Apt;
+
 /// A `kubectl`: the machine's own, or the one of Debian's package `kubernetes-client`, unpacked below `folder`
 /// (an integration test's `env!("CARGO_TARGET_TMPDIR")`).
 ///
@@ -165,58 +167,24 @@ fn debian(folder: &Path, package: &str, others: &[&str], program: &str) -> PathB
     }
     // Unpacked beside and renamed at the end, so that two tests at once do not see half of it.
     let work = folder.join(format!("{package}.{}", std::process::id()));
-    let (state, unpacked) = (work.join("apt"), work.join("unpacked"));
-    std::fs::create_dir_all(state.join("lists/partial")).expect("the build's folder is writable");
-    let text = |path: &Path| path.display().to_string();
-    let call = |tool: &str, arguments: &[&str]| {
-        let mut command = Command::new(tool);
-        command.current_dir(&work).arg("-qq");
-        for option in [
-            format!("Dir::State={}", text(&state)),
-            format!("Dir::State::status={}", text(&state.join("status"))),
-            format!("Dir::Cache={}", text(&state.join("cache"))),
-            "Debug::NoLocking=1".into(),
-            "APT::Sandbox::User=".into(),
-        ] {
-            command.args(["-o", &option]);
-        }
-        run(command.args(arguments))
+    let unpacked = work.join("unpacked");
+    let apt = Apt::new(&work, None);
+    let mut packages = vec![package];
+    packages.extend(others);
+    let needed = if others.is_empty() {
+        String::new()
+    } else {
+        apt.needed(&packages)
     };
-    std::fs::write(state.join("status"), "").expect("the build's folder is writable");
-    std::fs::create_dir_all(state.join("cache/archives/partial")).expect("the build's folder is writable");
-    call("apt-get", &["update"]);
-    let mut packages: Vec<String> = [package].iter().chain(others).map(ToString::to_string).collect();
-    if !others.is_empty() {
-        let mut asked = vec![
-            "depends",
-            "--recurse",
-            "--no-recommends",
-            "--no-suggests",
-            "--no-conflicts",
-            "--no-breaks",
-            "--no-replaces",
-            "--no-enhances",
-        ];
-        asked.extend([package].iter().chain(others));
-        let needed = call("apt-cache", &asked);
-        // The C library must be the machine's own.
-        let is_library = |name: &&str| {
-            name.starts_with("lib")
-                && !["libc6", "libgcc", "libcrypt1", "libelogind"]
-                    .iter()
-                    .any(|own| name.starts_with(own))
-        };
-        packages.extend(needed.lines().filter(is_library).map(str::to_owned));
-    }
-    let mut asked = vec!["download"];
-    asked.extend(packages.iter().map(String::as_str));
-    call("apt-get", &asked);
-    let files = std::fs::read_dir(&work).expect("the folder was just made");
-    for archive in files.filter_map(|entry| Some(entry.ok()?.path())) {
-        if archive.extension().is_some_and(|extension| extension == "deb") {
-            run(Command::new("dpkg").args(["-x", &text(&archive), &text(&unpacked)]));
-        }
-    }
+    // The C library must be the machine's own.
+    let is_library = |name: &&str| {
+        name.starts_with("lib")
+            && !["libc6", "libgcc", "libcrypt1", "libelogind"]
+                .iter()
+                .any(|own| name.starts_with(own))
+    };
+    packages.extend(needed.lines().filter(is_library));
+    apt.unpack(&packages, &unpacked);
     // Another test may have been first; then its copy is as good.
     let _ = std::fs::rename(&unpacked, &root);
     let _ = std::fs::remove_dir_all(&work);
