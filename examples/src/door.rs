@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::cloud::listen;
+use crate::port::listen;
 
 /// A port, or the wish for one.
 #[derive(Debug)]

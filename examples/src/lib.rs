@@ -3,7 +3,6 @@
 pub mod admin;
 pub mod api;
 pub mod cloud;
-mod cluster_api;
 pub mod config;
 pub mod door;
 pub mod edge;
@@ -14,6 +13,7 @@ pub mod mappers;
 mod meta;
 pub mod metrics;
 pub mod pods;
+mod port;
 pub mod show;
 pub mod signal;
 pub mod thermometer;

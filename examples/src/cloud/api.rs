@@ -9,8 +9,8 @@ use metaserver::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud::listen;
 use crate::config::CloudCore;
+use crate::port::listen;
 
 /// The API, bound.
 pub(crate) struct ClusterApi {
