@@ -2,18 +2,14 @@
 //! there twice. Less than a kube-apiserver checks, and nothing that it would let pass.
 
 mod access;
-mod container;
 mod event;
 mod job;
 mod network;
 mod others;
 mod pod;
-mod pod_update;
 mod quota;
 mod service;
 mod status;
-mod status_job;
-mod status_pod;
 mod storage;
 pub(in crate::cluster::embedded) mod warn;
 mod webhook;
@@ -76,7 +72,7 @@ pub(super) fn created(kind: &ResourceKind, value: &Value, errors: &mut Vec<Field
     if !is(kind, "", "pods") {
         return;
     }
-    pod_update::annotations(&Value::Null, &value["metadata"]["annotations"], errors);
+    pod::update::annotations(&Value::Null, &value["metadata"]["annotations"], errors);
     if list(&value["spec"]["ephemeralContainers"]).next().is_some() {
         let detail = "cannot be set on create";
         errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
@@ -124,8 +120,8 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         ("events.k8s.io", "events") => event::changed(old, new, errors),
         ("", "pods") => {
             let annotations = |pod: &Value| pod["metadata"]["annotations"].clone();
-            pod_update::annotations(&annotations(old), &annotations(new), errors);
-            pod_update::changed(old, new, errors);
+            pod::update::annotations(&annotations(old), &annotations(new), errors);
+            pod::update::changed(old, new, errors);
         }
         ("", "nodes") => others::node_changed(old, new, errors),
         ("", "services") => service::service_changed(old, new, errors),
@@ -150,11 +146,11 @@ pub(super) fn part(kind: &ResourceKind, part: &str, old: &Value, new: &Value, er
     match (part, &*kind.resource.group, &*kind.resource.resource) {
         ("ephemeralcontainers", "", "pods") => {
             check(kind, new, errors);
-            pod_update::ephemeral_changed(old, new, errors);
+            pod::update::ephemeral_changed(old, new, errors);
         }
         ("resize", "", "pods") => {
             check(kind, new, errors);
-            pod_update::resized(old, new, errors);
+            pod::update::resized(old, new, errors);
         }
         ("finalize", "", "namespaces") => others::finalizers(&new["spec"]["finalizers"], errors),
         ("status", _, _) => status::changed(kind, old, new, errors),

@@ -46,8 +46,8 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
         }
     }
     match (group, resource) {
-        ("", "pods") => super::status_pod::changed(old, new, errors),
-        ("batch", "jobs") => super::status_job::changed(old, new, errors),
+        ("", "pods") => super::pod::status::changed(old, new, errors),
+        ("batch", "jobs") => super::job::status::changed(old, new, errors),
         ("", "resourcequotas") => super::quota::counted(status, errors),
         ("policy", "poddisruptionbudgets") => conditions(status, errors),
         ("", "services") => balancer(new, errors),

@@ -1,14 +1,22 @@
-//! What the spec of a pod must be, wherever it stands (Kubernetes `pkg/apis/core/validation`, `ValidatePodSpec`).
+//! What a pod must be. Here its spec, wherever it stands (Kubernetes `pkg/apis/core/validation`, `ValidatePodSpec`).
+
+mod container;
+mod scheduling;
+pub(super) mod status;
+pub(super) mod update;
+mod volume;
 
 use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::workload::requirement;
-use super::{Sources, container, list, one_of, one_of_or_none, sole, text};
+use super::{list, one_of, one_of_or_none, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::kinds::validate;
 use crate::cluster::embedded::values::names;
+
+pub(super) use scheduling::EFFECTS;
+pub(super) use volume::host_path;
 
 type Errors = Vec<FieldError>;
 
@@ -17,7 +25,7 @@ pub(super) fn spec(spec: &Value, path: &str, policies: &[&str], errors: &mut Err
     if !spec.is_object() {
         return;
     }
-    let volumes = volumes(spec, path, errors);
+    let volumes = volume::volumes(spec, path, errors);
     if list(&spec["containers"]).next().is_none() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }
@@ -74,7 +82,7 @@ pub(super) fn spec(spec: &Value, path: &str, policies: &[&str], errors: &mut Err
     one_of(&spec["dnsPolicy"], &format!("{path}.dnsPolicy"), &dns, errors);
     validate::labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
     security(spec, path, errors);
-    affinity(&spec["affinity"], &format!("{path}.affinity"), errors);
+    scheduling::affinity(&spec["affinity"], &format!("{path}.affinity"), errors);
     name_servers(spec, path, errors);
     for (index, gate) in list(&spec["readinessGates"]).enumerate() {
         let kind = &gate["conditionType"];
@@ -83,90 +91,14 @@ pub(super) fn spec(spec: &Value, path: &str, policies: &[&str], errors: &mut Err
             errors.push(FieldError::invalid(path, kind, &detail));
         }
     }
-    spread(spec, path, errors);
+    scheduling::spread(spec, path, errors);
     named(spec, path, errors);
-    tolerations(spec, path, errors);
+    scheduling::tolerations(spec, path, errors);
     for (index, alias) in list(&spec["hostAliases"]).enumerate() {
         address(&alias["ip"], &format!("{path}.hostAliases[{index}].ip"), errors);
     }
     if let Some(os) = spec.get("os") {
         one_of_or_none(&os["name"], &format!("{path}.os"), &["linux", "windows"], errors);
-    }
-}
-
-fn volumes<'v>(spec: &'v Value, path: &str, errors: &mut Errors) -> Vec<&'v str> {
-    let mut seen = Vec::new();
-    for (index, volume) in list(&spec["volumes"]).enumerate() {
-        let path = format!("{path}.volumes[{index}]");
-        source(volume, &path, errors);
-        let name = text(&volume["name"]);
-        let at = format!("{path}.name");
-        if name.is_empty() {
-            errors.push(FieldError::required(at, ""));
-        } else if seen.contains(&name) {
-            errors.push(FieldError::duplicate(at, &volume["name"]));
-        } else {
-            for detail in names::label(name) {
-                errors.push(FieldError::invalid(at.as_str(), &volume["name"], &detail));
-            }
-        }
-        seen.push(name);
-    }
-    seen
-}
-
-/// Where the files of a volume come from: exactly one source, with what it needs.
-fn source(volume: &Value, path: &str, errors: &mut Errors) {
-    sole(
-        volume,
-        path,
-        SOURCES,
-        "volume",
-        errors,
-        |kind, source, path, errors| match kind {
-            "hostPath" => {
-                host_path(&source["path"], &format!("{path}.path"), errors);
-                one_of(&source["type"], &format!("{path}.type"), HOST_PATHS, errors);
-            }
-            "emptyDir" if text(&source["sizeLimit"]).starts_with('-') => {
-                let detail = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
-            }
-            "configMap" | "secret" => files(source, path, errors),
-            _ => {}
-        },
-    );
-}
-
-fn files(source: &Value, path: &str, errors: &mut Errors) {
-    let mode = |value: &Value, path: String, errors: &mut Errors| {
-        if value.as_i64().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
-            let detail = "must be a number between 0 and 0777 (octal), both inclusive";
-            errors.push(FieldError::invalid(path, value, detail));
-        }
-    };
-    mode(&source["defaultMode"], format!("{path}.defaultMode"), errors);
-    for (index, item) in list(&source["items"]).enumerate() {
-        let path = format!("{path}.items[{index}]");
-        if text(&item["key"]).is_empty() {
-            errors.push(FieldError::required(format!("{path}.key"), ""));
-        }
-        let at = format!("{path}.path");
-        match text(&item["path"]) {
-            "" => errors.push(FieldError::required(at, "")),
-            absolute if absolute.starts_with('/') => {
-                errors.push(FieldError::invalid(at, &item["path"], "must be a relative path"));
-            }
-            _ => host_path(&item["path"], &at, errors),
-        }
-        mode(&item["mode"], format!("{path}.mode"), errors);
-    }
-}
-
-/// No step back.
-pub(super) fn host_path(value: &Value, path: &str, errors: &mut Errors) {
-    if text(value).split('/').any(|step| step == "..") {
-        errors.push(FieldError::invalid(path, value, "must not contain '..'"));
     }
 }
 
@@ -213,39 +145,6 @@ fn security(spec: &Value, path: &str, errors: &mut Errors) {
     container::seccomp(context, &path, errors);
 }
 
-fn affinity(affinity: &Value, path: &str, errors: &mut Errors) {
-    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    let node = &affinity["nodeAffinity"][REQUIRED];
-    if node.is_object() {
-        let path = format!("{path}.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
-        let terms: Vec<&Value> = list(&node["nodeSelectorTerms"]).collect();
-        if terms.is_empty() {
-            errors.push(FieldError::required(
-                path.as_str(),
-                "must have at least one node selector term",
-            ));
-        }
-        for (index, term) in terms.iter().enumerate() {
-            for (at, expression) in list(&term["matchExpressions"]).enumerate() {
-                let path = format!("{path}[{index}].matchExpressions[{at}]");
-                requirement(expression, &path, true, errors);
-            }
-        }
-    }
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        for (index, term) in list(&affinity[kind][REQUIRED]).enumerate() {
-            let at = format!("{path}.{kind}.{REQUIRED}[{index}].topologyKey");
-            let key = text(&term["topologyKey"]);
-            if key.is_empty() {
-                errors.push(FieldError::required(at.as_str(), "can not be empty"));
-            }
-            for detail in names::qualified(key) {
-                errors.push(FieldError::invalid(at.as_str(), &key.into(), &detail));
-            }
-        }
-    }
-}
-
 fn name_servers(spec: &Value, path: &str, errors: &mut Errors) {
     let servers: Vec<&Value> = list(&spec["dnsConfig"]["nameservers"]).collect();
     if spec["dnsPolicy"] == "None" {
@@ -265,34 +164,6 @@ fn name_servers(spec: &Value, path: &str, errors: &mut Errors) {
     }
     for (index, server) in servers.into_iter().enumerate() {
         address(server, &format!("{path}.dnsConfig.nameservers[{index}]"), errors);
-    }
-}
-
-fn spread(spec: &Value, path: &str, errors: &mut Errors) {
-    for (index, constraint) in list(&spec["topologySpreadConstraints"]).enumerate() {
-        let path = format!("{path}.topologySpreadConstraints[{index}]");
-        let skew = constraint["maxSkew"].as_i64().unwrap_or(0);
-        if skew <= 0 {
-            let detail = "must be greater than zero";
-            errors.push(FieldError::invalid(
-                format!("{path}.maxSkew"),
-                &skew.into(),
-                detail,
-            ));
-        }
-        if text(&constraint["topologyKey"]).is_empty() {
-            errors.push(FieldError::required(
-                format!("{path}.topologyKey"),
-                "can not be empty",
-            ));
-        }
-        let ways = ["DoNotSchedule", "ScheduleAnyway"];
-        one_of_or_none(
-            &constraint["whenUnsatisfiable"],
-            &format!("{path}.whenUnsatisfiable"),
-            &ways,
-            errors,
-        );
     }
 }
 
@@ -334,37 +205,6 @@ fn named(spec: &Value, path: &str, errors: &mut Errors) {
     check("subdomain");
 }
 
-fn tolerations(spec: &Value, path: &str, errors: &mut Errors) {
-    for (index, toleration) in list(&spec["tolerations"]).enumerate() {
-        let path = format!("{path}.tolerations[{index}]");
-        let (key, operator) = (text(&toleration["key"]), text(&toleration["operator"]));
-        let at = format!("{path}.operator");
-        if !key.is_empty() {
-            for detail in names::qualified(key) {
-                errors.push(FieldError::invalid(
-                    format!("{path}.key"),
-                    &toleration["key"],
-                    &detail,
-                ));
-            }
-        } else if operator != "Exists" {
-            let detail =
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.push(FieldError::invalid(at.as_str(), &operator.into(), detail));
-        }
-        match operator {
-            "Exists" if !text(&toleration["value"]).is_empty() => {
-                let detail = "value must be empty when `operator` is 'Exists'";
-                errors.push(FieldError::invalid(at, &toleration["value"], detail));
-            }
-            _ => one_of(&toleration["operator"], &at, &["Equal", "Exists"], errors),
-        }
-        if !text(&toleration["effect"]).is_empty() {
-            one_of(&toleration["effect"], &format!("{path}.effect"), EFFECTS, errors);
-        }
-    }
-}
-
 /// An address of either family.
 pub(super) fn address(value: &Value, path: &str, errors: &mut Errors) {
     if text(value).parse::<IpAddr>().is_err() {
@@ -373,32 +213,6 @@ pub(super) fn address(value: &Value, path: &str, errors: &mut Errors) {
 }
 
 pub(super) const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-pub(super) const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-/// What can be mounted, in the order in which Kubernetes looks, and what each cannot do without.
-const SOURCES: Sources = &[
-    ("emptyDir", &[]),
-    ("hostPath", &["path"]),
-    ("gitRepo", &["repository"]),
-    ("secret", &["secretName"]),
-    ("nfs", &["server", "path"]),
-    ("persistentVolumeClaim", &["claimName"]),
-    ("configMap", &["name"]),
-    ("downwardAPI", &[]),
-    ("projected", &[]),
-    ("csi", &["driver"]),
-    ("ephemeral", &[]),
-];
-const HOST_PATHS: &[&str] = &[
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -464,37 +278,6 @@ mod tests {
             ),
         ] {
             assert_eq!(with(field, value), [expected]);
-        }
-    }
-
-    #[test]
-    fn a_node_is_selected_by_rows_that_say_as_many_values_as_their_operator_takes() {
-        let selecting = |operator: &str, values: Value| {
-            let row = json!({"key": "zone", "operator": operator, "values": values});
-            let terms = json!({"nodeSelectorTerms": [{"matchExpressions": [row]}]});
-            let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": terms});
-            with("affinity", json!({"nodeAffinity": required}))
-        };
-        for (operator, values) in [("In", json!(["a"])), ("Exists", json!([])), ("Gt", json!(["1"]))] {
-            assert!(selecting(operator, values).is_empty(), "{operator}");
-        }
-        for (operator, values, expected) in [
-            ("NotIn", json!([]), "Required value: must be specified when"),
-            ("Exists", json!(["a"]), "Forbidden: may not be specified when"),
-            (
-                "Lt",
-                json!(["1", "2"]),
-                "Required value: must be specified single value",
-            ),
-        ] {
-            let told = selecting(operator, values);
-            let [told] = &told[..] else {
-                panic!("{operator}: {told:?}")
-            };
-            assert!(
-                told.contains(&format!("matchExpressions[0].values: {expected}")),
-                "{told}"
-            );
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{list, text};
+use super::super::{list, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::kinds::defaults;
 use crate::cluster::embedded::values::go_shape;
@@ -11,7 +11,7 @@ use crate::cluster::embedded::values::go_shape;
 type Errors = Vec<FieldError>;
 
 /// By the main door.
-pub(super) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
+pub(in crate::cluster::embedded::kinds::content) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
     let (old, new) = (&old["spec"], &new["spec"]);
     // What every write of a label and of a status ends with.
     if old == new {
@@ -55,7 +55,11 @@ pub(super) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
 }
 
 /// What the annotations of a pod mean to the cluster.
-pub(super) fn annotations(old: &Value, new: &Value, errors: &mut Errors) {
+pub(in crate::cluster::embedded::kinds::content) fn annotations(
+    old: &Value,
+    new: &Value,
+    errors: &mut Errors,
+) {
     let cost = "controller.kubernetes.io/pod-deletion-cost";
     let Some(given) = new[cost].as_str() else { return };
     // A plus or a zero in front is no number to Kubernetes, nor to those that sort by it.
@@ -71,7 +75,11 @@ pub(super) fn annotations(old: &Value, new: &Value, errors: &mut Errors) {
 }
 
 /// By the door of containers that look into a pod.
-pub(super) fn ephemeral_changed(old: &Value, new: &Value, errors: &mut Errors) {
+pub(in crate::cluster::embedded::kinds::content) fn ephemeral_changed(
+    old: &Value,
+    new: &Value,
+    errors: &mut Errors,
+) {
     let path = "spec.ephemeralContainers";
     if is_static(old) {
         let detail = "static pods do not support ephemeral containers";
@@ -97,7 +105,7 @@ pub(super) fn ephemeral_changed(old: &Value, new: &Value, errors: &mut Errors) {
 }
 
 /// By the door of what its containers may take.
-pub(super) fn resized(old: &Value, new: &Value, errors: &mut Errors) {
+pub(in crate::cluster::embedded::kinds::content) fn resized(old: &Value, new: &Value, errors: &mut Errors) {
     if is_static(old) {
         *errors = vec![FieldError::forbidden("", "static pods cannot be resized")];
         return;

@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use super::{list, not_negative, text};
+use super::super::{list, not_negative, text};
 use crate::cluster::embedded::fault::FieldError;
 
 type Errors = Vec<FieldError>;
 
-pub(super) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
+pub(in crate::cluster::embedded::kinds::content) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
     let (spec, held, status) = (&new["spec"], &old["status"], &new["status"]);
     let changes = |field: &str| held[field] != status[field];
     let number = |status: &Value, field: &str| status[field].as_i64().unwrap_or(0);

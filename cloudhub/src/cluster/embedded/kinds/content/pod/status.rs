@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{list, text};
+use super::super::{list, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::values::names;
 
 type Errors = Vec<FieldError>;
 
-pub(super) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
+pub(in crate::cluster::embedded::kinds::content) fn changed(old: &Value, new: &Value, errors: &mut Errors) {
     let (held, status) = (&old["status"], &new["status"]);
     for (index, condition) in list(&status["conditions"]).enumerate() {
         let path = format!("status.conditions[{index}]");
@@ -131,7 +131,7 @@ fn addresses(field: &str, held: &Value, status: &Value, errors: &mut Errors) {
     }
     let path = format!("status.{field}");
     for (index, address) in list(given).enumerate() {
-        super::pod::address(&address["ip"], &format!("{path}[{index}]"), errors);
+        super::address(&address["ip"], &format!("{path}[{index}]"), errors);
     }
     let parsed: Vec<IpAddr> = list(given)
         .filter_map(|address| text(&address["ip"]).parse().ok())

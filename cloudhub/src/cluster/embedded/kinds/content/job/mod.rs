@@ -1,5 +1,7 @@
 //! What jobs and those that make them must be, and may become (Kubernetes `pkg/apis/batch/validation`).
 
+pub(super) mod status;
+
 use serde_json::{Value, json};
 
 use super::workload::{mismatch, pod_of};

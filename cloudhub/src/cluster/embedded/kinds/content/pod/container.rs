@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{PROTOCOLS, Sources, in_range, list, not_negative, one_of, sole, text};
+use super::super::{PROTOCOLS, Sources, in_range, list, not_negative, one_of, sole, text};
 use crate::cluster::embedded::fault::FieldError;
 use crate::cluster::embedded::values::{names, quantity};
 
@@ -206,7 +206,7 @@ fn mounts(container: &Value, path: &str, volumes: &[&str], errors: &mut Errors) 
         taken.push(place);
         // Kubernetes names the list, not its element.
         let at = format!("{path}.volumeMounts.subPath");
-        super::pod::host_path(&mount["subPath"], &at, errors);
+        super::host_path(&mount["subPath"], &at, errors);
     }
     for (index, device) in list(&container["volumeDevices"]).enumerate() {
         let at = format!("{path}.volumeDevices[{index}].name");
