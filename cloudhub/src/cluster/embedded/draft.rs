@@ -157,10 +157,11 @@ mod tests {
     use hub_core::object::GroupVersionResource;
     use serde_json::json;
 
+    use super::super::EmbeddedConfig;
     use super::super::decide::decide;
     use super::super::identity::issuer::{self, Issuer};
+    use super::super::open::new_namespace;
     use super::super::state::State;
-    use super::super::{EmbeddedConfig, new_namespace};
     use super::*;
 
     fn request(verb: Verb, name: Option<&str>, body: &str) -> ApiRequest {

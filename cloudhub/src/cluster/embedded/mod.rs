@@ -35,6 +35,7 @@
 
 mod admission;
 mod call;
+mod config;
 mod controllers;
 mod custom;
 mod decide;
@@ -43,14 +44,15 @@ mod fault;
 mod identity;
 mod kinds;
 mod log;
+mod open;
 mod reads;
 mod state;
+mod store;
 mod subresources;
 mod values;
 mod verbs;
 mod writer;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -58,91 +60,25 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError, User, Verb};
+use hub_core::api::{ApiRequest, ApiResponse, Target, Upstream, UpstreamError, User};
 use hub_core::discovery::Discovery;
-use hub_core::object::{GroupVersionResource, Object, ObjectKey, Revision};
+use hub_core::object::{Object, ObjectKey};
 use hub_core::rbac::{self, Attributes, Rbac};
 use hub_core::registry::Registry;
 use hub_core::scope::Scope;
-use hub_core::store::{
-    Change, Compacted, Coverage, Listing, LogLimits, MemoryStore, ObjectStore, Restored, RevisionSource,
-    StoreError, StoreLimits, Stored, Watch,
-};
-use tokio::sync::{mpsc, oneshot, watch};
+use hub_core::store::{MemoryStore, ObjectStore};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
+pub use config::EmbeddedConfig;
+pub use open::OpenError;
+
 use super::{Cluster, ClusterError, ClusterEvent};
-use admission::priority;
-use controllers::flow;
 use draft::Draft;
-use identity::issuer::{self, Issuer};
-use kinds::versions;
-use reads::{component, follow, path, read};
-use state::State;
-use writer::{Job, Trouble, Writer};
-
-/// The limits of an embedded cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EmbeddedConfig {
-    /// Objects.
-    pub objects_max: usize,
-    /// Bytes of all bodies.
-    pub bytes_max: usize,
-    /// Bytes of the body of one request; more is answered with 413.
-    pub body_bytes_max: usize,
-    /// Writes waiting for the disk; more are refused as overload.
-    pub queue_max: usize,
-    /// Writes that share one commit.
-    pub group_max: usize,
-    /// What one rule of a custom kind (`x-kubernetes-validations`) may cost for one object, in steps: about one for each node of its
-    /// expression that is evaluated, each element that is looked at and ten bytes of text. An object for which it costs more is refused.
-    pub rule_steps_max: u64,
-    /// What all rules of one object may.
-    pub rules_steps_max: u64,
-    /// The history of each collection, for watches.
-    pub history: LogLimits,
-}
-
-impl Default for EmbeddedConfig {
-    fn default() -> Self {
-        Self {
-            objects_max: 200_000,
-            bytes_max: 1 << 30,
-            body_bytes_max: 3 << 20,
-            queue_max: 1024,
-            group_max: 256,
-            // Some tens of milliseconds of the writer.
-            rule_steps_max: 500_000,
-            rules_steps_max: 2_000_000,
-            history: LogLimits::default(),
-        }
-    }
-}
-
-/// The cluster could not be opened. The operator's move.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file cannot be read or written, is no database, or is held by another process.
-    #[error("cannot open the cluster's file {path}: {source}")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// The key of service account tokens in the file is none.
-    #[error("cannot use the cluster's file {path}: {why}")]
-    Key {
-        /// Which.
-        path: String,
-        /// Why.
-        why: String,
-    },
-    /// The operating system gives no thread.
-    #[error("cannot start the cluster's writer: {0}")]
-    Thread(#[from] std::io::Error),
-}
+use identity::issuer::Issuer;
+use reads::{follow, path, read};
+use writer::{Job, Trouble};
 
 /// A durable cluster in this process. Cheap to clone; all clones are the same cluster, which closes with the last of them.
 #[derive(Clone)]
@@ -163,106 +99,6 @@ struct Inner {
 }
 
 impl EmbeddedCluster {
-    /// Opens the cluster that is kept in a file, or makes a new one there with the namespaces every cluster has.
-    ///
-    /// Reads the whole file, so it blocks for a moment. One process at a time may have it open.
-    pub fn open(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::File {
-            path: path.display().to_string(),
-            source,
-        };
-        let unusable = |error: issuer::KeyError| OpenError::Key {
-            path: path.display().to_string(),
-            why: error.to_string(),
-        };
-        let (mut log, contents) = log::Log::open(path).map_err(failed)?;
-        let key = match contents.token_key {
-            Some(key) => key,
-            None => {
-                let key = issuer::new_key().map_err(unusable)?;
-                log.keep_token_key(&key).map_err(failed)?;
-                key
-            }
-        };
-        let issuer = Arc::new(Issuer::new(&key).map_err(unusable)?);
-        let revisions = contents.objects.iter().map(|object| {
-            let revision = Revision(object.version.number().unwrap_or_default());
-            (object.clone(), revision)
-        });
-        let memory = MemoryStore::restore(
-            memory_limits(config.history),
-            Registry::builtin(),
-            RevisionSource::Version,
-            Restored {
-                revision: Revision(contents.revision),
-                // A watch that has seen the last change of its collection goes on.
-                begin: Revision(contents.begin),
-                deletions: contents.deletions,
-                objects: revisions.collect(),
-                scopes: Vec::new(),
-                tombstones: Vec::new(),
-            },
-        );
-        let state = State::new(
-            memory.registry().clone(),
-            contents.objects,
-            memory.revision().0,
-            &config,
-        );
-        let rules = Arc::new(ArcSwap::from_pointee(state.rules()));
-        let trouble = Trouble::default();
-        let mut writer = Writer {
-            state,
-            rules: rules.clone(),
-            trouble: trouble.clone(),
-            log,
-            issuer: issuer.clone(),
-            memory: memory.clone(),
-            group_max: config.group_max,
-        };
-        if contents.revision == 0 {
-            for namespace in FIRST_NAMESPACES {
-                decide::decide(&mut writer.state, &issuer, &new_namespace(namespace), None);
-            }
-            writer.commit().map_err(failed)?;
-        }
-        // What a kube-apiserver puts right at each start (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`).
-        let absent = |object: &&Object| memory.get(&object.key).is_none();
-        let mut lacking: Vec<ApiRequest> = rbac::bootstrap().iter().filter(absent).map(new_object).collect();
-        let classes = priority::bootstrap().chain(flow::bootstrap());
-        let classes = classes.filter(|(key, _)| memory.get(key).is_none());
-        lacking.extend(classes.map(|(key, body)| {
-            ApiRequest::resource(Verb::Create, key.resource, None, None)
-                .with_body("application/json", body.to_string())
-        }));
-        if !lacking.is_empty() {
-            for request in &lacking {
-                decide::decide(&mut writer.state, &issuer, request, None);
-            }
-            writer.commit().map_err(failed)?;
-        }
-        versions::agree_all(&mut writer.state);
-        writer.commit().map_err(failed)?;
-        let (jobs, queue) = mpsc::channel(config.queue_max.max(1));
-        let writer = std::thread::Builder::new()
-            .name("embedded-cluster".into())
-            .spawn(move || writer.run(queue))?;
-        let inner = Inner {
-            memory,
-            rules,
-            trouble,
-            discovery: Discovery::default(),
-            issuer,
-            config,
-            jobs: Some(jobs),
-            writer: Some(writer),
-            closed: CancellationToken::new(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
     /// The cluster as a service, for a metaServer in front of it.
     pub fn upstream(&self) -> Upstream {
         let cluster = self.clone();
@@ -350,64 +186,6 @@ impl Cluster for EmbeddedCluster {
     }
 }
 
-/// So that a metaServer can serve the cluster as it serves a node's store. Everything is here, always.
-impl ObjectStore for EmbeddedCluster {
-    fn revision(&self) -> Revision {
-        self.inner.memory.revision()
-    }
-
-    fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
-        component::get(key).or_else(|| self.inner.memory.get(key))
-    }
-
-    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Listing {
-        component::list(resource).unwrap_or_else(|| self.inner.memory.list(resource, namespace))
-    }
-
-    fn watch(&self, resource: &GroupVersionResource, after: Revision) -> Result<Watch, Compacted> {
-        self.inner.memory.watch(resource, after)
-    }
-
-    fn resources(&self) -> Vec<GroupVersionResource> {
-        self.inner.memory.resources()
-    }
-
-    fn coverage(&self, _scope: &Scope) -> Coverage {
-        Coverage::Complete
-    }
-
-    fn scopes(&self) -> Vec<(Scope, Coverage)> {
-        Vec::new()
-    }
-
-    fn scopes_changed(&self) -> watch::Receiver<u64> {
-        self.inner.memory.scopes_changed()
-    }
-
-    fn registry(&self) -> &Registry {
-        self.inner.memory.registry()
-    }
-
-    /// Whoever asks has the disk tried again, so that health comes back though nobody writes.
-    fn trouble(&self) -> Option<String> {
-        let trouble = self.inner.trouble.load_full()?;
-        // A full queue tries the disk too.
-        let _ = self.submit(|| Job::Probe);
-        Some(format!("the disk takes no changes: {trouble}"))
-    }
-
-    /// Takes objects over as they are, each with a new version of this cluster's own; the versions given are ignored.
-    fn apply(&self, changes: Vec<Change>) -> BoxFuture<'static, Result<Revision, StoreError>> {
-        let (answer, answered) = oneshot::channel();
-        let failed = match self.submit(|| Job::Changes(changes, answer)) {
-            Ok(()) => return async { answered.await.unwrap_or(Err(StoreError::Closed)) }.boxed(),
-            Err(UpstreamError::Overloaded) => StoreError::Full("queue_max"),
-            Err(_) => StoreError::Closed,
-        };
-        futures::future::ready(Err(failed)).boxed()
-    }
-}
-
 impl std::fmt::Debug for EmbeddedCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "EmbeddedCluster(revision {})", self.inner.memory.revision())
@@ -426,31 +204,3 @@ impl Drop for Inner {
         }
     }
 }
-
-/// The cluster's own limits are checked before a write; the memory in front of it takes what is durable.
-fn memory_limits(log: LogLimits) -> StoreLimits {
-    StoreLimits {
-        objects_max: usize::MAX >> 1,
-        bytes_max: usize::MAX >> 1,
-        log,
-        ..StoreLimits::default()
-    }
-}
-
-fn new_namespace(name: &str) -> ApiRequest {
-    let target = Target::Resource {
-        resource: GroupVersionResource::core("namespaces"),
-        namespace: None,
-        name: None,
-        subresource: None,
-    };
-    let body = serde_json::json!({"metadata": {"name": name}}).to_string();
-    ApiRequest::new(Verb::Create, target).with_body("application/json", body)
-}
-
-fn new_object(object: &Object) -> ApiRequest {
-    ApiRequest::resource(Verb::Create, object.key.resource.clone(), None, None)
-        .with_body("application/json", object.body.clone())
-}
-
-const FIRST_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
