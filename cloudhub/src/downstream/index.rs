@@ -12,6 +12,7 @@ use hub_core::node::NodeId;
 use hub_core::object::{Object, ObjectKey};
 
 use super::kinds::{Kind, kind};
+use super::placement::Placement;
 use super::references::Facts;
 
 /// Names a watched scope.
@@ -44,12 +45,7 @@ pub(crate) enum What {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     objects: HashMap<ObjectKey, Entry>,
-    /// The pods and devices of each node, connected or not.
-    placed: HashMap<NodeId, BTreeSet<ObjectKey>>,
-    /// Which nodes have how many pods or devices that need an object.
-    referenced: HashMap<ObjectKey, BTreeMap<NodeId, u32>>,
-    /// Counts the changes of what pods and devices need.
-    needs_revision: u64,
+    placement: Placement,
     /// Whether nodes are told what the service accounts of their pods may do.
     policy: bool,
     /// The objects of the scopes that are subscribed to.
@@ -98,7 +94,7 @@ impl Index {
     pub(crate) fn is_own(&self, node: &NodeId, key: &ObjectKey) -> bool {
         match kind(key) {
             Kind::Node => &*key.name == node.as_str(),
-            Kind::Pod | Kind::Device => self.placed.get(node).is_some_and(|placed| placed.contains(key)),
+            Kind::Pod | Kind::Device => self.placement.has(node, key),
             Kind::Config | Kind::Model | Kind::Access => self.references(node, key),
             Kind::Other => false,
         }
@@ -106,24 +102,22 @@ impl Index {
 
     /// Whether a pod or device of the node needs this object, be it there or not.
     pub(crate) fn references(&self, node: &NodeId, key: &ObjectKey) -> bool {
-        self.referenced
-            .get(key)
-            .is_some_and(|nodes| nodes.contains_key(node))
+        self.placement.references(node, key)
     }
 
     /// What pods and devices of any node need, be it there or not.
     pub(crate) fn needed(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.referenced.keys()
+        self.placement.needed()
     }
 
     /// Changes whenever [`needed`](Self::needed) may have changed.
     pub(crate) fn needs_revision(&self) -> u64 {
-        self.needs_revision
+        self.placement.revision()
     }
 
     /// The facts of the node's pods and devices.
     pub(crate) fn facts(&self, node: &NodeId) -> impl Iterator<Item = &Facts> {
-        let placed = self.placed.get(node).into_iter().flatten();
+        let placed = self.placement.of(node);
         placed.filter_map(|key| self.objects.get(key)?.facts.as_deref())
     }
 
@@ -147,7 +141,7 @@ impl Index {
     pub(crate) fn wanted(&self, node: &NodeId) -> BTreeMap<ObjectKey, Arc<Object>> {
         let own_node = ObjectKey::new(super::nodes(), None, node.as_str());
         let needs = self.facts(node).flat_map(|facts| &facts.needs);
-        let placed = self.placed.get(node).into_iter().flatten();
+        let placed = self.placement.of(node);
         let subscribed = self.subscribers.iter().filter(|(_, nodes)| nodes.contains(node));
         let members = subscribed.flat_map(|(scope, _)| self.members.get(scope).into_iter().flatten());
         let keys = std::iter::once(&own_node)
@@ -314,12 +308,7 @@ impl Index {
                 .and_then(|facts| facts.node.clone())
                 .into_iter()
                 .collect(),
-            Kind::Config | Kind::Model | Kind::Access => self
-                .referenced
-                .get(key)
-                .into_iter()
-                .flat_map(|nodes| nodes.keys().cloned())
-                .collect(),
+            Kind::Config | Kind::Model | Kind::Access => self.placement.nodes_with(key).cloned().collect(),
             Kind::Other => BTreeSet::new(),
         };
         let subscribers = entry
@@ -341,49 +330,17 @@ impl Index {
         if old == new {
             return;
         }
-        self.needs_revision += 1;
-        let none = BTreeSet::new();
-        let place = |facts: &Option<Box<Facts>>| facts.as_ref().and_then(|facts| facts.node.clone());
-        let (from, to) = (place(&old), place(&new));
-        let configs = [&old, &new].map(|facts| facts.as_ref().map_or(&none, |facts| &facts.needs));
         let mut concerned: Vec<(NodeId, ObjectKey)> = Vec::new();
-        for (node, configs) in [(&from, configs[0]), (&to, configs[1])] {
-            concerned.extend(
-                node.iter()
-                    .flat_map(|node| configs.iter().map(|c| (node.clone(), c.clone()))),
-            );
+        for facts in [&old, &new].into_iter().flatten() {
+            if let Some(node) = &facts.node {
+                concerned.extend(facts.needs.iter().map(|need| (node.clone(), need.clone())));
+            }
         }
         let before: Vec<bool> = concerned
             .iter()
             .map(|(node, config)| self.needs(node, config))
             .collect();
-        if let Some(node) = &to {
-            self.placed
-                .entry(node.clone())
-                .or_default()
-                .insert(placed.clone());
-            for config in configs[1] {
-                *self
-                    .referenced
-                    .entry(config.clone())
-                    .or_default()
-                    .entry(node.clone())
-                    .or_default() += 1;
-            }
-        }
-        if let Some(node) = &from {
-            if to != from
-                && let Some(known) = self.placed.get_mut(node)
-            {
-                known.remove(placed);
-                if known.is_empty() {
-                    self.placed.remove(node);
-                }
-            }
-            for config in configs[0] {
-                self.dereference(node, config);
-            }
-        }
+        self.placement.change(placed, old.as_deref(), new.as_deref());
         for ((node, config), before) in concerned.into_iter().zip(before) {
             match (before, self.needs(&node, &config), self.get(&config)) {
                 (false, true, _) => {
@@ -401,21 +358,6 @@ impl Index {
                 }
                 _ => {}
             }
-        }
-    }
-
-    fn dereference(&mut self, node: &NodeId, config: &ObjectKey) {
-        let Some(nodes) = self.referenced.get_mut(config) else {
-            return;
-        };
-        if let Some(count) = nodes.get_mut(node) {
-            *count -= 1;
-            if *count == 0 {
-                nodes.remove(node);
-            }
-        }
-        if nodes.is_empty() {
-            self.referenced.remove(config);
         }
     }
 }

@@ -25,6 +25,7 @@ mod models;
 mod narrow;
 mod node;
 mod outgoing;
+mod placement;
 mod recall;
 mod references;
 mod scopes;
