@@ -1,7 +1,7 @@
 //! The recordings of real KubeEdge programs, the edge's side played against our cloud over the embedded cluster.
 //!
 //! What a stock cloud answered and told, ours answers and tells too, but for the differences in [`BETTER`].
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 mod compare;
 mod kubectl;
