@@ -25,11 +25,11 @@ use crate::admin::meta::{Meta, answer_meta};
 use crate::admin::twins::answer_twins;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, EdgeCore, Host};
-use crate::door::Door;
 use crate::mappers;
 use crate::meta::{self, NodeApi};
 use crate::metrics;
 use crate::pods::Pods;
+use crate::port::Port;
 
 /// A node half that is ready to run.
 pub struct Edge {
@@ -47,7 +47,7 @@ pub struct Edge {
     dials: bool,
     server: MetaServer,
     api: Option<NodeApi>,
-    metrics: Option<(Door, Arc<Registry>)>,
+    metrics: Option<(Port, Arc<Registry>)>,
     admin: Option<AdminSocket>,
 }
 
@@ -92,7 +92,7 @@ impl Edge {
                 twins.register_metrics(&mut registry);
                 mapper_metrics.register(&mut registry);
             }
-            Some((Door::at("the metrics", bind_metrics).await, Arc::new(registry)))
+            Some((Port::at("the metrics", bind_metrics).await, Arc::new(registry)))
         };
         let admin = AdminSocket::wanted(&config.edge_tunnel.admin.socket, "edgecore meta").await;
         Ok(Self {
@@ -113,23 +113,23 @@ impl Edge {
 
     /// Where it listens, for the log.
     pub fn addresses(&self) -> String {
-        let metrics = self.metrics.as_ref().map(|(door, _)| door);
-        let doors = [
-            ("api", self.api.as_ref().map(NodeApi::door)),
+        let metrics = self.metrics.as_ref().map(|(port, _)| port);
+        let ports = [
+            ("api", self.api.as_ref().map(NodeApi::port)),
             ("metrics", metrics),
         ];
-        let shown = doors
+        let shown = ports
             .into_iter()
-            .filter_map(|(name, door)| Some(format!("{name}={}", door?.address()?)));
+            .filter_map(|(name, port)| Some(format!("{name}={}", port?.address()?)));
         shown.collect::<Vec<_>>().join(" ")
     }
 
     /// Where the node's API listens. The error is a sentence for the operator.
     pub fn api_address(&self) -> Result<std::net::SocketAddr, String> {
         let api = self.api.as_ref().ok_or("the node's API is not enabled")?;
-        let door = api.door();
-        door.address()
-            .ok_or_else(|| door.trouble().get().unwrap_or_else(|| "it has no address".into()))
+        let port = api.port();
+        port.address()
+            .ok_or_else(|| port.trouble().get().unwrap_or_else(|| "it has no address".into()))
     }
 
     /// The hub's handle.
@@ -180,7 +180,7 @@ impl Edge {
             api_trouble: self
                 .api
                 .as_ref()
-                .map(|api| api.door().trouble())
+                .map(|api| api.port().trouble())
                 .unwrap_or_default(),
         };
         let (server, held) = (self.server.clone(), self.store.clone());
@@ -191,10 +191,10 @@ impl Edge {
         };
         let (sampled, of_twins) = (self.server.clone(), kept.clone());
         let metrics = async {
-            let Some((mut door, registry)) = self.metrics else {
+            let Some((mut port, registry)) = self.metrics else {
                 return;
             };
-            let Some(listener) = stop.run_until_cancelled(door.open()).await else {
+            let Some(listener) = stop.run_until_cancelled(port.open()).await else {
                 return;
             };
             let sample = move || {

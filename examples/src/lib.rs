@@ -4,7 +4,6 @@ pub mod admin;
 pub mod api;
 pub mod cloud;
 pub mod config;
-pub mod door;
 pub mod edge;
 pub mod fleet;
 pub mod kinds;

@@ -19,9 +19,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, EdgeCore};
-use crate::door::Door;
+use crate::port::Port;
 
-/// The server that answers. Without a door it is there for those who run the node.
+/// The server that answers. Without a port it is there for those who run the node.
 pub(crate) fn server(config: &EdgeCore, store: EdgeStore, hub: EdgeHandle) -> MetaServer {
     let node = hub.node().to_string();
     let auth = if config.feature_gates.require_authorization {
@@ -49,12 +49,12 @@ pub(crate) fn server(config: &EdgeCore, store: EdgeStore, hub: EdgeHandle) -> Me
 
 /// The ways to the node's API.
 pub(crate) struct NodeApi {
-    first: Door,
+    first: Port,
     /// Plain HTTP without a certificate.
     serving: Option<ServingConfig>,
     /// Further ones with HTTPS.
-    more: Vec<Door>,
-    plain: Option<Door>,
+    more: Vec<Port>,
+    plain: Option<Port>,
     socket: Option<PathBuf>,
 }
 
@@ -67,7 +67,7 @@ impl NodeApi {
             return None;
         }
         let mut api = Self {
-            first: Door::at("the node's API", &meta.server).await,
+            first: Port::at("the node's API", &meta.server).await,
             serving: None,
             more: Vec::new(),
             plain: None,
@@ -77,10 +77,10 @@ impl NodeApi {
             api.serving = Some(serving(config, api.first.address()));
             if !meta.dummy_server.is_empty() {
                 api.more
-                    .push(Door::at("the node's API for pods", &meta.dummy_server).await);
+                    .push(Port::at("the node's API for pods", &meta.dummy_server).await);
             }
             if !ours.plain.is_empty() {
-                api.plain = Some(Door::at("the node's API for agents", &ours.plain).await);
+                api.plain = Some(Port::at("the node's API for agents", &ours.plain).await);
             }
             api.socket = Some(ours.socket.clone()).filter(|path| !path.as_os_str().is_empty());
         }
@@ -88,7 +88,7 @@ impl NodeApi {
     }
 
     /// The first way.
-    pub(crate) fn door(&self) -> &Door {
+    pub(crate) fn port(&self) -> &Port {
         &self.first
     }
 
@@ -105,9 +105,9 @@ impl NodeApi {
             Some(serving) => Listen::Tls(listener, serving.clone()),
             None => Listen::Plain(listener),
         };
-        let doors = [self.first].into_iter().chain(self.more);
-        let doors = doors.map(|door| attend(door, way, server, stop));
-        let plain = self.plain.map(|door| attend(door, Listen::Plain, server, stop));
+        let ports = [self.first].into_iter().chain(self.more);
+        let ports = ports.map(|port| attend(port, way, server, stop));
+        let plain = self.plain.map(|port| attend(port, Listen::Plain, server, stop));
         let socket = async {
             let Some(path) = &self.socket else { return };
             match Socket::bind(path, Access::EVERYBODY).await {
@@ -117,7 +117,7 @@ impl NodeApi {
         };
         let all = async {
             tokio::join!(
-                futures::future::join_all(doors),
+                futures::future::join_all(ports),
                 futures::future::join_all(plain),
                 socket
             )
@@ -133,12 +133,12 @@ impl NodeApi {
 }
 
 async fn attend(
-    mut door: Door,
+    mut port: Port,
     way: impl Fn(TcpListener) -> Listen,
     server: &MetaServer,
     stop: &CancellationToken,
 ) {
-    while let Some(listener) = stop.run_until_cancelled(door.open()).await {
+    while let Some(listener) = stop.run_until_cancelled(port.open()).await {
         match server.serve_on(way(listener), stop.cancelled()).await {
             Ok(()) => return,
             Err(error) => tracing::error!(%error, "the node's API ended; it begins anew"),

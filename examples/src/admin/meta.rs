@@ -13,7 +13,7 @@ use metaserver::{MetaServer, Scopes, WatchReport, WriteConflict};
 use serde::{Deserialize, Serialize};
 
 use super::{json, refuse};
-use crate::door::Trouble;
+use crate::port::Trouble;
 
 /// Everything that can be asked.
 #[derive(Clone)]

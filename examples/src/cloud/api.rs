@@ -16,7 +16,7 @@ use crate::port::listen;
 pub(crate) struct ClusterApi {
     pub(crate) server: MetaServer,
     pub(crate) address: Option<SocketAddr>,
-    door: Listen,
+    way: Listen,
     serving: Option<Serving>,
 }
 
@@ -45,7 +45,7 @@ impl ClusterApi {
         Ok(Self {
             server: MetaServer::with_config(meta_config, cluster.clone(), cluster.upstream()),
             address,
-            door: match &serving {
+            way: match &serving {
                 Some(serving) => Listen::Tls(listener, serving.clone()),
                 None => Listen::Plain(listener),
             },
@@ -61,7 +61,7 @@ impl ClusterApi {
             }
         };
         tokio::select! {
-            served = self.server.serve_on(self.door, stop.cancelled_owned()) => served.map_err(|error| error.to_string()),
+            served = self.server.serve_on(self.way, stop.cancelled_owned()) => served.map_err(|error| error.to_string()),
             () = keep => Ok(()),
         }
     }
