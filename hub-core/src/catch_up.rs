@@ -105,7 +105,7 @@ pub fn resource_name(resource: &GroupVersionResource) -> String {
 }
 
 /// The collection of a [`resource_name`].
-pub fn parse_resource_name(name: &str) -> Option<GroupVersionResource> {
+fn parse_resource_name(name: &str) -> Option<GroupVersionResource> {
     let mut parts = name.splitn(3, '/');
     let (group, version, resource) = (parts.next()?, parts.next()?, parts.next()?);
     Some(GroupVersionResource::new(group, version, resource))

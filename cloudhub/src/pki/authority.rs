@@ -230,11 +230,6 @@ impl Authority {
         self.server.listen(&self.ca, versions, Purpose::Enrolment)
     }
 
-    /// Shows another server certificate from now on, for those that come from elsewhere.
-    pub fn replace_server_identity(&self, identity: Identity) -> Result<(), TlsError> {
-        self.server.replace(identity, &self.ca)
-    }
-
     /// Takes over what is in the files or the Secret now, made anew where it is near its end.
     pub(super) async fn renew(&self, now: SystemTime) -> Result<(), AuthorityError> {
         let Some(server) = self.place.server(&self.config, &self.ca, now).await? else {

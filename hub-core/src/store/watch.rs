@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::Stream;
 use tokio::sync::watch;
 
 use super::state::Shared;
@@ -73,17 +72,6 @@ impl Watch {
     /// The newest revision of the whole store, if every event up to it has been taken from this watch: what a bookmark may say.
     pub fn progress(&self) -> Option<Revision> {
         self.shared.progress(&self.resource, self.position)
-    }
-
-    /// The events as a stream, which ends after [`Compacted`].
-    pub fn into_stream(self) -> impl Stream<Item = Result<Arc<Event>, Compacted>> + Send {
-        futures::stream::unfold(Some(self), |watch| async {
-            let mut watch = watch?;
-            Some(match watch.next().await {
-                Ok(event) => (Ok(event), Some(watch)),
-                Err(compacted) => (Err(compacted), None),
-            })
-        })
     }
 
     async fn wait(&mut self) {

@@ -1,9 +1,7 @@
 //! Who an end of a connection is: our own certificate and key, and what the peer's certificate says.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
@@ -16,32 +14,6 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// The key of the leaf.
     pub key: PrivateKeyDer<'static>,
-}
-
-impl Identity {
-    /// Reads certificate and key from PEM files.
-    pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let file = |what, path: &Path, source| TlsError::File {
-            what,
-            path: path.display().to_string(),
-            source,
-        };
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|source| file("a certificate", certificate, source))?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|source| file("a private key", key, source))?;
-        Ok(Self { chain, key })
-    }
-
-    /// Reads certificate and key from PEM text.
-    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let pem = |what, source| TlsError::Pem { what, source };
-        let chain = CertificateDer::pem_slice_iter(certificate)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| pem("a certificate", source))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| pem("a private key", source))?;
-        Ok(Self { chain, key })
-    }
 }
 
 impl Clone for Identity {

@@ -48,24 +48,6 @@ impl TlsVersions {
 /// Certificates or keys that cannot be used. The operator's move.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file cannot be read, or there is no such PEM section in it.
-    #[error("{what} from {path}: {source}")]
-    File {
-        /// What was looked for.
-        what: &'static str,
-        /// In which file.
-        path: String,
-        /// What is wrong.
-        source: rustls_pki_types::pem::Error,
-    },
-    /// The text is no PEM of the expected kind.
-    #[error("{what}: {source}")]
-    Pem {
-        /// What was looked for.
-        what: &'static str,
-        /// What is wrong.
-        source: rustls_pki_types::pem::Error,
-    },
     /// The certificate cannot be read.
     #[error("malformed certificate")]
     Certificate,

@@ -80,20 +80,6 @@ impl TlsServer {
         })
     }
 
-    /// Names the application protocols (ALPN) to choose from, most wanted first; for HTTPS servers.
-    #[must_use]
-    pub fn with_protocols(self, protocols: &[&[u8]]) -> Self {
-        let configs = self.current.load();
-        let mut stream = ServerConfig::clone(&configs.stream);
-        stream.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-        Self {
-            current: Arc::new(ArcSwap::from_pointee(Configs {
-                stream: Arc::new(stream),
-                quic: configs.quic.clone(),
-            })),
-        }
-    }
-
     /// From now on new connections, of all clones, meet the configuration of `other`.
     pub fn replace(&self, other: &Self) {
         self.current.store(other.current.load_full());
