@@ -1,6 +1,6 @@
 //! The authority's files, what it issues, and what it refuses.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;

@@ -3,7 +3,7 @@
 //! The recorded tokens were signed with the key of the recorded CA. A token that was good there is signed again with our
 //! key; the others stay as they are.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! CertificateSigningRequests on the embedded cluster: what is refused, what is approved by itself, what waits, and what is signed.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::net::IpAddr;
 use std::sync::Arc;

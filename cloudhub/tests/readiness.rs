@@ -1,6 +1,6 @@
 //! What load balancers and alarms are told of an instance.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

@@ -1,5 +1,5 @@
 //! What all records promise, of whichever make.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What instances of a cloud half share in Secrets, and what they keep fresh.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::net::IpAddr;
 use std::path::Path;

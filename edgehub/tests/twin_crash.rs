@@ -1,5 +1,5 @@
 //! What a device said and was told to be taken, survives the program's death at any instant.
-#![allow(clippy::unwrap_used, reason = "tests may")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A node and the cloud's port 10002, over real sockets and TLS.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;

@@ -1,11 +1,9 @@
 //! What was answered is still there, whatever happens to the process.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
 use cloudhub::cluster::{EmbeddedCluster, EmbeddedConfig};
 use hub_core::object::{GroupVersionResource, ObjectKey, Revision};
 use hub_core::store::ObjectStore;
+use hub_core::testing::child::{Doomed, other_half};
 use serde_json::json;
 
 use crate::World;
@@ -103,27 +101,12 @@ fn kill_9_loses_nothing_that_was_answered() {
     let path = folder.path().join("cluster.db");
     let mut answered = 0;
     for round in 0..3 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "durability::the_child_that_is_killed",
-                "--nocapture",
-                "--ignored",
-            ])
-            .env(FILE, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let names: Vec<_> = lines
-            .filter_map(|line| Some(line.strip_prefix("answered ")?.to_owned()))
-            .take(20 + round * 17)
-            .collect();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(names.len(), 20 + round * 17);
+        let mut child = Doomed::start(other_half("durability::the_child_that_is_killed").env(FILE, &path));
+        let mut names = Vec::new();
+        while names.len() < 20 + round * 17 {
+            names.extend(child.line().strip_prefix("answered ").map(str::to_owned));
+        }
+        child.kill();
         let cluster = EmbeddedCluster::open(&path, EmbeddedConfig::default()).unwrap();
         for name in &names {
             let key = ObjectKey::new(GroupVersionResource::core("configmaps"), Some("default"), name);

@@ -1,5 +1,5 @@
 //! The hub as a whole: edges over the memory transport in front, an embedded cluster behind.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 mod admission;
 mod catalogue;

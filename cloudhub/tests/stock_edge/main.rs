@@ -16,7 +16,7 @@
 //! | S6: reports of node jobs | not served; answered with an error |
 //! | S7, Q1 to Q5: QUIC of 2018 | not spoken |
 //! | H4: moving nodes between instances | not served; the goodbye and the readiness route are tested |
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 mod applications;
 mod cloud;
