@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use hub_core::api::{ApiResponse, Reason, Status};
+use hub_core::body;
 use hub_core::message::{Content, Kind, Operation, Route, Subject};
 use hub_core::object::{Metadata, ResourceVersion};
 use hub_core::service::{BoxError, Reply, Request};
@@ -144,7 +146,8 @@ pub(super) fn refusal(
 /// `{"Object":…,"Err":…}`: one of them filled, the other `null` or empty. A typed Go client knows what it asked for; a stock cloud
 /// sends neither kind nor version of it.
 pub(super) fn object_response(response: &ApiResponse, absent: Absent) -> Content {
-    let mut object = Fields::of(response);
+    let body = kept(response);
+    let mut object = Fields::of(body.as_deref());
     if let Some(Fields(fields)) = &mut object {
         fields.remove("kind");
         fields.remove("apiVersion");
@@ -154,7 +157,14 @@ pub(super) fn object_response(response: &ApiResponse, absent: Absent) -> Content
 
 /// The same, with kind and version: what a stock cloud's caches hold.
 pub(super) fn typed_object_response(response: &ApiResponse, absent: Absent) -> Content {
-    object_answer(Fields::of(response), response, absent)
+    object_answer(Fields::of(kept(response).as_deref()), response, absent)
+}
+
+/// The object of a successful response without what no node asks for: who manages which of its fields is often half of it.
+fn kept(response: &ApiResponse) -> Option<Bytes> {
+    let text = std::str::from_utf8(&response.body).ok()?;
+    let body = response.is_success().then(|| body::kept(text, "", ""))?;
+    body.ok()
 }
 
 fn object_answer(object: Option<Fields<'_>>, response: &ApiResponse, absent: Absent) -> Content {
@@ -179,11 +189,8 @@ fn object_answer(object: Option<Fields<'_>>, response: &ApiResponse, absent: Abs
 struct Fields<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
-    fn of(response: &'a ApiResponse) -> Option<Self> {
-        let fields = response
-            .is_success()
-            .then(|| serde_json::from_slice(&response.body));
-        fields.and_then(Result::ok)
+    fn of(body: Option<&'a [u8]>) -> Option<Self> {
+        serde_json::from_slice(body?).ok()
     }
 }
 

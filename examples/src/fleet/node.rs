@@ -52,7 +52,7 @@ pub(super) async fn speak(handle: SessionHandle, name: String, edge: usize) {
                 },
                 None => return,
             }
-            lease_due += LEASE;
+            lease_due = Instant::now() + LEASE;
         }
     }
 }

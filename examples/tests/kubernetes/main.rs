@@ -6,6 +6,7 @@ mod applying;
 mod behind;
 mod busy;
 mod credentials;
+mod manifests;
 mod memory;
 mod pods;
 mod real;

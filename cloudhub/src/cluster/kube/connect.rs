@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -29,6 +31,8 @@ pub(super) async fn client(
     found: kube::Config,
     config: &KubeClusterConfig,
 ) -> Result<kube::Client, ConnectError> {
+    let mut found = found;
+    found.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     let config = config.clone();
     // Credentials may come from a program that is run for them.
     let built = tokio::task::spawn_blocking(move || build(&found, &config)).await;
@@ -60,6 +64,8 @@ fn build(found: &kube::Config, config: &KubeClusterConfig) -> Result<kube::Clien
     Ok(kube::Client::new(service, found.default_namespace.clone()))
 }
 
+/// Who we are in the API server's audit log, and what it calls the manager of what we write: what is before the slash.
+const AGENT: &str = concat!("cloudcore/edge-tunnel-", env!("CARGO_PKG_VERSION"));
 /// A connection that is silent for so long is asked whether it still lives.
 const SILENCE: Duration = Duration::from_secs(15);
 /// How long an unused connection is kept.
