@@ -116,6 +116,31 @@ pub(super) fn differences(old: &Value, new: &Value) -> Vec<String> {
     found
 }
 
+/// Whether this node itself brought the cloud's object from `base` to what it is: all that differs is so in one of its own states.
+pub(super) fn is_own(base: &Value, cloud: &Value, own: &[Value]) -> bool {
+    let own: Vec<_> = own.iter().map(Some).collect();
+    !own.is_empty() && is_made_here(Some(base), Some(cloud), &own, "")
+}
+
+fn is_made_here(base: Option<&Value>, cloud: Option<&Value>, own: &[Option<&Value>], pointer: &str) -> bool {
+    let [base, cloud] = [base, cloud].map(|value| value.filter(|value| !value.is_null()));
+    let by_us = || own.iter().any(|own| own.filter(|own| !own.is_null()) == cloud);
+    if SERVER_WRITTEN.contains(&pointer) || cloud == base || by_us() {
+        return true;
+    }
+    let Some(Value::Object(cloud)) = cloud else {
+        return false;
+    };
+    let nothing = Map::new();
+    let base = base.and_then(Value::as_object).unwrap_or(&nothing);
+    let fields: BTreeSet<&String> = cloud.keys().chain(base.keys()).collect();
+    fields.into_iter().all(|field| {
+        let below = format!("{pointer}/{}", escaped(field));
+        let own: Vec<_> = own.iter().map(|own| own.and_then(|own| own.get(field))).collect();
+        is_made_here(base.get(field), cloud.get(field), &own, &below)
+    })
+}
+
 fn differ(old: Option<&Value>, new: Option<&Value>, pointer: &str, found: &mut Vec<String>) {
     let [old, new] = [old, new].map(|value| value.filter(|value| !value.is_null()));
     if old == new || SERVER_WRITTEN.contains(&pointer) {

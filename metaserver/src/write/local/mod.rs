@@ -134,6 +134,13 @@ impl Api {
             })?),
             None => None,
         };
+        let current = match current {
+            // What the cloud was asked to make, and did not say whether it has, can be changed and deleted.
+            None if verb != Verb::Create && media != APPLY && !self.is_pending(&key) => {
+                self.local.unanswered.of(&key).pop()
+            }
+            current => current,
+        };
         let state = match &current {
             Some(current) => current.clone(),
             None if verb == Verb::Create => apply::object(body)?,
@@ -244,8 +251,11 @@ impl Api {
         let mut changes = Vec::new();
         let pending = match Pending::get(&*self.store, key) {
             Some(mut pending) => {
+                let was_deleted = pending.copy.is_deletion();
                 pending.note.goes_on(user, intent, self.local.unanswered.of(key));
                 pending.copy.body = body;
+                // A deletion of what was made anew is one of both.
+                pending.note.remade |= was_deleted && !pending.copy.is_deletion();
                 pending
             }
             None => {
@@ -268,6 +278,7 @@ impl Api {
                         writes: 1,
                         user,
                         intent,
+                        remade: false,
                         own: self.local.unanswered.of(key),
                     },
                 }

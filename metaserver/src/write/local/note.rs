@@ -31,6 +31,9 @@ pub(super) struct Note {
     /// Set while all that was written is what one manager applied: then that is told, and not its outcome.
     #[serde(default)]
     pub(super) intent: Option<Intent>,
+    /// Whether the object of the cloud was deleted here, and then made anew under its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) remade: bool,
     /// States to which this node may itself have brought the cloud's object since: what it asked for without hearing an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) own: Vec<Value>,

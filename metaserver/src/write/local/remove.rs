@@ -1,6 +1,7 @@
 //! Deletions that this node takes by itself: the object is hidden at once, or once its finalizers are emptied, and the cloud is told
 //! when it is back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,16 +15,18 @@ use serde_json::{Value, json};
 use super::Noted;
 use super::apply::{shown, text};
 use super::ask::{Asked, request, request_get};
+use super::merge;
 use super::note::Pending;
 use super::policy::Winner;
 use super::replay::Told;
+use super::unanswered::OF_AN_OBJECT_MAX;
 use crate::accept::Form;
 use crate::api::Api;
 use crate::fault;
 use crate::reply::{self, Reply, Source};
 
 impl Api {
-    /// Hides an object, and notes down that the cloud is to delete it. One that the cloud never knew is simply forgotten.
+    /// Hides an object, and notes down that the cloud is to delete it. One of which the cloud never heard is simply forgotten.
     pub(super) async fn keep_deletion(
         self: &Arc<Self>,
         key: &ObjectKey,
@@ -31,7 +34,8 @@ impl Api {
         stored: Option<&Stored>,
         refusal: &Status,
     ) -> Result<(), Status> {
-        let never_told = Pending::get(&*self.store, key).is_some_and(|pending| pending.note.base.is_null());
+        let never_told = Pending::get(&*self.store, key)
+            .is_some_and(|pending| pending.note.base.is_null() && self.own(&pending).is_empty());
         if never_told {
             return self.apply_here(vec![LocalCopy::forget(key)]).await;
         }
@@ -41,15 +45,55 @@ impl Api {
 
     /// Tells the cloud of a deletion. What changed there meanwhile is deleted only where this node's word stands.
     pub(super) async fn tell_deletion(&self, pending: &Pending) -> Told {
-        match self.delete_in_cloud(pending, &pending.note.base).await {
+        let mut held = Cow::Borrowed(&pending.note.base);
+        if held.is_null() {
+            // The cloud was asked to make it, and did not say whether it has.
+            held = match self.ask(pending, request_get(&pending.copy.key)).await {
+                Asked::Object(object) if merge::is_own(&held, &object, &self.own(pending)) => {
+                    Cow::Owned(object)
+                }
+                Asked::Object(object) => return Told::Restored(object, None),
+                Asked::Status(404, _) => return Told::Deleted,
+                Asked::Status(..) | Asked::Later => return Told::Later,
+            };
+        }
+        match self.delete_in_cloud(pending, &held).await {
             Deleted::Gone => Told::Deleted,
             Deleted::Not(told) => told,
             Deleted::Marked(object) => self.tell_finalizers(pending, object).await,
         }
     }
 
-    /// Deletes an object as the cloud had it.
+    /// Deletes an object as the cloud had it, or as this node itself has changed it or made it anew since.
     pub(super) async fn delete_in_cloud(&self, pending: &Pending, held: &Value) -> Deleted {
+        let own = self.own(pending);
+        let mut held = Cow::Borrowed(held);
+        for _ in 0..LOOKS_MAX {
+            let why = match self.delete_version(pending, &held).await {
+                Ok(deleted) => return deleted,
+                Err(why) => why,
+            };
+            match self.ask(pending, request_get(&pending.copy.key)).await {
+                Asked::Object(object) => {
+                    // Another may have its name by now.
+                    let is_same = text(&object, "uid") == text(&held, "uid");
+                    let base = if is_same { &*held } else { &Value::Null };
+                    let is_newer = text(&object, "resourceVersion") != text(&held, "resourceVersion");
+                    if is_newer && merge::is_own(base, &object, &own) {
+                        held = Cow::Owned(object);
+                        continue;
+                    }
+                    return Deleted::Not(Told::Restored(object, Some(why).filter(|_| is_same)));
+                }
+                Asked::Status(404, _) => return Deleted::Gone,
+                Asked::Status(..) | Asked::Later => return Deleted::Not(Told::Later),
+            }
+        }
+        Deleted::Not(Told::Later)
+    }
+
+    /// Deletes an object if it is still this one. The error says why it is not deleted.
+    async fn delete_version(&self, pending: &Pending, held: &Value) -> Result<Deleted, String> {
         let key = &pending.copy.key;
         let mut preconditions = json!({"uid": text(held, "uid")});
         if pending.note.wins == Winner::Cloud {
@@ -68,26 +112,17 @@ impl Api {
         };
         let request = request.with_body("application/json", options.to_string());
         let Ok(ApiResponse { code, body, .. }) = self.cloud.call(request).await else {
-            return Deleted::Not(Told::Later);
+            return Ok(Deleted::Not(Told::Later));
         };
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let why = match code {
-            200..300 if !text(&answer, "deletionTimestamp").is_empty() => return Deleted::Marked(answer),
-            200..300 | 404 => return Deleted::Gone,
-            401 | 408 | 429 | 500.. => return Deleted::Not(Told::Later),
-            _ => format!(
+        match code {
+            200..300 if !text(&answer, "deletionTimestamp").is_empty() => Ok(Deleted::Marked(answer)),
+            200..300 | 404 => Ok(Deleted::Gone),
+            401 | 408 | 429 | 500.. => Ok(Deleted::Not(Told::Later)),
+            _ => Err(format!(
                 "{code}: {}",
                 answer["message"].as_str().unwrap_or("the cloud refused")
-            ),
-        };
-        match self.ask(pending, request_get(key)).await {
-            // Ours is gone, and another has its name.
-            Asked::Object(object) if text(&object, "uid") != text(held, "uid") => {
-                Deleted::Not(Told::Restored(object, None))
-            }
-            Asked::Object(object) => Deleted::Not(Told::Restored(object, Some(why))),
-            Asked::Status(404, _) => Deleted::Gone,
-            Asked::Status(..) | Asked::Later => Deleted::Not(Told::Later),
+            )),
         }
     }
 
@@ -218,3 +253,6 @@ pub(super) fn answer(key: &ObjectKey, current: &Value, form: Form) -> Reply {
     status.uid = text(current, "uid").to_owned();
     reply::from(reply::passed(status.into(), form), Source::Journal)
 }
+
+/// The writes of this node that went unanswered, each of which may be found there, and one more.
+const LOOKS_MAX: usize = OF_AN_OBJECT_MAX + 1;

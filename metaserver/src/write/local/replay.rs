@@ -110,6 +110,22 @@ impl Api {
         if pending.copy.is_deletion() {
             return self.tell_deletion(pending).await;
         }
+        if !pending.note.remade || pending.note.base.is_null() {
+            return self.tell_state(kind, pending).await;
+        }
+        // What had the name before goes first. Where others keep it, there is one object, and it is changed.
+        match self.tell_deletion(pending).await {
+            Told::Deleted => {
+                let mut new = pending.clone();
+                new.note.base = Value::Null;
+                self.tell_state(kind, &new).await
+            }
+            Told::Restored(..) => self.tell_state(kind, pending).await,
+            told => told,
+        }
+    }
+
+    async fn tell_state(&self, kind: &ResourceKind, pending: &Pending) -> Told {
         if let Some(intent) = &pending.note.intent {
             return self.tell_intent(pending, intent).await;
         }
@@ -120,11 +136,10 @@ impl Api {
         let stored = self
             .store
             .get(key)
-            .filter(|stored| !stored.object.version.as_str().is_empty());
+            .filter(|stored| !stored.object.version.as_str().is_empty() && !pending.note.remade);
         let mut cloud: Option<Value> =
             stored.and_then(|stored| serde_json::from_slice(&stored.object.body).ok());
-        let mut own = pending.note.own.clone();
-        own.extend(self.local.unanswered.of(key));
+        let own = self.own(pending);
         // What the cloud did not take of a step that it said it took, it would not take the next time either.
         let (mut main_told, mut status_told) = (false, !has_status(kind));
         for _ in 0..STEPS_MAX {
@@ -226,6 +241,7 @@ impl Api {
                         let (told, now) = (parsed(&pending.copy.body), parsed(&newer.copy.body));
                         let (body, _) = merge::merged(&told, &cloud, &now, super::Winner::Local, &[]);
                         newer.note.base = cloud;
+                        newer.note.remade = false;
                         newer.note.own.clear();
                         newer.copy.body = body.to_string().into();
                         changes.push(newer.put()?);
@@ -238,16 +254,19 @@ impl Api {
             }
             Told::Deleted => {
                 let base = &pending.note.base;
-                // Copies of it that are still on their way come too late.
-                changes.push(Change::Delete {
-                    key: key.clone(),
-                    uid: Some(text(base, "uid").into()),
-                    version: Some(text(base, "resourceVersion").into()),
-                });
+                if !base.is_null() {
+                    // Copies of it that are still on their way come too late.
+                    changes.push(Change::Delete {
+                        key: key.clone(),
+                        uid: Some(text(base, "uid").into()),
+                        version: Some(text(base, "resourceVersion").into()),
+                    });
+                }
                 match newer {
                     // It was made anew meanwhile.
                     Some(mut newer) => {
                         newer.note.base = Value::Null;
+                        newer.note.remade = false;
                         changes.push(newer.put()?);
                     }
                     None => changes.push(LocalCopy::forget(key)),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::apply::Write;
 use super::born::{birth, created_key};
-use super::note::Intent;
+use super::note::{Intent, Pending};
 use crate::api::{Api, Asked};
 
 /// The states that objects may have in the cloud by this node's doing, oldest first.
@@ -79,9 +79,16 @@ impl Api {
         }
     }
 
+    /// All states that the cloud's object may have by this node's doing.
+    pub(super) fn own(&self, pending: &Pending) -> Vec<Value> {
+        let mut own = pending.note.own.clone();
+        own.extend(self.local.unanswered.of(&pending.copy.key));
+        own
+    }
+
     /// The cloud may have this now, by this node's doing.
     pub(super) fn remember(&self, key: &ObjectKey, state: Value) {
-        // A deletion leaves nothing that could be compared.
+        // A deletion leaves nothing that could be compared: where the cloud has nothing, it was made.
         if !state.is_object() {
             return;
         }
