@@ -8,44 +8,12 @@
 #[path = "support/agents.rs"]
 #[allow(dead_code, reason = "part of several tests; none uses all of it")]
 mod agents;
+#[path = "support/starts.rs"]
+mod starts;
 mod support;
 
-use agents::{config, offline};
-use serde_json::json;
-use support::{Mood, Node};
-
-/// One request, and what comes of it.
-struct Ask {
-    path: &'static str,
-    accept: &'static str,
-    comes: Comes,
-}
-
-#[derive(Clone, Copy)]
-enum Comes {
-    /// These objects; of a path with `watch=` as events and then a bookmark that ends them.
-    All(&'static [&'static str]),
-    /// The object, or the document.
-    It,
-    /// It is known that there is none.
-    Missing,
-    /// Nobody here can know.
-    Unknown,
-}
-use Comes::{All, It, Missing, Unknown};
-
-const fn ask(path: &'static str, accept: &'static str, comes: Comes) -> Ask {
-    Ask { path, accept, comes }
-}
-
-const JSON: &str = "application/json";
-/// What client-go asks for built-in kinds with.
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf,application/json";
-/// What client-go asks for metadata alone with.
-const METADATA: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
-                        application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-const AGGREGATED: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+use starts::Comes::{All, It, Missing, Unknown};
+use starts::{AGGREGATED, Ask, JSON, METADATA, PROTOBUF, ask, starts};
 
 /// `pkg/subnet/kube` of flannel: all nodes, then its own, and the addresses that it was given.
 const FLANNEL: &[Ask] = &[
@@ -201,72 +169,6 @@ const COREDNS: &[Ask] = &[
         All(&["web"]),
     ),
 ];
-
-/// A node on which the agent has run, started anew without its cloud.
-async fn cold(asks: &[Ask]) -> Node {
-    let node = offline().await;
-    let kube_system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}});
-    node.cloud.put("namespaces", kube_system);
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"ports": [{"port": 80}], "clusterIP": "10.96.0.7"}});
-    node.cloud.put("services", service);
-    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": "web-1", "namespace": "shop"}, "addressType": "IPv4", "endpoints": [], "ports": []});
-    node.cloud.put("endpointslices", slice);
-    node.cloud.publish(
-        "/version",
-        json!({"major": "1", "minor": "36", "gitVersion": "v1.36.2"}),
-    );
-    node.cloud.mood(Mood::Up);
-    for ask in asks {
-        if !matches!(ask.comes, Unknown) {
-            drop(node.send("GET", ask.path, &[("accept", ask.accept)], "").await);
-        }
-    }
-    node.settled().await;
-    node.cloud.mood(Mood::Unreachable);
-    node.restart(config()).await
-}
-
-async fn starts(agent: &str, asks: &[Ask]) {
-    let node = cold(asks).await;
-    let before = node.cloud.asked().len();
-    for Ask { path, accept, comes } in asks {
-        let about = format!("{agent}: {path}");
-        if path.contains("watch=true") {
-            let All(names) = comes else { panic!("{about}") };
-            let mut events = node.watch_as(path, &[("accept", accept)]).await;
-            for name in *names {
-                assert_eq!(events.short().await, format!("ADDED {name}"), "{about}");
-            }
-            let mark = events.next().await.unwrap();
-            assert_eq!(
-                mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true",
-                "{about}"
-            );
-            continue;
-        }
-        let answer = node.ask("GET", path, &[("accept", accept)], "").await;
-        let code = answer.code.as_u16();
-        match comes {
-            All(names) => {
-                assert_eq!(code, 200, "{about}: {:?}", answer.body);
-                if accept.starts_with("application/vnd.kubernetes.protobuf") {
-                    assert!(answer.body.starts_with(b"k8s\0"), "{about}");
-                }
-                assert_eq!(node.names(path).await, *names, "{about}");
-            }
-            It => assert_eq!(code, 200, "{about}: {:?}", answer.body),
-            Missing => assert_eq!(code, 404, "{about}: {:?}", answer.body),
-            Unknown => assert_eq!((code, answer.header("retry-after")), (503, "1"), "{about}"),
-        }
-    }
-    assert_eq!(
-        node.cloud.asked().len(),
-        before,
-        "{agent} got no answer from the cloud"
-    );
-}
 
 #[tokio::test]
 async fn e1_flannel_starts_on_a_node_that_started_without_its_cloud() {

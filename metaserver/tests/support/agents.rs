@@ -20,8 +20,10 @@ pub(crate) fn config() -> MetaConfig {
     }
 }
 
-/// The kinds that agents bring: group, plural, kind, whether in namespaces.
-const KINDS: &[(&str, &str, &str, &str, bool)] = &[
+/// A kind that an agent brings: group, version, plural, kind, whether in namespaces.
+pub(crate) type Kind = (&'static str, &'static str, &'static str, &'static str, bool);
+
+const KINDS: &[Kind] = &[
     ("cilium.io", "v2", "ciliumnodes", "CiliumNode", false),
     ("cilium.io", "v2", "ciliumendpoints", "CiliumEndpoint", true),
     (
@@ -49,7 +51,7 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ),
 ];
 
-fn definition((group, version, plural, kind, namespaced): (&str, &str, &str, &str, bool)) -> Value {
+fn definition((group, version, plural, kind, namespaced): Kind) -> Value {
     let scope = if namespaced { "Namespaced" } else { "Cluster" };
     // Of these, only the node and the pool have a status of their own.
     let subresources = match kind {
@@ -61,6 +63,13 @@ fn definition((group, version, plural, kind, namespaced): (&str, &str, &str, &st
         "metadata": {"name": format!("{plural}.{group}")},
         "spec": {"group": group, "scope": scope, "names": {"plural": plural, "kind": kind},
             "versions": [{"name": version, "served": true, "storage": true, "schema": schema, "subresources": subresources}]}})
+}
+
+/// The cloud has these kinds from now on.
+pub(crate) fn define(node: &Node, kinds: &[Kind]) {
+    for kind in kinds {
+        node.cloud.put("customresourcedefinitions", definition(*kind));
+    }
 }
 
 pub(crate) fn collection(plural: &str) -> (GroupVersionResource, String) {
@@ -77,9 +86,7 @@ pub(crate) fn collection(plural: &str) -> (GroupVersionResource, String) {
 /// A node that has a pod and whose agents have looked at everything once, with its cable pulled.
 pub(crate) async fn offline() -> Node {
     let node = Node::with(config()).await;
-    for kind in KINDS {
-        node.cloud.put("customresourcedefinitions", definition(*kind));
-    }
+    define(&node, KINDS);
     node.cloud.put(
         "nodes",
         json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "edge-1"}, "spec": {"podCIDR": "10.0.0.0/24"},
