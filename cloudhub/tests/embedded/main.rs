@@ -10,6 +10,7 @@ mod applying;
 mod connecting;
 mod doors;
 mod durability;
+mod escalation;
 mod full_disk;
 mod garbage;
 mod kinds;

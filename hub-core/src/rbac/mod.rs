@@ -33,6 +33,7 @@ mod aggregate;
 mod binding;
 mod bootstrap;
 mod denial;
+mod escalation;
 mod people;
 pub mod review;
 mod rule;

@@ -1,5 +1,6 @@
 //! Writes: put to the cloud with the cloud's versions, and seen here before they are answered.
 
+mod collection;
 pub(crate) mod local;
 mod precondition;
 
@@ -30,6 +31,9 @@ impl Api {
     ) -> Result<Reply, Status> {
         let form = asked.form(Offer::Object)?;
         let view = self.view(asked, form)?;
+        if verb == Verb::DeleteCollection {
+            collection::check(asked)?;
+        }
         check_media(asked, verb, &body)?;
         let key = asked.key();
         if let Some(key) = key.as_ref().filter(|key| self.is_pending(key)) {
@@ -60,6 +64,9 @@ impl Api {
             }
             answer => answer.map_err(|error| refused(&error))?,
         };
+        if verb == Verb::DeleteCollection {
+            return collection::answer(asked, response, form, &view);
+        }
         let kept = if dry_run(&asked.query) {
             self.tried(asked, &response, current.as_deref())
         } else {
@@ -85,7 +92,7 @@ impl Api {
         key: Option<ObjectKey>,
         uid: Option<Arc<str>>,
     ) -> Option<Bytes> {
-        if !response.is_success() || verb == Verb::DeleteCollection {
+        if !response.is_success() {
             return None;
         }
         let body = typed(&asked.kind, &response.body);

@@ -323,6 +323,12 @@ pub(super) fn internal(message: impl Into<String>) -> Status {
     }
 }
 
+/// 500 with its reason, as a kube-apiserver answers where it knows that the fault is its own.
+pub(super) fn internal_error(why: &str) -> Status {
+    let message = format!("Internal error occurred: {why}");
+    Status::failure(Reason::InternalError, message).cause("", why, "")
+}
+
 /// 501: a later issue brings it.
 pub(super) fn not_implemented(what: &str) -> Status {
     Status {

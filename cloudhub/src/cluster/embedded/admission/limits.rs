@@ -5,6 +5,7 @@ use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde_json::{Map, Value, json};
 
+use super::quota;
 use crate::cluster::embedded::call::{is, meta};
 use crate::cluster::embedded::fault;
 use crate::cluster::embedded::kinds::defaults::default;
@@ -86,8 +87,13 @@ pub(in crate::cluster::embedded) fn enforce(
                 for (list, _) in CONTAINERS {
                     for container in value["spec"][*list].as_array().into_iter().flatten() {
                         bounds(item, &container["resources"], "Container", &mut faults);
+                        ratios(item, &container["resources"], "Container", &mut faults);
                     }
                 }
+            } else if pod && item["type"] == "Pod" {
+                let whole = quota::of_pod(&value["spec"]);
+                bounds(item, &whole, "Pod", &mut faults);
+                ratios(item, &whole, "Pod", &mut faults);
             }
         }
         let why = match &faults[..] {
@@ -114,7 +120,7 @@ fn bounds(item: &Value, resources: &Value, of: &str, faults: &mut Vec<String>) {
             };
             let told = format!("{word} {resource} usage per {of} is {}", shown(bound));
             // The most is a matter of limits first; claims have none.
-            let by_limit = !least && of == "Container";
+            let by_limit = !least && of != "PersistentVolumeClaim";
             let (first, second) = if by_limit {
                 (("limit", limit), ("request", request))
             } else {
@@ -128,6 +134,26 @@ fn bounds(item: &Value, resources: &Value, of: &str, faults: &mut Vec<String>) {
                 faults.push(format!("{told}, but {what} is {}", shown(amount)));
             }
         }
+    }
+}
+
+/// How many times what is asked for may be taken at most.
+fn ratios(item: &Value, resources: &Value, of: &str, faults: &mut Vec<String>) {
+    for (resource, most) in item["maxLimitRequestRatio"].as_object().into_iter().flatten() {
+        let told = format!(
+            "{resource} max limit to request ratio per {of} is {}",
+            most.as_str().unwrap_or_default()
+        );
+        let given = |side: &str| quantity::amount(&resources[side][resource]).filter(|amount| *amount != 0.0);
+        let why = match (given("requests"), given("limits"), quantity::amount(most)) {
+            (None, ..) => "no request is specified or request is 0".to_owned(),
+            (_, None, _) => "no limit is specified or limit is 0".to_owned(),
+            (Some(request), Some(limit), Some(most)) if limit / request > most => {
+                format!("provided ratio is {:.6}", limit / request)
+            }
+            _ => continue,
+        };
+        faults.push(format!("{told}, but {why}"));
     }
 }
 

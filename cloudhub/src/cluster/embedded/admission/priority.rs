@@ -6,7 +6,7 @@ use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
-use crate::cluster::embedded::call::meta;
+use crate::cluster::embedded::call::{is, meta};
 use crate::cluster::embedded::fault;
 use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::state::State;
@@ -30,6 +30,12 @@ pub(in crate::cluster::embedded) fn bootstrap() -> impl Iterator<Item = (ObjectK
         });
         (ObjectKey::new(classes(), None, name), body)
     })
+}
+
+/// Whether this is one of the classes that every cluster has.
+pub(in crate::cluster::embedded) fn is_system(kind: &ResourceKind, name: &str) -> bool {
+    is(kind, "scheduling.k8s.io", "priorityclasses")
+        && matches!(name, "system-cluster-critical" | "system-node-critical")
 }
 
 /// 403 for a second class that would be the default.

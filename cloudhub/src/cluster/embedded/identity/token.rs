@@ -46,7 +46,8 @@ pub(in crate::cluster::embedded) fn issue(
         serviceaccount: named(&account),
         ..About::default()
     };
-    bind(state, call, spec.bound_object_ref.as_mut(), &mut about)?;
+    bind(state, call, spec.bound_object_ref.as_ref(), &mut about)?;
+    let bound = spec.bound_object_ref.as_ref().map(|bound| json!(bound));
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let claims = Claims {
         aud: spec.audiences.clone().unwrap_or_default(),
@@ -77,6 +78,10 @@ pub(in crate::cluster::embedded) fn issue(
         let mut fields = json!({"f:expirationSeconds": {}});
         if own_audiences {
             fields["f:audiences"] = json!({});
+        }
+        if let Some(bound) = bound.as_ref().and_then(Value::as_object) {
+            let owned = bound.keys().map(|field| (format!("f:{field}"), json!({})));
+            fields["f:boundObjectRef"] = owned.collect::<serde_json::Map<_, _>>().into();
         }
         answer["metadata"]["managedFields"] = json!([{
             "manager": manager, "operation": "Update", "apiVersion": API_VERSION, "time": clock::now(),
@@ -144,7 +149,7 @@ pub(super) fn review(state: &State, issuer: &Issuer, review: &Value) -> Result<V
 fn bind(
     state: &State,
     call: &Call<'_>,
-    reference: Option<&mut Reference>,
+    reference: Option<&Reference>,
     about: &mut About,
 ) -> Result<(), Status> {
     let node = call.user.name.strip_prefix("system:node:");
@@ -159,6 +164,7 @@ fn bind(
     let resource = match (reference.api_version.as_str(), reference.kind.as_str()) {
         ("v1" | "", "Pod") => "pods",
         ("v1" | "", "Secret") if node.is_none() => "secrets",
+        ("v1" | "", "Node") if node.is_none() => "nodes",
         _ if node.is_some() => return denied("node requested token not bound to a pod"),
         (version, kind) => {
             let slash = if version.contains('/') { "" } else { "/" };
@@ -168,7 +174,7 @@ fn bind(
     };
     let key = ObjectKey::new(
         GroupVersionResource::core(resource),
-        call.namespace,
+        call.namespace.filter(|_| resource != "nodes"),
         &reference.name,
     );
     let Some(object) = state.value(&key)? else {
@@ -183,7 +189,10 @@ fn bind(
         );
         return Err(Status::failure(Reason::Conflict, text).about("", kind, &reference.name));
     }
-    reference.uid = uid.into();
+    if resource == "nodes" {
+        about.node = Some(named(&object));
+        return Ok(());
+    }
     if resource == "secrets" {
         about.secret = Some(named(&object));
         return Ok(());
@@ -279,9 +288,13 @@ struct Spec {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Reference {
+    #[serde(skip_serializing_if = "String::is_empty")]
     kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     api_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     uid: String,
 }
 

@@ -6,7 +6,7 @@ use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Value, json};
 
 use super::{generated_name, managed};
-use crate::cluster::embedded::admission::{certificate, limits, quota};
+use crate::cluster::embedded::admission::{certificate, escalation, limits, quota};
 use crate::cluster::embedded::call::{Call, is, is_namespaces, meta};
 use crate::cluster::embedded::custom::definition;
 use crate::cluster::embedded::draft::{Draft, New};
@@ -52,6 +52,7 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, new: New) -> Result<Obj
     if let Some(namespace) = call.namespace {
         needs_namespace(state, kind, namespace, &name)?;
     }
+    escalation::admit(state, call, None, &value)?;
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);
@@ -193,11 +194,15 @@ pub(in crate::cluster::embedded) fn set_namespace(call: &Call<'_>, value: &mut V
 pub(super) fn too_long(kind: &ResourceKind, value: &Value) -> Result<(), Status> {
     let name = meta(value, "name");
     if is(kind, "", "configmaps") || is(kind, "", "secrets") {
-        let size: usize = ["data", "binaryData", "stringData"]
-            .iter()
-            .flat_map(|field| value[*field].as_object().into_iter().flatten())
-            .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
-            .sum();
+        let bytes = |field: &str, encoded: bool| -> usize {
+            let values = value[field].as_object().into_iter().flatten();
+            let texts = values.filter_map(|(_, value)| value.as_str());
+            texts
+                .map(|text| if encoded { decoded_len(text) } else { text.len() })
+                .sum()
+        };
+        let size =
+            bytes("data", is(kind, "", "secrets")) + bytes("binaryData", true) + bytes("stringData", false);
         if size > DATA_BYTES_MAX {
             let detail = format!("Too long: may not be more than {DATA_BYTES_MAX} bytes");
             let shown = fault::invalid(kind, name, &[]);
@@ -206,6 +211,12 @@ pub(super) fn too_long(kind: &ResourceKind, value: &Value) -> Result<(), Status>
         }
     }
     Ok(())
+}
+
+/// How many bytes a text in Base64 stands for.
+fn decoded_len(text: &str) -> usize {
+    let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+    (text.len() / 4 * 3).saturating_sub(padding)
 }
 
 fn needs_namespace(state: &State, kind: &ResourceKind, namespace: &str, name: &str) -> Result<(), Status> {

@@ -6,6 +6,7 @@ use hub_core::registry::ResourceKind;
 use serde_json::{Value, json};
 
 use super::delete_options::{DeleteOptions, options};
+use crate::cluster::embedded::admission::priority;
 use crate::cluster::embedded::call::{Call, has_generation, is, is_namespaces, meta};
 use crate::cluster::embedded::controllers::garbage::Garbage;
 use crate::cluster::embedded::controllers::propagation::{
@@ -83,6 +84,10 @@ pub(in crate::cluster::embedded) fn one(
             &key.name,
             "this namespace may not be deleted",
         ));
+    }
+    if priority::is_system(kind, &key.name) {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(fault::forbidden(kind, &key.name, why));
     }
     let before = value.clone();
     let mut marked = mark_deleted(kind, &mut value, options);

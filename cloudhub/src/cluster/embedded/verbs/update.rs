@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::managed::{self, Written};
 use super::{create, delete};
-use crate::cluster::embedded::admission::{certificate, quota, storage};
+use crate::cluster::embedded::admission::{certificate, escalation, quota, storage};
 use crate::cluster::embedded::call::{Call, has_generation, has_status, is, meta};
 use crate::cluster::embedded::controllers::garbage::Garbage;
 use crate::cluster::embedded::custom::definition;
@@ -81,6 +81,7 @@ pub(in crate::cluster::embedded) fn replace(
 ) -> Result<bytes::Bytes, Status> {
     let kind = &*call.kind;
     let key = call.named()?;
+    escalation::admit(state, call, Some(old), &new)?;
     let version = meta(&new, "resourceVersion");
     if !version.is_empty() && version.parse::<u64>().is_err() {
         return Err(no_version(version));

@@ -20,6 +20,7 @@ use crate::cluster::embedded::call::{Call, is, meta};
 use crate::cluster::embedded::fault;
 use crate::cluster::embedded::state::{Mark, State};
 use amount::{Amount, Amounts};
+pub(super) use usage::of_pod;
 
 /// 403 for what would take more than its namespace may have. `old` is what it would replace.
 pub(in crate::cluster::embedded) fn admit(

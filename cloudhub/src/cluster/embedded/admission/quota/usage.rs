@@ -141,6 +141,17 @@ fn summed(spec: &Value, side: &str) -> Amounts {
     total
 }
 
+/// What a pod takes as a whole, as containers say it.
+pub(in crate::cluster::embedded) fn of_pod(spec: &Value) -> Value {
+    let shown = |side: &str| -> Value {
+        let all = summed(spec, side).into_iter();
+        all.map(|(name, amount)| (name, Value::String(amount.to_string())))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    serde_json::json!({"requests": shown("requests"), "limits": shown("limits")})
+}
+
 fn plus(total: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let held = total.entry(name.clone()).or_default();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -54,9 +54,47 @@ fn has_format(format: &str, text: &str) -> bool {
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "uuid" => uuid::Uuid::try_parse(text).is_ok(),
+        "cidr" => text
+            .split_once('/')
+            .is_some_and(|(address, bits)| match address.parse::<IpAddr>() {
+                Ok(IpAddr::V4(_)) => bits.parse::<u8>().is_ok_and(|bits| bits <= 32),
+                Ok(IpAddr::V6(_)) => bits.parse::<u8>().is_ok_and(|bits| bits <= 128),
+                Err(_) => false,
+            }),
+        "duration" => is_duration(text),
+        "hexcolor" => text.strip_prefix('#').is_some_and(|digits| {
+            matches!(digits.len(), 3 | 6) && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        }),
         _ => true,
     }
 }
+
+/// Numbers, each with its unit, of which one is known at least (`kube-openapi/pkg/validation/strfmt/duration.go`).
+fn is_duration(text: &str) -> bool {
+    if matches!(text, "0" | "+0" | "-0") {
+        return true;
+    }
+    let is_letter = |letter: char| letter.is_ascii_alphabetic() || matches!(letter, '\u{b5}' | '\u{3bc}');
+    let mut rest = text;
+    while let Some(start) = rest.find(|letter: char| letter.is_ascii_digit()) {
+        let after = rest[start..].trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let after = after.trim_start();
+        let end = after
+            .find(|letter: char| !is_letter(letter))
+            .unwrap_or(after.len());
+        let unit = after[..end].to_lowercase();
+        if UNITS.contains(&unit.as_str()) || LONG_UNITS.iter().any(|name| unit.starts_with(name)) {
+            return true;
+        }
+        rest = &after[end..];
+    }
+    false
+}
+
+const UNITS: &[&str] = &[
+    "ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h", "hr", "d", "w", "wk",
+];
+const LONG_UNITS: &[&str] = &["nano", "micro", "milli", "sec", "min", "hour", "day", "week"];
 
 thread_local! {
     /// Patterns as they were read, so that not every object reads those of its kind.
@@ -88,6 +126,21 @@ mod tests {
         );
         assert!(said("ab", json!({"pattern": "^[a-z]+$"})).is_empty());
         assert!(said("2026-01-01T00:00:00Z", json!({"format": "date-time"})).is_empty());
+        for (format, good, bad) in [
+            ("duration", "1h30m", "x"),
+            ("duration", "-1.5h", "15"),
+            ("duration", "3 days", "3 moons"),
+            ("duration", "0", ""),
+            ("cidr", "10.0.0.0/8", "10.0.0.0"),
+            ("cidr", "fd00::/64", "fd00::/129"),
+            ("hexcolor", "#aF0", "#aF"),
+        ] {
+            assert!(
+                said(good, json!({"format": format})).is_empty(),
+                "{format} {good}"
+            );
+            assert_eq!(said(bad, json!({"format": format})).len(), 1, "{format} {bad}");
+        }
         assert!(said("x", json!({"pattern": "(", "format": "other"})).is_empty());
     }
 }

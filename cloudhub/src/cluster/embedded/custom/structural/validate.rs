@@ -23,6 +23,14 @@ pub(in crate::cluster::embedded) fn validate(
             shown,
             &format!("Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\""),
         ));
+        if value.is_number() && schema["type"] == "integer" {
+            let shown = match schema["format"].as_str() {
+                None | Some("") => "(default format)".to_owned(),
+                Some(format) => format!("with format {format}"),
+            };
+            let detail = format!("Checked value must be of type integer {shown} in {path}");
+            errors.push(FieldError::invalid("<nil>", &"".into(), &detail));
+        }
         return;
     }
     if let Some(allowed) = schema["enum"].as_array()

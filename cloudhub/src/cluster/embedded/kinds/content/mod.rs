@@ -4,6 +4,7 @@
 mod access;
 mod event;
 mod job;
+mod kept;
 mod network;
 mod others;
 mod pod;
@@ -14,6 +15,8 @@ mod storage;
 pub(in crate::cluster::embedded) mod warn;
 mod webhook;
 mod workload;
+
+pub(in crate::cluster::embedded) use service::has_health;
 
 use hub_core::registry::ResourceKind;
 use serde_json::Value;
@@ -137,7 +140,10 @@ pub(super) fn changed(kind: &ResourceKind, old: &Value, new: &Value, errors: &mu
                 "field is immutable",
             ));
         }
-        _ => workload::changed(kind, old, new, errors),
+        _ => {
+            kept::changed(kind, old, new, errors);
+            workload::changed(kind, old, new, errors);
+        }
     }
 }
 

@@ -31,22 +31,21 @@ pub(super) fn ingress(spec: &Value, errors: &mut Errors) {
             } else {
                 one_of(&route["pathType"], &format!("{path}.pathType"), &kinds, errors);
             }
-            if matches!(text(&route["pathType"]), "Exact" | "Prefix")
-                && !text(&route["path"]).starts_with('/')
-            {
-                let detail = "must be an absolute path";
-                errors.push(FieldError::invalid(
-                    format!("{path}.path"),
-                    &text(&route["path"]).into(),
-                    detail,
-                ));
-            }
+            location(route, &format!("{path}.path"), errors);
             backend(&route["backend"], &format!("{path}.backend"), errors);
         }
     }
     for (index, tls) in list(&spec["tls"]).enumerate() {
         for (at, name) in list(&tls["hosts"]).enumerate() {
-            host(name, &format!("spec.tls[{index}].hosts[{at}]"), errors);
+            let path = format!("spec.tls[{index}].hosts[{at}]");
+            named_host(text(name), name, &path, errors);
+        }
+        let secret = &tls["secretName"];
+        if !text(secret).is_empty() {
+            for detail in names::subdomain(text(secret)) {
+                let path = format!("spec.tls[{index}].secretName");
+                errors.push(FieldError::invalid(path, secret, &detail));
+            }
         }
     }
     if !spec["ingressClassName"].is_null() {
@@ -56,6 +55,28 @@ pub(super) fn ingress(spec: &Value, errors: &mut Errors) {
                 &spec["ingressClassName"],
                 &detail,
             ));
+        }
+    }
+}
+
+/// Where a route leads from.
+fn location(route: &Value, path: &str, errors: &mut Errors) {
+    let (kind, location) = (text(&route["pathType"]), text(&route["path"]));
+    let whole = matches!(kind, "Exact" | "Prefix");
+    let mut say = |detail: &str| errors.push(FieldError::invalid(path, &location.into(), detail));
+    if (whole || (kind == "ImplementationSpecific" && !location.is_empty())) && !location.starts_with('/') {
+        say("must be an absolute path");
+    }
+    if whole {
+        for part in ["//", "/./", "/../", "%2f", "%2F"] {
+            if location.contains(part) {
+                say(&format!("must not contain '{part}'"));
+            }
+        }
+        for end in ["/..", "/."] {
+            if location.ends_with(end) {
+                say(&format!("cannot end with '{end}'"));
+            }
         }
     }
 }
@@ -73,7 +94,17 @@ fn host(value: &Value, path: &str, errors: &mut Errors) {
         ));
         return;
     }
-    for detail in names::subdomain(name.strip_prefix("*.").unwrap_or(name)) {
+    named_host(name, value, path, errors);
+}
+
+/// A name, or all names below one.
+fn named_host(name: &str, value: &Value, path: &str, errors: &mut Errors) {
+    let details = if name.contains('*') {
+        names::wildcard(name)
+    } else {
+        names::subdomain(name)
+    };
+    for detail in details {
         errors.push(FieldError::invalid(path, value, &detail));
     }
 }

@@ -18,6 +18,23 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
     if ports.is_empty() && kind != "ExternalName" && spec["clusterIP"] != "None" {
         errors.push(FieldError::required("spec.ports", ""));
     }
+    if matches!(kind, "NodePort" | "LoadBalancer") && spec["clusterIP"] == "None" {
+        let detail = format!("may not be set to 'None' for {kind} services");
+        errors.push(FieldError::invalid(
+            "spec.clusterIPs[0]",
+            &spec["clusterIP"],
+            &detail,
+        ));
+    }
+    if kind == "ExternalName" {
+        for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            let first = field == "clusterIPs" && !text(&spec["clusterIP"]).is_empty();
+            if first || list(&spec[field]).next().is_some() || spec[field].is_string() {
+                let detail = "may not be set for ExternalName services";
+                errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
+            }
+        }
+    }
     let external = text(&spec["externalName"]);
     if kind == "ExternalName" && external.is_empty() {
         errors.push(FieldError::required("spec.externalName", ""));
@@ -65,13 +82,17 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
         errors,
     );
     let seconds = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
-    if seconds
-        .as_i64()
-        .is_some_and(|seconds| !(1..=86_400).contains(&seconds))
+    if spec["sessionAffinity"] == "ClientIP"
+        && seconds
+            .as_i64()
+            .is_some_and(|seconds| !(1..=86_400).contains(&seconds))
     {
         let detail = "must be greater than 0 and less than 86400";
         let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         errors.push(FieldError::invalid(path, seconds, detail));
+    }
+    if kind != "ExternalName" {
+        families(spec, errors);
     }
     for (index, address) in list(&spec["externalIPs"]).enumerate() {
         let path = format!("spec.externalIPs[{index}]");
@@ -104,6 +125,21 @@ pub(super) fn service(spec: &Value, errors: &mut Errors) {
     traffic(spec, kind, errors);
 }
 
+/// The families of its addresses, each once.
+fn families(spec: &Value, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for (index, family) in list(&spec["ipFamilies"]).enumerate() {
+        let path = format!("spec.ipFamilies[{index}]");
+        one_of(family, &path, &["IPv4", "IPv6"], errors);
+        if seen.contains(&family) {
+            errors.push(FieldError::duplicate(path, family));
+        }
+        seen.push(family);
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    one_of(&spec["ipFamilyPolicy"], "spec.ipFamilyPolicy", &policies, errors);
+}
+
 /// What may not have become of a service.
 pub(super) fn service_changed(old: &Value, new: &Value, errors: &mut Errors) {
     let (old, new) = (&old["spec"], &new["spec"]);
@@ -116,9 +152,28 @@ pub(super) fn service_changed(old: &Value, new: &Value, errors: &mut Errors) {
             "may not change once set",
         ));
     }
+    let port = |spec: &Value| spec["healthCheckNodePort"].as_i64().unwrap_or(0);
+    if has_health(old) && has_health(new) && port(old) != port(new) {
+        errors.push(FieldError::forbidden(
+            "spec.healthCheckNodePort",
+            "field is immutable",
+        ));
+    }
+}
+
+/// Whether its balancers ask nodes whether it is there.
+pub(in crate::cluster::embedded) fn has_health(spec: &Value) -> bool {
+    spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local"
 }
 
 fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
+    if !spec["allocateLoadBalancerNodePorts"].is_null() && kind != "LoadBalancer" {
+        let detail = "may only be used when `type` is 'LoadBalancer'";
+        errors.push(FieldError::forbidden(
+            "spec.allocateLoadBalancerNodePorts",
+            detail,
+        ));
+    }
     if !spec["loadBalancerClass"].is_null() && kind != "LoadBalancer" {
         let detail = "may only be used when `type` is 'LoadBalancer'";
         errors.push(FieldError::forbidden("spec.loadBalancerClass", detail));
@@ -139,8 +194,10 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
         &["Cluster", "Local"],
         errors,
     );
-    let checked = kind == "LoadBalancer" && external == "Local";
-    if !spec["healthCheckNodePort"].is_null() && !checked {
+    let health = &spec["healthCheckNodePort"];
+    if has_health(spec) {
+        in_range(health, "spec.healthCheckNodePort", errors);
+    } else if health.as_i64().is_some_and(|port| port != 0) {
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         let path = "spec.healthCheckNodePort";
         errors.push(FieldError::invalid(path, &spec["healthCheckNodePort"], detail));

@@ -47,6 +47,20 @@ pub(super) fn claim(spec: &Value, path: &str, errors: &mut Errors) {
         &["Block", "Filesystem"],
         errors,
     );
+    for source in ["dataSource", "dataSourceRef"] {
+        for field in ["kind", "name"] {
+            if spec[source].is_object() && text(&spec[source][field]).is_empty() {
+                errors.push(FieldError::required(format!("{path}.{source}.{field}"), ""));
+            }
+        }
+    }
+    let class = &spec["volumeAttributesClassName"];
+    if !text(class).is_empty() {
+        for detail in names::subdomain(text(class)) {
+            let at = format!("{path}.volumeAttributesClassName");
+            errors.push(FieldError::invalid(at, class, &detail));
+        }
+    }
 }
 
 /// A claim wants what it wants for life; one that is bound may want more.
@@ -110,6 +124,12 @@ pub(super) fn volume(spec: &Value, errors: &mut Errors) {
         let detail = "must specify required node constraints";
         errors.push(FieldError::required("spec.nodeAffinity.required", detail));
     }
+    let required = &spec["nodeAffinity"]["required"];
+    if required.is_object() && list(&required["nodeSelectorTerms"]).next().is_none() {
+        let detail = "must have at least one node selector term";
+        let path = "spec.nodeAffinity.required.nodeSelectorTerms";
+        errors.push(FieldError::required(path, detail));
+    }
     let found = sole(
         spec,
         "spec",
@@ -120,6 +140,15 @@ pub(super) fn volume(spec: &Value, errors: &mut Errors) {
             if kind == "hostPath" {
                 pod::host_path(&source["path"], &format!("{path}.path"), errors);
             }
+            if kind == "csi" && !text(&source["driver"]).is_empty() {
+                for detail in names::subdomain(&text(&source["driver"]).to_lowercase()) {
+                    errors.push(FieldError::invalid(
+                        format!("{path}.driver"),
+                        &source["driver"],
+                        &detail,
+                    ));
+                }
+            }
             if kind == "local" && spec["nodeAffinity"].is_null() {
                 let detail = "Local volume requires node affinity";
                 errors.push(FieldError::required("spec.nodeAffinity", detail));
@@ -128,6 +157,17 @@ pub(super) fn volume(spec: &Value, errors: &mut Errors) {
     );
     if !found && !others(spec) {
         errors.push(FieldError::required("spec", "must specify a volume type"));
+    }
+    for field in ["storageClassName", "volumeAttributesClassName"] {
+        if !text(&spec[field]).is_empty() {
+            for detail in names::subdomain(text(&spec[field])) {
+                errors.push(FieldError::invalid(
+                    format!("spec.{field}"),
+                    &spec[field],
+                    &detail,
+                ));
+            }
+        }
     }
     one_of(
         &spec["volumeMode"],

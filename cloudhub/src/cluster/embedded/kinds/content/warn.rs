@@ -46,7 +46,8 @@ pub(in crate::cluster::embedded) fn of(kind: &ResourceKind, value: &Value) -> Ve
             warnings.push("spec.addressType: FQDN endpoints are deprecated".into());
         }
         ("networking.k8s.io", "ingresses")
-            if value["metadata"]["annotations"]["kubernetes.io/ingress.class"].is_string() =>
+            if value["metadata"]["annotations"]["kubernetes.io/ingress.class"].is_string()
+                && value["spec"]["ingressClassName"].is_null() =>
         {
             warnings.push("annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead".into());
         }

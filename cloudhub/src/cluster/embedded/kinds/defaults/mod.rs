@@ -80,6 +80,8 @@ pub(in crate::cluster::embedded) fn on_create(
         protect(value, "kubernetes.io/pvc-protection");
         claim::complete(state, value);
         value["status"] = json!({"phase": "Pending"});
+    } else if is(kind, "networking.k8s.io", "ingresses") {
+        claim::ingress(state, value);
     } else if is(kind, "discovery.k8s.io", "endpointslices") {
         for endpoint in value["endpoints"].as_array_mut().into_iter().flatten() {
             if let Some(fields) = endpoint.as_object_mut() {

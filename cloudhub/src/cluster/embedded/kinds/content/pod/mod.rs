@@ -61,6 +61,7 @@ pub(super) fn spec(spec: &Value, path: &str, policies: &[&str], errors: &mut Err
             errors.push(FieldError::duplicate(format!("{path}.name"), &value["name"]));
         }
         names.push(name);
+        not_ephemeral(value, &path, errors);
         let target = &value["targetContainerName"];
         let runs = |container: &Value| container["name"] == *target;
         let mut others = list(&spec["containers"]).chain(list(&spec["initContainers"]));
@@ -213,6 +214,46 @@ pub(super) fn address(value: &Value, path: &str, errors: &mut Errors) {
 }
 
 pub(super) const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+/// What others rely on a container for is not for one that comes and goes.
+fn not_ephemeral(container: &Value, path: &str, errors: &mut Errors) {
+    let mut forbid = |path: String| {
+        errors.push(FieldError::forbidden(
+            path,
+            "cannot be set for an Ephemeral Container",
+        ));
+    };
+    for field in NOT_EPHEMERAL {
+        let given = match &container[*field] {
+            Value::Null => false,
+            Value::Array(all) => !all.is_empty(),
+            Value::Object(fields) => !fields.is_empty() || *field != "resources",
+            _ => true,
+        };
+        if given {
+            forbid(format!("{path}.{field}"));
+        }
+    }
+    for (index, mount) in list(&container["volumeMounts"]).enumerate() {
+        for field in ["subPath", "subPathExpr"] {
+            if !text(&mount[field]).is_empty() {
+                forbid(format!("{path}.volumeMounts[{index}].{field}"));
+            }
+        }
+    }
+}
+
+const NOT_EPHEMERAL: &[&str] = &[
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+];
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
