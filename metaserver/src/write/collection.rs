@@ -60,7 +60,6 @@ fn listed(asked: &Asked, body: &[u8]) -> Option<(Page, Vec<Arc<Stored>>)> {
         revision,
         next: list.metadata.next,
         remaining: list.metadata.remaining,
-        ..Page::default()
     };
     Some((page, list.items.into_iter().map(shown).collect::<Option<_>>()?))
 }
