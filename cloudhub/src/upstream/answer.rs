@@ -95,6 +95,12 @@ pub(super) fn outcome(
         let failure = serde_json::to_string(&failure(response))?;
         return Err(failure.into());
     }
+    if is_undecided(response) {
+        // Leases and statuses a stock edge tells anew by itself.
+        tracing::info!(node = %request.node, operation = %route.operation, resource = %route.resource, code = response.code,
+            reason = reason(response), "the cluster decides nothing about what a stock edge says, and the edge is told so");
+        return Ok(reply(request, content, version));
+    }
     if route.operation != Operation::Query {
         metrics.denied(&route.resource.subject(), response.code);
     }

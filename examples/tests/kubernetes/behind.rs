@@ -1,4 +1,5 @@
-//! What stands behind an API server is away: a webhook, the server of an API that it passes on to. Or the server itself hangs.
+//! What stands behind an API server is away: a webhook, the server of an API that it passes on to. Or the server itself hangs, or is of another
+//! make.
 
 use std::time::Duration;
 
@@ -89,6 +90,34 @@ async fn a_server_that_takes_requests_and_answers_none_is_silent() {
     server.put("b", "x", "1").await;
     view.until("its return", |view| view.names() == ["a", "b"]).await;
     assert_eq!((view.restarts, view.gone.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_server_whose_store_tells_of_no_progress_is_listed_in_pages_and_watched_as_any_other() {
+    let server = Server::new();
+    server.put("a", "x", "1").await;
+    server.mood(Mood::NoBookmarks);
+    let cluster = server.cluster_with(|config| config.stream_patience = Duration::from_millis(100));
+    // Before that nobody knows that it should stream lists.
+    within("discovery", async {
+        while server.seen(|line| line.contains("/apis")).is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let mut view = View::of(&cluster, all());
+    view.synced().await;
+    server.put("b", "x", "1").await;
+    view.until("a change", |view| view.names() == ["a", "b"]).await;
+    server.cut();
+    server.delete("a").await;
+    view.until("what happened meanwhile", |view| view.names() == ["b"])
+        .await;
+    assert_eq!(view.restarts, 0);
+    // Whichever collection came first has tried how it is otherwise done.
+    assert!(!server.seen(|line| line.contains("sendInitialEvents")).is_empty());
+    let lists = server.seen(|line| line.contains("/configmaps?") && line.contains("limit="));
+    assert_eq!(lists.len(), 1);
 }
 
 async fn define(server: &Server, kind: &GroupVersionResource) {

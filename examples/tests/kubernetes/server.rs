@@ -46,6 +46,8 @@ pub(crate) enum Mood {
     NoImpersonation,
     /// Knows no streaming lists, and says so.
     NoStreams,
+    /// Its store tells of no progress: it sends no bookmarks, and ends no streaming list.
+    NoBookmarks,
     /// A proxy in front says that nobody is there.
     Proxy,
     /// Takes requests and answers none.
@@ -220,7 +222,7 @@ impl Spoiled {
         let mood = self.mood.lock().unwrap().clone();
         let resumes = is_watch && line.contains("resourceVersion=");
         match &mood {
-            Mood::Good | Mood::Cut => {}
+            Mood::Good | Mood::Cut | Mood::NoBookmarks => {}
             Mood::Away => return Err(io::ErrorKind::ConnectionRefused.into()),
             Mood::Slow(pause) => tokio::time::sleep(*pause).await,
             Mood::Busy => return Ok(status(429, "TooManyRequests")),
@@ -285,6 +287,8 @@ impl Spoiled {
         });
         let frames = if mood == Mood::Cut {
             halves(whole).boxed()
+        } else if mood == Mood::NoBookmarks && is_watch {
+            whole.map(|data| Ok(without_bookmarks(&data))).boxed()
         } else {
             whole.map(Ok).boxed()
         };
@@ -321,6 +325,13 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way.lock().unwrap().0 -= 1;
     }
+}
+
+/// The events of a watch but for those that only name a version.
+fn without_bookmarks(events: &[u8]) -> Bytes {
+    let lines = events.split_inclusive(|byte| *byte == b'\n');
+    let kept = lines.filter(|line| !line.windows(10).any(|part| part == b"\"BOOKMARK\""));
+    kept.collect::<Vec<_>>().concat().into()
 }
 
 /// The first frame that holds something, in part, and then the connection breaks.

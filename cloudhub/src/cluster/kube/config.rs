@@ -36,6 +36,9 @@ pub struct KubeClusterConfig {
     pub watch_linger: Duration,
     /// How long the server is asked to keep a watch open. A connection that died unseen is noticed a little later than this.
     pub watch_duration: Duration,
+    /// How long a streaming list may be silent before its end. A server whose store tells of no progress, as that of some K3s, may never
+    /// end one; then pages are asked for.
+    pub stream_patience: Duration,
     /// Objects asked for in one page of a list.
     pub page_objects: u32,
     /// Bytes of one page of a list. Where they do not suffice, smaller pages are asked for.
@@ -74,6 +77,7 @@ impl Default for KubeClusterConfig {
             narrow_watches_max: 16,
             watch_linger: Duration::from_secs(60),
             watch_duration: Duration::from_secs(240),
+            stream_patience: Duration::from_secs(5),
             page_objects: 500,
             page_bytes_max: 64 << 20,
             object_bytes_max: 8 << 20,

@@ -299,11 +299,11 @@ impl Reflector {
         let mut lines = Lines::new(body, config.object_bytes_max);
         let until = Instant::now() + Duration::from_secs(seconds) + OVERTIME;
         loop {
-            let listed_by = initial.as_ref().map(|_| Instant::now() + config.request_deadline);
+            let listed_by = initial.as_ref().map(|_| Instant::now() + config.stream_patience);
             let line = tokio::time::timeout_at(listed_by.unwrap_or(until).min(until), lines.next()).await;
             let line = match line {
                 Ok(line) => line?,
-                // Objects came and then no end of them: the server does not know what a streaming list is.
+                // Objects came and then no end of them: the server does not know what a streaming list is, or cannot end it.
                 Err(_) if initial.is_some() => return Err(End::NoStream),
                 Err(_) => return Err(Fault::Timeout.into()),
             };
