@@ -254,3 +254,23 @@ pub(super) fn version(response: &ApiResponse) -> Option<ResourceVersion> {
         .filter(|_| response.is_success())?;
     (!metadata.resource_version.is_empty()).then(|| (&*metadata.resource_version).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_not_told_who_manages_which_field() {
+        let lease = r#"{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"name":"a","managedFields":[{}]},"spec":{}}"#;
+        let response = ApiResponse::json(200, lease);
+        let text = |content: Content| String::from_utf8(content.bytes().to_vec()).unwrap();
+        assert_eq!(
+            text(object_response(&response, Absent::Null)),
+            r#"{"Object":{"metadata":{"name":"a"},"spec":{}},"Err":null}"#
+        );
+        assert_eq!(
+            text(typed_object_response(&response, Absent::Null)),
+            r#"{"Object":{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"a"},"spec":{}},"Err":null}"#
+        );
+    }
+}

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use hub_core::api::{ApiRequest, Verb};
 use hub_core::backoff::Backoff;
 use hub_core::node::NodeId;
-use hub_core::object::ObjectKey;
 
 use super::Upstream;
 use crate::downstream::nodes;
@@ -65,27 +64,8 @@ enum Marked {
 }
 
 async fn mark(upstream: &Upstream, node: NodeId) -> (NodeId, Marked) {
-    // What was said about a connection that is gone meanwhile could be taken for news.
     let marks = marks(upstream, &node);
-    let object = match upstream
-        .cluster
-        .get(ObjectKey::new(nodes(), None, node.as_str()))
-        .await
-    {
-        Ok(Some(object)) => object,
-        Ok(None) => return (node, Marked::Answered),
-        Err(error) => {
-            tracing::debug!(%node, %error, "which instance serves the node is written later");
-            return (node, Marked::Unanswered);
-        }
-    };
-    let held: Value = serde_json::from_slice(&object.body).unwrap_or_default();
-    let held = &held["metadata"]["annotations"];
-    if marks
-        .iter()
-        .all(|(annotation, value)| held[*annotation] == **value)
-        || marks != self::marks(upstream, &node)
-    {
+    if marks.is_empty() {
         return (node, Marked::Answered);
     }
     let annotations: Map<String, Value> = marks
@@ -96,7 +76,8 @@ async fn mark(upstream: &Upstream, node: NodeId) -> (NodeId, Marked) {
     let patch = ApiRequest::resource(Verb::Patch, nodes(), None, Some(node.as_str()))
         .with_body("application/merge-patch+json", body.to_string());
     match upstream.execute_as_hub(patch).await.code {
-        200..300 => (node, Marked::Answered),
+        // One that is not registered yet brings its mark with it.
+        200..300 | 404 => (node, Marked::Answered),
         code @ (429 | 500..) => {
             tracing::debug!(%node, code, "which instance serves the node is written later");
             (node, Marked::Unanswered)

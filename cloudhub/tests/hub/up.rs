@@ -76,6 +76,37 @@ async fn a_node_joins_as_it_was_recorded_with_a_stock_cloud() {
 }
 
 #[tokio::test]
+async fn a_renewal_whose_answer_was_lost_does_not_make_the_next_one_fail() {
+    let world = World::new();
+    let mut edge = world.connect("edge-1", Capabilities::ALL).await;
+    let lease = "kube-node-lease/lease/edge-1";
+    let new = json!({ "metadata": { "name": "edge-1", "namespace": "kube-node-lease" },
+        "spec": { "holderIdentity": "edge-1", "leaseDurationSeconds": 40, "renewTime": "2026-11-22T05:29:26.210596Z" } });
+    let made = parsed(&edge.edged(Operation::Insert, lease, content(new)).await);
+    let renew = |time: &str| {
+        let mut lease = made["Object"].clone();
+        lease["spec"]["renewTime"] = time.into();
+        content(lease)
+    };
+    let mut versions = Vec::new();
+    for time in ["2026-11-22T05:29:36.000001Z", "2026-11-22T05:29:46.000001Z"] {
+        // Both name the version that was made at first: the answer to the first was not heard.
+        let renewed = parsed(&edge.edged(Operation::Update, lease, renew(time)).await);
+        assert_eq!(renewed["Object"]["spec"]["renewTime"], time, "{renewed}");
+        versions.push(renewed["Object"]["metadata"]["resourceVersion"].clone());
+    }
+    assert_ne!(versions[0], versions[1]);
+    // A stock edge reads the lease again by itself.
+    let mut stock = world.stock("edge-1").await;
+    let refused = parsed(
+        &stock
+            .edged(Operation::Update, lease, renew("2026-11-22T05:29:56.000001Z"))
+            .await,
+    );
+    assert_eq!(refused["Err"]["ErrStatus"]["code"], 409, "{refused}");
+}
+
+#[tokio::test]
 async fn a_node_touches_only_what_is_its_own() {
     let world = World::new();
     world.create("nodes", node("edge-2")).await;

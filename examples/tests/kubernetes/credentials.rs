@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::server::Server;
+use crate::server::{Seen, Server};
 use crate::view::{View, within};
 
 /// What stands before the scripted API server: it lets in who shows what is good just now.
@@ -131,6 +131,13 @@ impl Gate {
             .await;
         assert_eq!((view.restarts, view.gone.len()), (0, 0));
         assert_eq!(cluster.missing_rights(), []);
+        let name = |seen: &Seen| seen.headers["user-agent"].to_str().unwrap().to_owned();
+        let unnamed = self
+            .server
+            .seen(|_| true)
+            .into_iter()
+            .filter(|seen| !name(seen).starts_with("cloudcore/"));
+        assert_eq!(unnamed.count(), 0);
     }
 }
 

@@ -109,6 +109,8 @@ async fn a_node_that_lands_while_the_api_server_is_away_is_marked_once_it_is_bac
     fleet.attempts("nodes/edge-1", 1).await;
     fleet.server.mood(Mood::Good);
     marked(&old).await;
+    let reads = fleet.server.seen(|line| line == "GET /api/v1/nodes/edge-1");
+    assert_eq!(reads.len(), 0, "a mark is one write");
     ours.end().await;
 }
 
