@@ -15,6 +15,7 @@ use super::config::KubeClusterConfig;
 use super::metrics::KubeMetrics;
 use super::pace::Pace;
 use super::rights::{Right, Rights};
+use super::silence::Silence;
 use super::wire::Refusal;
 
 /// See the [module](self).
@@ -32,8 +33,7 @@ pub(super) struct Door {
     refused: AtomicBool,
     /// The credentials may be no good any more.
     doubts: Notify,
-    /// Since when nobody answers.
-    silent_since: Mutex<Option<Instant>>,
+    silence: Mutex<Silence>,
     /// When somebody answered after a while in which nobody did.
     returned: Mutex<Option<Instant>>,
     /// Changes when somebody answers again.
@@ -111,7 +111,7 @@ impl Door {
             rights: Rights::default(),
             refused: AtomicBool::default(),
             doubts: Notify::new(),
-            silent_since: Mutex::default(),
+            silence: Mutex::default(),
             returned: Mutex::default(),
             returns: watch::Sender::default(),
             random: Mutex::new(Random::new(seed())),
@@ -216,8 +216,8 @@ impl Door {
 
     /// How long the API server has answered nothing but that something is wrong with it.
     pub(super) fn silence(&self) -> Option<Duration> {
-        let since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.map(|since| since.elapsed())
+        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.lasts(Instant::now())
     }
 
     /// Whether the API server may just have started: what it denies now it may allow in a moment.
@@ -243,18 +243,19 @@ impl Door {
 
     /// Whether what was asked then has been answered by an API server that is well.
     fn hear(&self, is_well: bool, asked: Instant) {
-        let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_well {
-            let silence = since.take().map(|since| since.elapsed());
-            if silence.is_some_and(|silence| silence >= RESTART) {
-                *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            }
-            // One that comes and goes hurries nobody.
-            if silence.is_some_and(|silence| silence >= SILENT) {
-                self.returns.send_replace(());
-            }
-        } else {
-            since.get_or_insert(asked);
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_well {
+            return silence.begin(asked);
+        }
+        let Some(silence) = silence.end(Instant::now()) else {
+            return;
+        };
+        if silence >= RESTART {
+            *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        // One that comes and goes hurries nobody.
+        if silence >= SILENT {
+            self.returns.send_replace(());
         }
     }
 

@@ -25,6 +25,7 @@ mod reflect;
 mod review;
 mod rights;
 mod share;
+mod silence;
 mod wire;
 
 use std::sync::Arc;
