@@ -1,7 +1,10 @@
 //! One request: which room answers it.
 
-use std::borrow::Cow;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod asked;
+mod kinds;
+mod scale;
+
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Buf, Bytes};
 use http::header::{
@@ -10,9 +13,8 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hub_core::api::{ApiRequest, Reason, Status, Target, UpstreamError, Verb};
+use hub_core::api::{Reason, Status, UpstreamError, Verb};
 use hub_core::discovery::Discovery;
-use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
 use hub_core::store::{Coverage, ObjectStore};
@@ -22,7 +24,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accept::{self, Form, Offer};
+pub(crate) use asked::Asked;
+pub(crate) use kinds::definitions;
+
+use crate::accept::{self, Form};
 use crate::auth::{Guard, Peer};
 use crate::client::Client;
 use crate::cloud::Cloud;
@@ -39,7 +44,7 @@ use crate::gzip;
 use crate::metrics::Metrics;
 use crate::read::included;
 use crate::reply::{self, Reply, Source};
-use crate::request::{ResourceRoute, Route, encode, query};
+use crate::request::{ResourceRoute, Route, query};
 use crate::websocket::Upgrade;
 use crate::write::local::Local;
 
@@ -61,87 +66,6 @@ pub(crate) struct Api {
     kinds_asked: Mutex<Option<Instant>>,
     /// What `/metrics` shows.
     pub(crate) shown: OnceLock<Arc<Registry>>,
-}
-
-/// A request about a known kind.
-pub(crate) struct Asked {
-    pub(crate) path: String,
-    pub(crate) kind: Arc<ResourceKind>,
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) subresource: Option<String>,
-    pub(crate) query: String,
-    pub(crate) client: Client,
-    pub(crate) content_type: String,
-    /// Set where a watch is to go over a WebSocket.
-    pub(crate) upgrade: Option<Upgrade>,
-}
-
-impl Asked {
-    /// The object, when one is named.
-    pub(crate) fn key(&self) -> Option<ObjectKey> {
-        let namespace = self.namespace.as_deref().filter(|_| self.kind.namespaced);
-        Some(ObjectKey::new(
-            self.kind.resource.clone(),
-            namespace,
-            self.name.as_deref()?,
-        ))
-    }
-
-    /// The form that the answer will have.
-    pub(crate) fn form(&self, offer: Offer) -> Result<Form, Status> {
-        let is_unprinted = matches!(
-            &*self.kind.kind,
-            "CustomResourceDefinition" | "APIService" | "ResourceClaim"
-        );
-        let offer = match self.subresource.as_deref() {
-            _ if self.kind.custom => Offer::Custom,
-            Some("status") if is_unprinted => Offer::Unprinted,
-            _ => offer,
-        };
-        Form::negotiate(&self.client.accept, offer, self.client.cbor, self.client.pretty)
-    }
-
-    /// The same request for the cloud.
-    pub(crate) fn request(&self, verb: Verb, body: Bytes) -> ApiRequest {
-        let target = Target::Resource {
-            resource: self.kind.resource.clone(),
-            namespace: self
-                .namespace
-                .as_deref()
-                .filter(|_| self.kind.namespaced)
-                .map(Into::into),
-            name: self.name.as_deref().map(Into::into),
-            subresource: self.subresource.as_deref().map(Into::into),
-        };
-        ApiRequest {
-            query: self.query_of(verb),
-            content_type: self.content_type.clone(),
-            body,
-            user: self.client.caller.user(),
-            ..ApiRequest::new(verb, target)
-        }
-    }
-
-    /// The query, with who owns what is written: a client that does not say is known by its User-Agent, which goes no further. Who
-    /// applies must say.
-    fn query_of(&self, verb: Verb) -> String {
-        let writes = matches!(verb, Verb::Create | Verb::Update | Verb::Patch)
-            && matches!(
-                self.subresource.as_deref(),
-                None | Some(
-                    "status" | "scale" | "approval" | "ephemeralcontainers" | "resize" | "finalize" | "token"
-                )
-            );
-        let applies = self.content_type.starts_with("application/apply-patch+");
-        let named = |(key, value): (Cow<'_, str>, Cow<'_, str>)| key == "fieldManager" && !value.is_empty();
-        if !writes || applies || query(&self.query).any(named) {
-            return self.query.clone();
-        }
-        let manager = encode(&self.client.manager);
-        let and = if self.query.is_empty() { "" } else { "&" };
-        format!("{}{and}fieldManager={manager}", self.query)
-    }
 }
 
 impl Api {
@@ -380,22 +304,6 @@ impl Api {
         Ok(reply::passed(response, asked.client.status_form()))
     }
 
-    /// The scale of an object, in the form that the client wants.
-    async fn scale(&self, asked: &Asked) -> Result<Reply, Status> {
-        let form = asked.form(Offer::Object)?;
-        let include = included(asked, form.shape)?;
-        let answer = self.cloud.call(asked.request(Verb::Get, Bytes::new())).await;
-        let response = answer.map_err(|error| away(&error, Verb::Get, &asked.kind, asked.name.as_deref()))?;
-        if !response.is_success() {
-            return Ok(reply::passed(response, asked.client.status_form()));
-        }
-        let kind = Arc::new(scale_of(&asked.kind));
-        form.suits(&kind, false)?;
-        let view = View::new(kind, form, include, self.encoded.clone());
-        let body = view.object(&response.body, None);
-        Ok(reply::from(reply::encoded(200, body, form), Source::Cloud))
-    }
-
     /// How the client wants to see objects of the kind.
     pub(crate) fn view(&self, asked: &Asked, form: Form) -> Result<View, Status> {
         let include = included(asked, form.shape)?;
@@ -433,68 +341,6 @@ impl Api {
     /// Whether everything in a scope that exists is in the store.
     pub(crate) fn holds(&self, scope: &Scope) -> bool {
         self.authoritative() || self.store.coverage(scope) == Coverage::Complete
-    }
-
-    /// The kind in a collection. `None` where there can be none: an unknown group, or an unknown kind of a custom one.
-    async fn kind(&self, resource: &GroupVersionResource) -> Result<Option<Arc<ResourceKind>>, Status> {
-        let registry = self.store.registry();
-        if let Some(kind) = registry.by_resource(resource) {
-            return Ok(Some(kind));
-        }
-        let of_group = |kind: &Arc<ResourceKind>| !kind.custom && kind.resource.group == resource.group;
-        if registry.all().iter().any(of_group) {
-            return Err(fault::no_resource());
-        }
-        self.learn_kinds()
-            .await
-            .map_err(|error| away(&error, Verb::List, &definitions(self), None))?;
-        Ok(registry.by_resource(resource))
-    }
-
-    /// Makes sure that the definitions of custom kinds are held, if the cloud can be asked. Asks at most once a pause.
-    pub(crate) async fn learn_kinds(&self) -> Result<(), UpstreamError> {
-        let scope = Scope::all(definitions(self).resource.clone());
-        if self.holds(&scope) {
-            return Ok(());
-        }
-        {
-            let mut asked = self.kinds_asked.lock().unwrap_or_else(PoisonError::into_inner);
-            if asked.is_some_and(|asked| asked.elapsed() < self.config.cloud_pause) {
-                // They are on their way, or the cloud has just been found away.
-                return if self.cloud.away().is_some() {
-                    Err(UpstreamError::Unreachable)
-                } else {
-                    Ok(())
-                };
-            }
-            *asked = Some(Instant::now());
-        }
-        let request = ApiRequest::resource(Verb::List, scope.resource.clone(), None, None);
-        let response = self.cloud.call(request).await?;
-        if response.is_success() {
-            // A full store or a disk that refuses must not keep clients from the kinds that are known.
-            self.keep_list(&definitions(self), scope, &response.body).await;
-        }
-        Ok(())
-    }
-}
-
-/// The kind of CustomResourceDefinitions.
-pub(crate) fn definitions(api: &Api) -> Arc<ResourceKind> {
-    let resource = GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
-    api.store
-        .registry()
-        .by_resource(&resource)
-        .expect("a registry begins with the built-in kinds")
-}
-
-/// The kind that answers below objects of a kind.
-fn scale_of(kind: &ResourceKind) -> ResourceKind {
-    ResourceKind {
-        resource: GroupVersionResource::new("autoscaling", "v1", "scales"),
-        kind: "Scale".into(),
-        columns: kind.custom.then(|| SCALE_COLUMNS.into()),
-        ..kind.clone()
     }
 }
 
@@ -550,8 +396,3 @@ pub(crate) fn away(error: &UpstreamError, verb: Verb, kind: &ResourceKind, name:
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Kubernetes `apiserver/pkg/endpoints/filters/request_received_time.go` and its neighbours take no more of a client.
 const AUDIT_ID_BYTES_MAX: usize = 64;
-/// As the server of custom kinds prints a scale.
-const SCALE_COLUMNS: &str = r#"[
-    {"name":"Desired","type":"integer","description":"Number of desired replicas","jsonPath":".spec.replicas"},
-    {"name":"Available","type":"integer","description":"Number of actual replicas","jsonPath":".status.replicas"},
-    {"name":"Age","type":"date","description":"CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata","jsonPath":".metadata.creationTimestamp"}]"#;
