@@ -13,7 +13,7 @@ use crate::real::Admin;
 use crate::world::until;
 
 #[tokio::test]
-#[ignore = "needs an API server: see the top of real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn whoever_writes_in_whatever_order_both_servers_say_the_same() {
     let admin = Admin::new("apply").await;
     let folder = tempfile::tempdir().unwrap();

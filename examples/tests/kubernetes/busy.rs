@@ -199,7 +199,7 @@ fn event(namespace: &str, number: usize) -> Report {
 const EVENTS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn a_server_that_is_too_busy_for_us_loses_no_report_and_no_node() {
     let admin = Admin::new("busy").await;
     // Before, a level has one place at least, and lends and borrows as it likes.

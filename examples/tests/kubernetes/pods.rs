@@ -42,7 +42,7 @@ async fn is_taken(admin: &Admin, token: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn a_pod_s_token_is_kept_for_an_outage_and_goes_with_the_pod_that_its_node_ends() {
     let admin = Admin::new("pods").await;
     let name = format!("edge-{}", admin.namespace);

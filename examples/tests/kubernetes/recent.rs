@@ -57,7 +57,7 @@ async fn streamed(admin: &Admin, resource: &str) -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn a_list_is_streamed() {
     let admin = Admin::new("stream").await;
     if !is_since(&admin, 34).await {
@@ -89,7 +89,7 @@ async fn a_list_is_streamed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn a_node_is_told_of_resizes_and_slices_and_gets_tokens_that_are_bound_to_it() {
     let admin = Admin::new("recent").await;
     if !is_since(&admin, 33).await {
@@ -249,7 +249,7 @@ async fn certificate_request(admin: &Admin, name: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn who_is_impersonated_is_believed_with_all_that_was_said_of_it() {
     let admin = Admin::new("self").await;
     if !is_since(&admin, 28).await {

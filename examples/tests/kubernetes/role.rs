@@ -47,7 +47,7 @@ const OWN_WRITES: [(&str, &str, &[&str]); 13] = [
 ];
 
 #[tokio::test]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn the_role_lets_the_hub_do_its_work_and_nothing_else() {
     let admin = Admin::new("role").await;
     let (_file, account) = admin.account().await;

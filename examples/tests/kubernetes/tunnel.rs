@@ -102,7 +102,7 @@ pub(crate) fn is_ready(node: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn a_node_joins_runs_its_pods_and_leaves() {
     let admin = Admin::new("tunnel").await;
     let name = format!("edge-{}", admin.namespace);
@@ -335,7 +335,7 @@ async fn a_node_joins_runs_its_pods_and_leaves() {
 const CONTROLLERS: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: see real.rs"]
+#[ignore = "needs an API server: see real/mod.rs"]
 async fn where_secrets_may_not_be_listed_those_that_pods_need_are_watched_by_name() {
     let admin = Admin::new("narrow").await;
     let name = format!("edge-{}", admin.namespace);
