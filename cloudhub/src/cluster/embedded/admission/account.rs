@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::cluster::embedded::call::meta;
 use crate::cluster::embedded::controllers::authority;
 use crate::cluster::embedded::fault;
-use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::state::State;
+use crate::cluster::embedded::values::set::default;
 use crate::cluster::embedded::verbs::generated_name;
 
 /// Completes a new pod with what its account has. 403 where there is no such account.

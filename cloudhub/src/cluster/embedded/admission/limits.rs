@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::quota;
 use crate::cluster::embedded::call::{is, meta};
 use crate::cluster::embedded::fault;
-use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::values::quantity;
+use crate::cluster::embedded::values::set::default;
 
 /// Fills in the requests and limits of containers (Kubernetes `plugin/pkg/admission/limitranger`).
 pub(in crate::cluster::embedded) fn apply(state: &State, pod: &mut Value) {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::embedded::kinds::defaults::default;
+use crate::cluster::embedded::values::set::default;
 
 /// Taints a new node.
 pub(in crate::cluster::embedded) fn taint(node: &mut Value) {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::embedded::call::{is, meta};
 use crate::cluster::embedded::fault;
-use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::state::State;
+use crate::cluster::embedded::values::set::default;
 
 /// Gives a new pod its priority, and what its runtime class says.
 pub(in crate::cluster::embedded) fn admit(

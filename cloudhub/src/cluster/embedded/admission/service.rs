@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::embedded::call::meta;
 use crate::cluster::embedded::fault::{self, FieldError};
-use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::state::State;
+use crate::cluster::embedded::values::set::default;
 
 /// The defaults of a service's spec.
 pub(in crate::cluster::embedded) fn of_version(spec: &mut Value) {

@@ -7,9 +7,10 @@ use serde_json::json;
 use crate::cluster::embedded::admission::limits;
 use crate::cluster::embedded::call::{Call, meta};
 use crate::cluster::embedded::fault;
-use crate::cluster::embedded::kinds::{defaults, fields};
+use crate::cluster::embedded::kinds::fields;
 use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::values::clock;
+use crate::cluster::embedded::values::set::default;
 use crate::cluster::embedded::verbs::create;
 
 /// `pods/binding`, what a scheduler posts.
@@ -73,7 +74,7 @@ pub(in crate::cluster::embedded) fn bind(state: &mut State, call: &Call<'_>) -> 
             pod["metadata"][field][key] = value.clone();
         }
     }
-    defaults::default(&mut pod["status"], "conditions", json!([]));
+    default(&mut pod["status"], "conditions", json!([]));
     if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
         conditions.retain(|condition| condition["type"] != "PodScheduled");
         conditions

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::embedded::call::{Call, meta};
 use crate::cluster::embedded::fault;
-use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::kinds::workload;
 use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::values::clock;
+use crate::cluster::embedded::values::set::default;
 use crate::cluster::embedded::verbs::{create, delete, delete_options};
 
 pub(in crate::cluster::embedded) fn evict(state: &mut State, call: &Call<'_>) -> Result<ApiResponse, Status> {

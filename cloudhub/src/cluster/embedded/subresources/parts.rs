@@ -5,7 +5,7 @@ use hub_core::registry::ResourceKind;
 use serde_json::Value;
 
 use crate::cluster::embedded::call::{is, is_namespaces};
-use crate::cluster::embedded::verbs::update::set;
+use crate::cluster::embedded::values::set::set;
 
 /// Whether it is such a part of the kind.
 pub(in crate::cluster::embedded) fn concerns(kind: &ResourceKind, part: &str) -> bool {

@@ -6,3 +6,4 @@ pub(super) mod go_shape;
 pub(super) mod go_value;
 pub(super) mod names;
 pub(super) mod quantity;
+pub(super) mod set;

@@ -15,9 +15,9 @@ use crate::cluster::embedded::controllers::propagation::{
 use crate::cluster::embedded::controllers::{in_use, namespace};
 use crate::cluster::embedded::custom::definition;
 use crate::cluster::embedded::fault;
-use crate::cluster::embedded::kinds::defaults::default;
 use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::values::clock;
+use crate::cluster::embedded::values::set::default;
 
 pub(in crate::cluster::embedded) fn delete(
     state: &mut State,

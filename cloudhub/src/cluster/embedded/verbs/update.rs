@@ -16,6 +16,7 @@ use crate::cluster::embedded::fault::{self, FieldError};
 use crate::cluster::embedded::kinds::{content, defaults, fields, validate, versions};
 use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::subresources::parts;
+use crate::cluster::embedded::values::set::set;
 
 /// A whole object from the client (PUT).
 pub(in crate::cluster::embedded) fn update(
@@ -310,15 +311,6 @@ fn counts_metadata(kind: &ResourceKind, old: &Value, new: &Value) -> bool {
     let changed = |field: &str| old["metadata"][field] != new["metadata"][field];
     (is(kind, "apps", "deployments") && changed("annotations"))
         || (is(kind, "discovery.k8s.io", "endpointslices") && changed("labels"))
-}
-
-pub(in crate::cluster::embedded) fn set(value: &mut Value, field: &str, to: Option<&Value>) {
-    if let Some(fields) = value.as_object_mut() {
-        match to {
-            Some(to) => fields.insert(field.to_owned(), to.clone()),
-            None => fields.remove(field),
-        };
-    }
 }
 
 /// Kinds that nobody may update who does not say which version of the object he read (`AllowUnconditionalUpdate`).

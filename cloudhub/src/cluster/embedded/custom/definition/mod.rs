@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::embedded::call::meta;
 use crate::cluster::embedded::fault::{self, FieldError};
-use crate::cluster::embedded::kinds::defaults::default;
+use crate::cluster::embedded::values::set::default;
 
 /// Fills in what a definition leaves out, and refuses one that no API server would take. What has to be said of one that is taken.
 pub(in crate::cluster::embedded) fn complete(

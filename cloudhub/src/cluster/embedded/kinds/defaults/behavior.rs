@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::default;
+use crate::cluster::embedded::values::set::default;
 
 /// Completes the rules of an autoscaler that has any.
 pub(super) fn complete(spec: &mut Value) {

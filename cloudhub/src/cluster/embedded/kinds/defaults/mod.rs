@@ -21,6 +21,7 @@ use crate::cluster::embedded::call::{is, is_namespaces, meta};
 use crate::cluster::embedded::fault::{self, FieldError};
 use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::values::clock;
+use crate::cluster::embedded::values::set::default;
 
 /// What every object of a version says where its writer did not: it counts as if the writer had said it.
 pub(in crate::cluster::embedded) fn of_version(kind: &ResourceKind, value: &mut Value) {
@@ -389,20 +390,7 @@ fn first_of(holder: &mut Value, one: &str, all: &str, within: Option<&str>) {
     }
 }
 
-/// Where a DaemonSet counts its templates.
 /// When a volume came into its phase.
 const PHASE_SINCE: &str = "lastPhaseTransitionTime";
+/// Where a DaemonSet counts its templates.
 const TEMPLATES: &str = "deprecated.daemonset.template.generation";
-
-/// Sets a field that is not there.
-pub(in crate::cluster::embedded) fn default(value: &mut Value, field: &str, to: Value) {
-    if value.is_null() {
-        *value = Value::Object(Map::new());
-    }
-    if let Some(fields) = value.as_object_mut()
-        && fields.get(field).is_none_or(Value::is_null)
-        && !to.is_null()
-    {
-        fields.insert(field.to_owned(), to);
-    }
-}

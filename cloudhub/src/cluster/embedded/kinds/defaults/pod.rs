@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::default;
 use super::rules::{self, Rule, each};
+use crate::cluster::embedded::values::set::default;
 
 /// Of a pod's spec, wherever it stands (Kubernetes `pkg/apis/core/v1/defaults.go`).
 const SPEC: &[Rule] = &[

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::default;
+use crate::cluster::embedded::values::set::default;
 
 /// A place and the JSON that belongs there.
 pub(super) type Rule = (&'static str, &'static str);
