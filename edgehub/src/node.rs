@@ -21,7 +21,8 @@ mod describe;
 use std::time::Duration;
 
 use hub_core::message::{Content, Operation, Resource};
-use hub_core::object::{GroupVersionResource, ObjectKey};
+use hub_core::object::{GroupVersionResource, Object, ObjectKey};
+use hub_core::store::Change;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -46,10 +47,12 @@ pub(crate) async fn run(shared: &Shared) {
     let mut number = 0;
     loop {
         number = shared.board.attached(number + 1).await.attached;
+        agent.give_up_lease().await;
         tokio::select! {
             () = shared.board.gone(number) => {}
             () = agent.speak() => {}
         }
+        agent.keep_lease().await;
     }
 }
 
@@ -237,6 +240,44 @@ impl Agent<'_> {
         // What the cloud made of it carries the version that the next update must name.
         self.lease = written.filter(Value::is_object).or(Some(lease));
         Ok(())
+    }
+
+    /// While the cloud is away, its last word on the lease is held here, for whoever describes the node. With the cloud there it is asked,
+    /// so a renewal costs no second message.
+    async fn keep_lease(&self) {
+        let Some(mut lease) = self.lease.clone() else {
+            return;
+        };
+        lease["kind"] = "Lease".into();
+        lease["apiVersion"] = "coordination.k8s.io/v1".into();
+        let object = Object::from_body(self.lease_key().resource, lease.to_string().into());
+        let Ok(object) = object.inspect_err(|error| tracing::debug!(%error, "the lease cannot be kept"))
+        else {
+            return;
+        };
+        self.change(Change::Put(object)).await;
+    }
+
+    /// From now on the cloud has newer ones; whoever follows them is told.
+    async fn give_up_lease(&self) {
+        let key = self.lease_key();
+        let scopes = self.shared.store.scopes();
+        if !scopes.iter().any(|(scope, _)| scope.contains_key(&key)) && self.shared.store.get(&key).is_some()
+        {
+            let (uid, version) = (None, None);
+            self.change(Change::Delete { key, uid, version }).await;
+        }
+    }
+
+    async fn change(&self, change: Change) {
+        if let Err(error) = self.shared.store.apply(vec![change]).await {
+            tracing::debug!(%error, "what is known of the lease could not be noted");
+        }
+    }
+
+    fn lease_key(&self) -> ObjectKey {
+        let leases = GroupVersionResource::new("coordination.k8s.io", "v1", "leases");
+        ObjectKey::new(leases, Some(LEASES), self.shared.config.node.as_str())
     }
 
     async fn report_status(&mut self) -> Result<(), AskError> {

@@ -309,21 +309,14 @@ async fn node_problem_detector_reports_what_is_wrong_once() {
 
 const NFD: &[Kind] = &[("nfd.k8s-sigs.io", "v1alpha1", "nodefeatures", "NodeFeature", true)];
 
-/// The worker of Node Feature Discovery ends itself when it cannot say what it found; a kubelet when it cannot have its CSINode. The
-/// drivers of devices publish slices.
+/// The worker of Node Feature Discovery ends itself when it cannot say what it found; a kubelet when it cannot have its CSINode.
 #[tokio::test]
 async fn what_is_found_on_the_node_is_said_of_this_node_and_of_no_other() {
     const FEATURES: &str = "/apis/nfd.k8s-sigs.io/v1alpha1/namespaces/nfd/nodefeatures";
     const DRIVERS: &str = "/apis/storage.k8s.io/v1/csinodes";
-    const SLICES: &str = "/apis/resource.k8s.io/v1/resourceslices";
     let asks = [
         ask(FEATURES, JSON, All(&[])),
         ask("/apis/storage.k8s.io/v1/csinodes?limit=500", PROTOBUF, All(&[])),
-        ask(
-            "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-1&limit=500",
-            PROTOBUF,
-            All(&[]),
-        ),
     ];
     let node = starts_with("NFD, kubelet and drivers", NFD, &asks).await;
     let feature = |name: &str, n: u64| {
@@ -341,14 +334,6 @@ async fn what_is_found_on_the_node_is_said_of_this_node_and_of_no_other() {
     };
     ok(&node, "POST", DRIVERS, JSON, driver("edge-1")).await;
     refused(&node, "POST", DRIVERS, JSON, driver("edge-2")).await;
-    let slice = |on: &str| {
-        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"generateName": "edge-1-gpu-"},
-        "spec": {"nodeName": on, "driver": "gpu", "pool": {"name": on, "generation": 1, "resourceSliceCount": 1}}})
-    };
-    let made = ok(&node, "POST", SLICES, JSON, slice("edge-1")).await;
-    let name = made["metadata"]["name"].as_str().unwrap();
-    refused(&node, "POST", SLICES, JSON, slice("edge-2")).await;
-    ok(&node, "DELETE", &format!("{SLICES}/{name}"), JSON, Value::Null).await;
     let told = back(&node).await;
     assert_eq!(
         (
@@ -357,12 +342,5 @@ async fn what_is_found_on_the_node_is_said_of_this_node_and_of_no_other() {
         ),
         (1, 1),
         "{told:?}"
-    );
-    assert_eq!(
-        told.iter()
-            .filter(|(_, resource)| resource == "resourceslices")
-            .count(),
-        0,
-        "it came and went: {told:?}"
     );
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use examples::api::manifests;
+use hub_core::object::{GroupVersionResource, ObjectKey};
 use hub_core::registry::Registry;
 use hub_core::store::{Coverage, ObjectStore};
 use hub_core::testing::tools;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::client::Api;
-use crate::world::{CloudHalf, EdgeHalf, NODE, Tunnel, config_map, until, within};
+use crate::world::{CloudHalf, EdgeHalf, NODE, PODS, Tunnel, config_map, pod, until, within};
 
 pub(crate) struct Kubectl {
     program: &'static Path,
@@ -193,6 +194,66 @@ async fn what_people_read_on_a_node_they_read_there_without_the_cloud_too() {
         within("an event", lines.next_line()).await.unwrap().unwrap(),
         "service/web"
     );
+    edge.end().await;
+    cloud.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_first_after_the_cable_was_pulled_sees_the_node_and_what_it_runs() {
+    let cloud = CloudHalf::start(Tunnel::WebSocket).await;
+    cloud.api.create(PODS, pod("web", Some(NODE), "a", "none")).await;
+    let edge = cloud
+        .edge_with(NODE, &[], |config, _| {
+            let kubelet = &mut config.modules.edged.tailored_kubelet_config;
+            kubelet.node_lease_duration_seconds = 4;
+        })
+        .await;
+    let renewed = async || {
+        let leases = cloud
+            .api
+            .read("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
+            .await;
+        let at = leases["items"][0]["spec"]["renewTime"].clone();
+        at.is_string().then_some(at)
+    };
+    // A second one says that the node has heard what became of the first.
+    let first = until("the node's lease", &renewed).await;
+    until("the next one", async || renewed().await.filter(|at| *at != first)).await;
+    let pods = GroupVersionResource::core("pods");
+    until("the node's pod", async || {
+        (!edge.store.list(&pods, None).objects.is_empty()).then_some(())
+    })
+    .await;
+    let kubectl = Kubectl::at(edge.api).await;
+    edge.cut().await;
+    for (command, wanted) in [
+        (
+            format!("describe node {NODE}"),
+            ["HolderIdentity:", "shop", "web", "edge-1"],
+        ),
+        ("get pods -A".into(), ["NAMESPACE", "shop", "web", "READY"]),
+        (
+            format!("get lease -n kube-node-lease {NODE} -o name"),
+            ["lease", "coordination.k8s.io", "/", NODE],
+        ),
+    ] {
+        let said = kubectl.run(&command).await;
+        assert!(
+            wanted.iter().all(|text| said.contains(text)),
+            "kubectl {command}:\n{said}"
+        );
+    }
+    // With the cloud there, it is the cloud's lease that is read.
+    edge.restore().await;
+    until("the cloud's own word", async || {
+        let held = edge.store.get(&ObjectKey::new(
+            GroupVersionResource::new("coordination.k8s.io", "v1", "leases"),
+            Some("kube-node-lease"),
+            NODE,
+        ));
+        held.is_none().then_some(())
+    })
+    .await;
     edge.end().await;
     cloud.end().await;
 }

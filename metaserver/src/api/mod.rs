@@ -20,7 +20,7 @@ use hub_core::scope::Scope;
 use hub_core::store::{Coverage, ObjectStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -115,7 +115,12 @@ impl Api {
             route
         });
         let answered = match admitted {
-            Err(status) => Err(status),
+            Err(status) => {
+                // What was sent must be taken in, or the connection ends behind the answer.
+                let rest = Limited::new(body, REFUSED_BYTES_MAX).collect();
+                let _ = tokio::time::timeout(REFUSED_WAIT, rest).await;
+                Err(status)
+            }
             Ok(route) => {
                 self.routed(head, route, client, body, &mut verb, &mut resource)
                     .await
@@ -393,6 +398,10 @@ pub(crate) fn away(error: &UpstreamError, verb: Verb, kind: &ResourceKind, name:
     )
 }
 
+/// Of the body of who is not let in. A Go server takes as much.
+const REFUSED_BYTES_MAX: usize = 256 << 10;
+/// For it to come.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Kubernetes `apiserver/pkg/endpoints/filters/request_received_time.go` and its neighbours take no more of a client.
 const AUDIT_ID_BYTES_MAX: usize = 64;

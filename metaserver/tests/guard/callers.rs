@@ -2,11 +2,14 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use bytes::Bytes;
+use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hub_core::socket::{Access, Socket};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use metaserver::{AuthConfig, CallerIs, Callers, Listen};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::Node;
 use crate::world::{Issuer, MINE, OTHERS, auth, node};
@@ -116,4 +119,23 @@ async fn over(path: &std::path::Path, uri: &str) -> u16 {
     let code = answer.status().as_u16();
     answer.into_body().collect().await.unwrap();
     code
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_may_ask_again_on_the_same_connection_whatever_was_sent() {
+    let issuer = Issuer::new("k1");
+    let node = node(auth(), &issuer).await;
+    let stream = TcpStream::connect(&node.address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..3 {
+        sender.ready().await.unwrap();
+        let request = Request::post(MINE)
+            .header("host", "node")
+            .header("authorization", "Bearer nonsense");
+        let body = Full::new(Bytes::from(vec![b' '; 200 << 10]));
+        let answer = sender.send_request(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 401);
+        answer.into_body().collect().await.unwrap();
+    }
 }

@@ -248,14 +248,8 @@ fn default_rules() -> Vec<LocalRule> {
         ),
         rule("crd.projectcalico.org", "ipamhandles", Whose::OfBlocks, &[]),
         rule("spiderpool.spidernet.io", "spiderendpoints", Whose::OfPod, &[]),
-        // What Kubernetes' NodeRestriction lets a node write of itself, and what NFD found on it.
+        // Its drivers, as the rules for nodes have it, and what NFD found on it.
         rule("storage.k8s.io", "csinodes", Whose::Named, &[]),
-        rule(
-            "resource.k8s.io",
-            "resourceslices",
-            field("/spec/nodeName", ""),
-            &[],
-        ),
         rule("nfd.k8s-sigs.io", "nodefeatures", Whose::Named, &[]),
         // What a mapper should do with a device; KubeEdge's `keadm ctl edit device` changes it on the node.
         rule(
