@@ -1,6 +1,6 @@
 //! What can be wrong with a request, in the words of a real API server.
 
-use hub_core::api::{Reason, Status};
+use hub_core::api::{Reason, Status, UpstreamError, Verb};
 use hub_core::object::{GroupVersionResource, Revision};
 use hub_core::registry::ResourceKind;
 use hub_core::store::StoreError;
@@ -209,6 +209,22 @@ pub(crate) fn unknown_field(kind: &ResourceKind, field: &str) -> Status {
             format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
         }
     })
+}
+
+/// What a client is told when the cloud could not be asked.
+pub(crate) fn away(error: &UpstreamError, verb: Verb, kind: &ResourceKind, name: Option<&str>) -> Status {
+    let status = match (error, verb.is_read()) {
+        (UpstreamError::Overloaded, _) => busy("requests are waiting for the cloud"),
+        (UpstreamError::Protocol(_), _) => Status::failure(Reason::InternalError, error.to_string()),
+        (UpstreamError::Timeout, false) => outcome_unknown(),
+        (_, true) => cloud_away(&error.to_string()),
+        (_, false) => cannot_write(&error.to_string()),
+    };
+    status.about(
+        &kind.resource.group,
+        &kind.resource.resource,
+        name.unwrap_or_default(),
+    )
 }
 
 /// Not held here, and the cloud is away. Never a 404: the object may well exist.

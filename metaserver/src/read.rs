@@ -16,9 +16,9 @@ use serde_json::value::RawValue;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::accept::{Offer, Shape};
-use crate::api::{Api, Asked, away};
+use crate::api::{Api, Asked};
 use crate::encode::{self, IncludeObject, Page};
-use crate::fault;
+use crate::fault::{self, away};
 use crate::options::{ListOptions, Version, is_uncached};
 use crate::page::{PageToken, listing_at};
 use crate::reply::{self, Reply, Source};

@@ -20,11 +20,11 @@ use tokio::time::{Duration, Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::accept::Offer;
-use crate::api::{Api, Asked, away};
+use crate::api::{Api, Asked};
 use crate::body::{Body, Slices};
 use crate::encode::View;
 use crate::explain::OpenWatch;
-use crate::fault;
+use crate::fault::{self, away};
 use crate::options::{ListOptions, Selection, Version};
 use crate::read::not_kept;
 use crate::reply::{self, Reply, Source};

@@ -38,7 +38,7 @@ use crate::duration;
 use crate::encode::{Cache, View};
 use crate::explain::OpenWatches;
 use crate::extension;
-use crate::fault;
+use crate::fault::{self, away};
 use crate::fit::{self, deprecation, is_segment, wants_watch, warned};
 use crate::gzip;
 use crate::metrics::Metrics;
@@ -380,22 +380,6 @@ fn unread_timeout(route: &Route, query_text: &str) -> Option<Status> {
     Some(fault::bad(format!(
         "invalid timeout specified in the request URL - {wrong}"
     )))
-}
-
-/// What a client is told when the cloud could not be asked.
-pub(crate) fn away(error: &UpstreamError, verb: Verb, kind: &ResourceKind, name: Option<&str>) -> Status {
-    let status = match (error, verb.is_read()) {
-        (UpstreamError::Overloaded, _) => fault::busy("requests are waiting for the cloud"),
-        (UpstreamError::Protocol(_), _) => Status::failure(Reason::InternalError, error.to_string()),
-        (UpstreamError::Timeout, false) => fault::outcome_unknown(),
-        (_, true) => fault::cloud_away(&error.to_string()),
-        (_, false) => fault::cannot_write(&error.to_string()),
-    };
-    status.about(
-        &kind.resource.group,
-        &kind.resource.resource,
-        name.unwrap_or_default(),
-    )
 }
 
 /// Of the body of who is not let in. A Go server takes as much.

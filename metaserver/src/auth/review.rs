@@ -14,8 +14,8 @@ use time::format_description::well_known::Rfc3339;
 use super::token::Refused;
 use super::unknown;
 use crate::accept::Offer;
-use crate::api::{Api, Asked, away};
-use crate::fault;
+use crate::api::{Api, Asked};
+use crate::fault::{self, away};
 use crate::reply::{self, Reply, Source};
 
 impl Api {

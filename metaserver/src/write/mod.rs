@@ -15,8 +15,8 @@ use hub_core::store::{Change, Stored, with_resource_version};
 use serde::Deserialize;
 
 use crate::accept::Offer;
-use crate::api::{Api, Asked, away};
-use crate::fault;
+use crate::api::{Api, Asked};
+use crate::fault::{self, away};
 use crate::read::typed;
 use crate::reply::{self, Reply, Source};
 use precondition::Place;
