@@ -197,3 +197,38 @@ async fn a_dry_run_names_the_version_that_its_client_has_seen() {
     assert_eq!(version(&tried), version(&seen));
     assert_eq!(node.get(A).await.json(), seen);
 }
+
+#[tokio::test]
+async fn what_is_deleted_of_a_collection_comes_as_a_table_or_as_metadata_where_that_is_wanted() {
+    let node = node().await;
+    let delete = async |accept: &str, query: &str| {
+        let headers = [("accept", accept)];
+        node.ask("DELETE", &format!("{SHOP}{query}"), &headers, "").await
+    };
+    let table = delete("application/json;as=Table;v=v1;g=meta.k8s.io", "")
+        .await
+        .json();
+    assert_eq!(
+        (&table["kind"], &table["rows"][0]["cells"][0]),
+        (&"Table".into(), &"a".into())
+    );
+    let only = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let list = delete(only, "").await.json();
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert_eq!(
+        (&list["items"][0]["metadata"]["name"], &list["items"][0]["data"]),
+        (&"a".into(), &Value::Null)
+    );
+    let one = delete("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "").await;
+    assert_eq!(one.code, 406);
+    let sent = node.cloud.asked().len();
+    for query in ["?continue=x", "?sendInitialEvents=true", "?limit=x"] {
+        let refused = delete("application/json", query).await;
+        assert!(
+            (400..500).contains(&refused.code.as_u16()),
+            "{query}: {}",
+            refused.code
+        );
+    }
+    assert_eq!(node.cloud.asked().len(), sent, "nothing was deleted");
+}

@@ -6,6 +6,7 @@
 )]
 
 mod admission;
+mod allocation;
 mod applying;
 mod connecting;
 mod doors;

@@ -46,8 +46,11 @@ pub(crate) fn body(asked: &Asked, verb: Verb, body: &[u8]) -> Result<Option<Deco
     }
     match (media, verb) {
         ("application/apply-patch+yaml", Verb::Patch) => {
-            let json =
-                yaml::json(body).map_err(|error| fault::bad(format!("error decoding YAML: {error}")))?;
+            let json = yaml::json(body).map_err(|error| {
+                fault::bad(format!(
+                    "error decoding YAML: error converting YAML to JSON: {error}"
+                ))
+            })?;
             Ok(Some(Decoded::new(json, APPLY)))
         }
         ("application/apply-patch+cbor", Verb::Patch) if asked.client.cbor => {

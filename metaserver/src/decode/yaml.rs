@@ -15,9 +15,54 @@ pub(super) fn json(body: &[u8]) -> Result<Vec<u8>, YamlError> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
     };
-    let node: Node =
-        serde_saphyr::from_slice_with_options(body, options).map_err(|error| YamlError(error.to_string()))?;
+    let body = first_document(body);
+    let node: Node = serde_saphyr::from_slice_with_options(body, options)
+        .map_err(|error| YamlError(told(body, &error.to_string())))?;
     serde_json::to_vec(&node).map_err(|error| YamlError(error.to_string()))
+}
+
+/// What stands before the next document, if there is one.
+fn first_document(body: &[u8]) -> &[u8] {
+    let (mut at, mut begun) = (0, false);
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.trim_ascii_end();
+        let marks = |mark: &[u8]| {
+            let rest = line.strip_prefix(mark);
+            rest.is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+        };
+        if begun && (marks(b"---") || marks(b"...")) {
+            return &body[..at];
+        }
+        begun |= marks(b"---") || !(text.is_empty() || matches!(text[0], b'#' | b'%'));
+        at += line.len();
+    }
+    body
+}
+
+/// A fault as Go's parser tells of it, where the two tell of the same: its line, if it is not the first, and what was found.
+fn told(body: &[u8], fault: &str) -> String {
+    let first = fault.lines().next().unwrap_or_default();
+    let placed = first.strip_prefix("error: line ").and_then(|rest| {
+        let (line, rest) = rest.split_once(" column ")?;
+        let (_, what) = rest.split_once(": ")?;
+        Some((line.parse::<usize>().ok()?, what))
+    });
+    let Some((line, what)) = placed else {
+        return first.to_owned();
+    };
+    if let Some(bracket) = what.strip_prefix("unclosed bracket '") {
+        let text = body.trim_ascii();
+        let ends = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let close = if bracket.starts_with('{') { '}' } else { ']' };
+        return match text.last() {
+            Some(b'{' | b'[' | b',' | b':') => format!("line {ends}: did not find expected node content"),
+            _ => format!("line {ends}: did not find expected ',' or '{close}'"),
+        };
+    }
+    match line {
+        1 => what.to_owned(),
+        line => format!("line {line}: {what}"),
+    }
 }
 
 /// What stands in a document, in its order.
@@ -124,7 +169,7 @@ impl<'de> Visitor<'de> for Nodes {
 
 /// A body is no YAML that has a form in JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("error converting YAML to JSON: yaml: {0}")]
+#[error("yaml: {0}")]
 pub(super) struct YamlError(String);
 
 #[cfg(test)]
@@ -136,6 +181,34 @@ mod tests {
 
     fn read(text: &str) -> Result<Value, YamlError> {
         json(text.as_bytes()).map(|json| serde_json::from_slice(&json).unwrap())
+    }
+
+    #[test]
+    fn of_several_documents_the_first_counts() {
+        for text in [
+            "a: 1\n---\nb: 2\n",
+            "---\na: 1\n---\nb: [\n",
+            "# x\n---\na: 1\n...\n%\n",
+            "a: 1",
+        ] {
+            assert_eq!(read(text).unwrap(), json!({"a": 1}), "{text}");
+        }
+        assert_eq!(read("a: ---\nb: 2\n").unwrap(), json!({"a": "---", "b": 2}));
+    }
+
+    #[test]
+    fn faults_are_told_as_go_tells_them() {
+        let told = |text: &str| read(text).unwrap_err().to_string();
+        assert_eq!(
+            told("a: b: c"),
+            "yaml: mapping values are not allowed in this context"
+        );
+        assert_eq!(
+            told("x: 1\na: b: c"),
+            "yaml: line 2: mapping values are not allowed in this context"
+        );
+        assert_eq!(told("{"), "yaml: line 1: did not find expected node content");
+        assert_eq!(told("a: [1\n"), "yaml: line 1: did not find expected ',' or ']'");
     }
 
     #[test]

@@ -178,7 +178,8 @@ impl State {
             )
             .into();
         };
-        if request.verb == Verb::List {
+        // A collection that is deleted is listed too.
+        if matches!(request.verb, Verb::List | Verb::DeleteCollection) {
             let of_list = |key: &&ObjectKey| {
                 key.resource == *resource && (namespace.is_none() || key.namespace == *namespace)
             };

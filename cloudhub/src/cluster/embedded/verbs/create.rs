@@ -53,6 +53,9 @@ pub(super) fn insert(state: &mut State, call: &Call<'_>, new: New) -> Result<Obj
         needs_namespace(state, kind, namespace, &name)?;
     }
     escalation::admit(state, call, None, &value)?;
+    if kind.custom {
+        definition::takes_new(state, kind, &name)?;
+    }
     defaults::on_create(state, kind, &mut value)?;
     certificate::create(call, &mut value)?;
     fields::complete(kind, &mut value);

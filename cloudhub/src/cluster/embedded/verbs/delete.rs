@@ -105,6 +105,18 @@ pub(in crate::cluster::embedded) fn one(
             keep_version(&mut value, &before);
             return Ok(ApiResponse::json(200, value.to_string()));
         }
+        if marked && is_definition(key) {
+            // Its objects are on their way by now.
+            let message = "CustomResource deletion is in progress";
+            definition::names::set(
+                &mut value,
+                "Terminating",
+                "True",
+                "InstanceDeletionInProgress",
+                message,
+            );
+            state.put(&kind.resource, &mut value)?;
+        }
         if has_finalizer(&value, ORPHAN) || has_finalizer(&value, FOREGROUND) {
             state.garbage.push_back(Garbage::Held(key.clone()));
         }

@@ -158,7 +158,8 @@ pub(in crate::cluster::embedded) fn replace(
             content::warn::finalizers(Some(old), &new)
                 .into_iter()
                 .for_each(|warning| call.warn(warning));
-        } else if old["spec"] != new["spec"] {
+        } else if old["spec"] != new["spec"] && !is(kind, "", "pods") {
+            // Pods change too often for that.
             content::warn::of(kind, &new)
                 .into_iter()
                 .for_each(|warning| call.warn(warning));

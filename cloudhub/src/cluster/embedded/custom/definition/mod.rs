@@ -9,12 +9,35 @@ mod structural;
 mod versions;
 
 use hub_core::api::Status;
+use hub_core::object::{GroupVersionResource, Metadata, ObjectKey};
 use hub_core::registry::{Registry, ResourceKind};
 use serde_json::{Value, json};
 
 use crate::cluster::embedded::call::meta;
 use crate::cluster::embedded::fault::{self, FieldError};
+use crate::cluster::embedded::state::State;
 use crate::cluster::embedded::values::set::default;
+
+/// 403 for a new object of a kind whose definition is on its way out.
+pub(in crate::cluster::embedded) fn takes_new(
+    state: &State,
+    kind: &ResourceKind,
+    name: &str,
+) -> Result<(), Status> {
+    let definitions = GroupVersionResource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    let resource = &kind.resource;
+    let own = format!("{}.{}", resource.resource, resource.group);
+    let held = state.get(&ObjectKey::new(definitions, None, &own));
+    let metadata = held.and_then(|held| Metadata::parse(&held.body).ok());
+    match metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some()) {
+        true => Err(fault::forbidden(
+            kind,
+            name,
+            "create not allowed while custom resource definition is terminating",
+        )),
+        false => Ok(()),
+    }
+}
 
 /// Fills in what a definition leaves out, and refuses one that no API server would take. What has to be said of one that is taken.
 pub(in crate::cluster::embedded) fn complete(

@@ -151,6 +151,10 @@ fn prune(value: &mut Value, schema: &Value, whole: bool, path: &str, unknown: &m
                     format!("{path}.{key}")
                 };
                 if whole && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                    // Of the object itself that is looked at elsewhere.
+                    if key == "metadata" && path != "metadata" {
+                        known_metadata(field, &path, unknown);
+                    }
                     return true;
                 }
                 match properties.and_then(|properties| properties.get(key)) {
@@ -174,6 +178,38 @@ fn prune(value: &mut Value, schema: &Value, whole: bool, path: &str, unknown: &m
         _ => {}
     }
 }
+
+/// An object within an object has no other metadata than any.
+fn known_metadata(metadata: &mut Value, path: &str, unknown: &mut Vec<String>) {
+    if let Some(fields) = metadata.as_object_mut() {
+        fields.retain(|field, _| {
+            let known = METADATA.contains(&field.as_str());
+            if !known {
+                unknown.push(format!("{path}.{field}"));
+            }
+            known
+        });
+    }
+}
+
+/// The fields of `ObjectMeta`.
+const METADATA: &[&str] = &[
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
 
 /// With `drop`, nulls go where the schema does not say that nothing is a value.
 fn default(value: &mut Value, schema: &Value, drop: bool) {
