@@ -177,3 +177,33 @@ fn schema(of: &Value) -> Message {
     message.extensions(36, of);
     message
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The numbers of gnostic's `openapiv3/OpenAPIv3.proto`.
+    #[test]
+    fn every_verb_of_a_path_has_its_number() {
+        for (number, verb) in [
+            (4, "get"),
+            (5, "put"),
+            (6, "post"),
+            (7, "delete"),
+            (8, "options"),
+            (9, "head"),
+            (10, "patch"),
+        ] {
+            let document = json!({ "openapi": "3.0.0", "paths": { "/a": { verb: { "tags": ["t"] } } } });
+            // With answers that say nothing, which a document cannot be without.
+            let operation = [0x0a, 1, b't', 0x42, 0];
+            let item = [&[number << 3 | 2, 5], &operation[..]].concat();
+            let named = [&[0x0a, 2, b'/', b'a', 0x12, 7], &item[..]].concat();
+            let paths = [&[0x22, 15, 0x0a, 13], &named[..]].concat();
+            let bytes = version_3(&document);
+            assert!(bytes.ends_with(&paths), "{verb}: {bytes:02x?}");
+        }
+    }
+}
