@@ -13,7 +13,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hub_core::api::{Reason, Status, UpstreamError, Verb};
+use hub_core::api::{Reason, Status, Verb};
 use hub_core::discovery::Discovery;
 use hub_core::registry::ResourceKind;
 use hub_core::scope::Scope;
