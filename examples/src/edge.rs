@@ -202,9 +202,7 @@ impl Edge {
                 of_twins.iter().for_each(Twins::sample);
                 std::future::ready(())
             };
-            if let Err(error) = metrics::serve(listener, registry, sample, stop.clone()).await {
-                tracing::error!(%error, "the metrics are served no more");
-            }
+            metrics::serve(listener, registry, sample, stop.clone()).await;
         };
         let admin = async {
             let Some(socket) = self.admin else { return };

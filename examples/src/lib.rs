@@ -6,6 +6,7 @@ pub mod cloud;
 pub mod config;
 pub mod edge;
 pub mod fleet;
+mod http1;
 pub mod kinds;
 pub mod logging;
 pub mod mappers;

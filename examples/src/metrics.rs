@@ -1,7 +1,6 @@
 //! `GET /metrics` in the text form that Prometheus reads.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,11 +8,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::http1;
 
 /// Serves until told to stop. `sample` runs before each answer, for the numbers that are only taken when somebody asks.
 pub async fn serve<S>(
@@ -21,37 +21,23 @@ pub async fn serve<S>(
     registry: Arc<Registry>,
     sample: impl Fn() -> S + Clone + Send + Sync + 'static,
     stop: CancellationToken,
-) -> io::Result<()>
-where
+) where
     S: Future<Output = ()> + Send + 'static,
 {
-    loop {
-        let stream = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "no connection for metrics");
-                    continue;
-                }
-            },
-        };
+    let service = service_fn(move |request: Request<Incoming>| {
         let (registry, sample) = (registry.clone(), sample.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (registry, sample) = (registry.clone(), sample.clone());
-            async move {
-                if request.uri().path() == "/metrics" {
-                    sample().await;
-                }
-                Ok::<_, Infallible>(answer(&request, &registry))
+        async move {
+            if request.uri().path() == "/metrics" {
+                sample().await;
             }
-        });
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service),
-        );
-    }
+            Ok::<_, Infallible>(answer(&request, &registry))
+        }
+    });
+    let incoming = futures::stream::unfold(listener, |listener| async {
+        let accepted = listener.accept().await;
+        Some((accepted.map(|(stream, _)| stream), listener))
+    });
+    http1::serve(incoming, service, "metrics", stop).await;
 }
 
 fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {

@@ -32,59 +32,31 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use crate::http1;
 
 /// Answers a GET, or a POST for what changes something, of a path with its query.
 pub type Handler = Arc<dyn Fn(Method, String) -> BoxFuture<'static, Response<Full<Bytes>>> + Send + Sync>;
 
 /// Serves until told to stop; then the socket's file goes.
 pub async fn serve(socket: AdminSocket, handler: Handler, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (place, socket.accept().await)
-        };
-        let (place, stream) = tokio::select! {
-            () = stop.cancelled() => return,
-            (place, accepted) = accepted => match accepted {
-                Ok(stream) => (place, stream),
-                Err(error) => {
-                    tracing::warn!(%error, "no connection for an operator");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        let handler = handler.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let method = Some(request.method().clone());
-            let method = method.filter(|method| matches!(*method, Method::GET | Method::POST));
-            let answer = method
-                .zip(request.uri().path_and_query())
-                .map(|(method, path)| handler(method, path.to_string()));
-            async move {
-                Ok::<_, Infallible>(match answer {
-                    Some(answer) => answer.await,
-                    None => refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered"),
-                })
-            }
-        });
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                _ = connection => {}
-                () = stop.cancelled() => {}
-            }
-            drop(place);
-        });
-    }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let method = Some(request.method().clone());
+        let method = method.filter(|method| matches!(*method, Method::GET | Method::POST));
+        let answer = method
+            .zip(request.uri().path_and_query())
+            .map(|(method, path)| handler(method, path.to_string()));
+        async move {
+            Ok::<_, Infallible>(match answer {
+                Some(answer) => answer.await,
+                None => refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered"),
+            })
+        }
+    });
+    let incoming = futures::stream::unfold(socket, |socket| async { Some((socket.accept().await, socket)) });
+    http1::serve(incoming, service, "an operator", stop).await;
 }
 
 /// An answer as JSON.
@@ -106,11 +78,6 @@ pub fn refuse(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response
 }
-
-/// Operators at once.
-const CONNECTIONS_MAX: usize = 16;
-/// After a failure to accept, such as too many open files.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

@@ -236,12 +236,10 @@ impl Cloud {
             async move { hub.sample().await }
         };
         let metrics = async move {
-            match self.metrics {
-                Some((listener, registry)) => metrics::serve(listener, registry, sample, stop)
-                    .await
-                    .map_err(|e| e.to_string()),
-                None => Ok(()),
+            if let Some((listener, registry)) = self.metrics {
+                metrics::serve(listener, registry, sample, stop).await;
             }
+            Ok(())
         };
         tokio::try_join!(hub, pki, keep, certificates, api, metrics, admin).map(drop)
     }
